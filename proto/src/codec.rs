@@ -1,0 +1,151 @@
+//! The wire form of a message: one byte of protocol version, then bincode. No other file names the codec.
+//!
+//! Decoding works on one complete datagram, never on a stream, under a byte limit, and refuses what is left over. No
+//! message has a recursive type or a vector, so a decode cannot take more memory or time than the datagram has bytes.
+//! bincode has no maintainer any more (RUSTSEC-2025-0141, see deny.toml): the golden bytes in PROTOCOL.md pin the form.
+
+use bincode::{Decode, Encode, config};
+
+/// Version of the protocol. Both sides come from one package and must agree exactly.
+pub const VERSION: u8 = 1;
+
+/// Largest message in bytes: a `Run` with the longest path and user name, rounded up. A datagram above it is an error.
+pub const MAX_MESSAGE: usize = 8 * 1024;
+
+/// Why bytes are not a message.
+#[derive(Debug, thiserror::Error)]
+pub enum CodecError {
+    /// The first byte is another version, or there is none.
+    #[error("the peer speaks another protocol version ({theirs:?}, here {VERSION})")]
+    Version {
+        /// What the peer sent.
+        theirs: Option<u8>,
+    },
+    /// Not the bytes of any message, or a value that its type refuses.
+    #[error("malformed message: {0}")]
+    Malformed(#[from] bincode::error::DecodeError),
+    /// More bytes than the message has.
+    #[error("{0} bytes after the end of the message")]
+    Trailing(usize),
+    /// Cannot happen with the messages of this crate.
+    #[error("cannot encode: {0}")]
+    Encode(#[from] bincode::error::EncodeError),
+}
+
+const CONFIG: config::Configuration<config::LittleEndian, config::Varint, config::Limit<MAX_MESSAGE>> =
+    config::standard().with_limit::<MAX_MESSAGE>();
+
+/// The bytes of a message.
+pub fn encode<M: Encode>(message: &M) -> Result<Vec<u8>, CodecError> {
+    let mut bytes = vec![VERSION];
+    bincode::encode_into_std_write(message, &mut bytes, CONFIG)?;
+    Ok(bytes)
+}
+
+/// The message in a datagram.
+pub fn decode<M: Decode<()>>(datagram: &[u8]) -> Result<M, CodecError> {
+    let Some((&VERSION, body)) = datagram.split_first() else {
+        return Err(CodecError::Version { theirs: datagram.first().copied() });
+    };
+    let (message, read) = bincode::decode_from_slice(body, CONFIG)?;
+    match body.len() - read {
+        0 => Ok(message),
+        left => Err(CodecError::Trailing(left)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        CodeLength, Event, ExitStatus, PathText, Refusal, Request, Run, Runner, Step, UserName, WindowSize,
+    };
+
+    fn run() -> Request {
+        Request::Run(Run {
+            user: Some(UserName::new("pi").unwrap()),
+            runner: Runner::Python3,
+            path: Some(PathText::new("my project").unwrap()),
+            code: Some(CodeLength::new(300).unwrap()),
+            terminal: Some(WindowSize { rows: 4, cols: 60 }),
+        })
+    }
+
+    fn least_run() -> Request {
+        Request::Run(Run { user: None, runner: Runner::Shell, path: None, code: None, terminal: None })
+    }
+
+    /// The hexdump that PROTOCOL.md prints under a heading `` `name` ``.
+    fn documented(name: &str) -> Vec<u8> {
+        let page = include_str!("../PROTOCOL.md");
+        let start =
+            page.find(&format!("<!-- hexdump {name} -->")).unwrap_or_else(|| panic!("no hexdump of {name}"));
+        let block = page[start..].split("```").nth(1).unwrap().trim_start_matches("text");
+        block
+            .lines()
+            .flat_map(|line| line.split('#').next().unwrap().split_whitespace())
+            .map(|byte| u8::from_str_radix(byte, 16).unwrap())
+            .collect()
+    }
+
+    fn agrees<M: Encode + Decode<()> + PartialEq + std::fmt::Debug>(name: &str, message: &M) {
+        assert_eq!(encode(message).unwrap(), documented(name), "{name}: the page and the codec differ");
+        assert_eq!(&decode::<M>(&documented(name)).unwrap(), message, "{name}");
+    }
+
+    #[test]
+    fn the_hexdumps_of_protocol_md_are_the_wire_form() {
+        agrees("run", &run());
+        agrees("run-least", &least_run());
+        agrees("stop", &Request::Stop);
+        agrees("code", &Event::Code);
+        agrees("started", &Event::Started { pid: 4711 });
+        agrees("refused", &Event::Refused(Refusal::UserNotAllowed));
+        agrees("failed", &Event::Failed { step: Step::Execute, errno: 8 });
+        agrees("exited", &Event::Exited(ExitStatus::Exited(3)));
+        agrees("signaled", &Event::Exited(ExitStatus::Signaled(15)));
+    }
+
+    #[test]
+    fn every_shorter_datagram_and_every_trailing_byte_is_refused() {
+        let whole = encode(&run()).unwrap();
+        for end in 0..whole.len() {
+            assert!(
+                decode::<Request>(&whole[..end]).is_err(),
+                "{end} of {} bytes were accepted",
+                whole.len()
+            );
+        }
+        let longer = [whole.as_slice(), &[0]].concat();
+        assert!(matches!(decode::<Request>(&longer), Err(CodecError::Trailing(1))));
+    }
+
+    #[test]
+    fn another_version_is_told_apart_from_nonsense() {
+        let mut bytes = encode(&Request::Stop).unwrap();
+        bytes[0] = 2;
+        assert!(matches!(decode::<Request>(&bytes), Err(CodecError::Version { theirs: Some(2) })));
+        assert!(matches!(decode::<Request>(&[]), Err(CodecError::Version { theirs: None })));
+    }
+
+    #[test]
+    fn decoding_applies_the_checks_of_the_value_types() {
+        let with_user = |name: &str| {
+            let mut bytes = vec![VERSION, 0, 1, u8::try_from(name.len()).unwrap()];
+            bytes.extend_from_slice(name.as_bytes());
+            bytes.extend_from_slice(&[2, 0, 0, 0]);
+            decode::<Request>(&bytes)
+        };
+        assert!(with_user("pi").is_ok());
+        for bad in ["", "0", "../x", "a:b", "-u"] {
+            assert!(matches!(with_user(bad), Err(CodecError::Malformed(_))), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_length_far_beyond_the_datagram_is_refused_without_allocating_it() {
+        // Run, user present, and a string length of 2^32 - 1.
+        let bytes = [VERSION, 0, 1, 252, 0xff, 0xff, 0xff, 0xff, b'p'];
+        assert!(matches!(decode::<Request>(&bytes), Err(CodecError::Malformed(_))));
+    }
+}
