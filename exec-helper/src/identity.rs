@@ -1,0 +1,46 @@
+//! Becoming the target user for good: in the child, between fork and exec, before it touches any file.
+//!
+//! The order is the only one that works: groups while still root, then gid, then uid; then everything is read back,
+//! and regaining root must fail. Any failure ends the start: there is never a program with half an identity.
+
+use caps::CapSet;
+use nix::{
+    errno::Errno,
+    unistd::{Uid, getresgid, getresuid, setgroups, setresgid, setresuid},
+};
+
+use crate::account::Account;
+
+/// Switches this process to the account. A helper that is not root already is the account (`check` saw to it), and its
+/// groups are the ones it was given by its own login.
+pub(crate) fn become_user(account: &Account) -> Result<(), Errno> {
+    if Uid::effective().is_root() {
+        setgroups(&account.groups)?;
+        setresgid(account.gid, account.gid, account.gid)?;
+        // Inheritable and ambient capabilities would survive an exec (capabilities(7)); the others go with the uid.
+        clear_capabilities(&[CapSet::Ambient, CapSet::Inheritable])?;
+        setresuid(account.uid, account.uid, account.uid)?;
+    }
+    verify(account)
+}
+
+fn verify(account: &Account) -> Result<(), Errno> {
+    let (uids, gids) = (getresuid()?, getresgid()?);
+    let is_user = [uids.real, uids.effective, uids.saved].iter().all(|uid| *uid == account.uid);
+    let has_group = [gids.real, gids.effective, gids.saved].iter().all(|gid| *gid == account.gid);
+    if !(is_user && has_group) {
+        return Err(Errno::EPERM);
+    }
+    if !account.uid.is_root() && nix::unistd::seteuid(Uid::from_raw(0)).is_ok() {
+        return Err(Errno::EPERM);
+    }
+    Ok(())
+}
+
+/// Empties capability sets of this process.
+pub(crate) fn clear_capabilities(sets: &[CapSet]) -> Result<(), Errno> {
+    for set in sets {
+        caps::clear(None, *set).map_err(|_| Errno::EPERM)?;
+    }
+    Ok(())
+}

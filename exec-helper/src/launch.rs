@@ -1,0 +1,216 @@
+//! What the forked child does until it is the program: each step in order, the first failure is reported and final.
+//!
+//! From `become_user` on this process is the target user, and only then does it touch files: what it makes belongs to
+//! that user, and what the user may not do fails as it would in a shell. It runs in a child of a process with one
+//! thread, so it may allocate (see `sys`).
+
+use std::{
+    convert::Infallible,
+    ffi::{CString, OsStr},
+    fs::{self, DirBuilder, OpenOptions, Permissions},
+    io::{self, Read},
+    os::{
+        fd::OwnedFd,
+        unix::{
+            ffi::OsStrExt,
+            fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt},
+        },
+    },
+    path::{Path, PathBuf},
+};
+
+use further_link_proto::{Event, Step};
+use nix::{errno::Errno, sys::stat::Mode};
+
+use crate::{
+    account::Account,
+    identity,
+    plan::{Entrypoint, Plan, Program},
+    stdio::Theirs,
+    sys,
+};
+
+/// PATH where the helper itself was started without one: what Debian's login(1) gives.
+const PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/local/games:/usr/games";
+/// Variables of the helper that programs get. The rest of its environment is none of their business (D15).
+const PASSED: [&str; 4] = ["PATH", "LANG", "LC_ALL", "TZ"];
+
+/// The program text to come, and where it comes from.
+pub(crate) struct Text {
+    pub(crate) pipe: OwnedFd,
+    pub(crate) length: u32,
+}
+
+/// The step that failed, and the kernel's reason.
+pub(crate) struct Failure {
+    step: Step,
+    errno: i32,
+}
+
+impl Failure {
+    pub(crate) fn new(step: Step, error: &io::Error) -> Self {
+        // Errors that do not come from the kernel are NUL bytes in names; the kernel would call them invalid, too.
+        Self { step, errno: error.raw_os_error().unwrap_or(libc::EINVAL) }
+    }
+
+    pub(crate) fn event(&self) -> Event {
+        Event::Failed { step: self.step, errno: self.errno }
+    }
+}
+
+/// Turns this process into the program.
+pub(crate) fn launch(
+    account: &Account,
+    plan: &Plan,
+    theirs: &Theirs,
+    text: Option<Text>,
+    pass_env: &[String],
+) -> Result<Infallible, Failure> {
+    let at = |step| move |error: io::Error| Failure::new(step, &error);
+
+    attach(theirs).map_err(at(Step::Attach))?;
+    identity::become_user(account).map_err(|errno| Failure::new(Step::Identity, &errno.into()))?;
+    if let Some(directory) = &plan.directory {
+        fs::create_dir_all(directory).map_err(at(Step::MakeDirectory))?;
+    }
+    if let (Some(entrypoint), Some(text)) = (&plan.entrypoint, text) {
+        write_entrypoint(entrypoint, text).map_err(at(Step::WriteCode))?;
+    }
+    std::env::set_current_dir(&plan.cwd).map_err(at(Step::ChangeDirectory))?;
+    execute(account, plan, pass_env).map_err(at(Step::Execute))
+}
+
+/// Own session and process group, the controlling terminal (D28), the three descriptors, clean signals, umask 022.
+fn attach(theirs: &Theirs) -> io::Result<()> {
+    rustix::process::setsid()?;
+    if let Theirs::Terminal(follower) = theirs {
+        rustix::process::ioctl_tiocsctty(follower)?;
+    }
+    let [stdin, stdout, stderr] = theirs.standard();
+    rustix::stdio::dup2_stdin(stdin)?;
+    rustix::stdio::dup2_stdout(stdout)?;
+    rustix::stdio::dup2_stderr(stderr)?;
+    sys::close_others_on_exec()?;
+    sys::reset_signals()?;
+    nix::sys::stat::umask(Mode::S_IWGRP | Mode::S_IWOTH);
+    Ok(())
+}
+
+/// Writes exactly the announced text, however long it takes to come. If the frontend goes away before, the helper kills
+/// this process: half a text is never run.
+fn write_entrypoint(entrypoint: &Entrypoint, text: Text) -> io::Result<()> {
+    if let Some(private) = &entrypoint.private {
+        DirBuilder::new().mode(0o700).create(private)?;
+    }
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(entrypoint.mode)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(&entrypoint.file)?;
+    let length = u64::from(text.length);
+    let copied = io::copy(&mut fs::File::from(text.pipe).take(length), &mut file)?;
+    if copied == length { Ok(()) } else { Err(Errno::EPIPE.into()) }
+}
+
+fn execute(account: &Account, plan: &Plan, pass_env: &[String]) -> io::Result<Infallible> {
+    let environment = environment(account, &plan.cwd, pass_env);
+    let search = environment.iter().find_map(|(name, value)| (name == "PATH").then_some(value.as_str()));
+    let candidates = match &plan.program {
+        Program::File(file) => vec![file.clone()],
+        Program::Script(file) => {
+            make_executable(file);
+            vec![file.clone()]
+        }
+        Program::Search(name) => {
+            search.unwrap_or(PATH).split(':').map(|dir| Path::new(dir).join(name)).collect()
+        }
+    };
+    let args: Vec<_> = plan.args.iter().map(|arg| c_string(arg.as_os_str())).collect::<io::Result<_>>()?;
+    let environment: Vec<_> = environment
+        .iter()
+        .map(|(name, value)| c_string(OsStr::new(&format!("{name}={value}"))))
+        .collect::<io::Result<_>>()?;
+    execute_first(&candidates, &args, &environment)
+}
+
+/// Tries each file as execvp(3) does: one that is not there or may not be executed lets the next one try. Unlike
+/// execvp it does not hand a file without an interpreter line to a shell.
+fn execute_first(
+    candidates: &[PathBuf],
+    args: &[CString],
+    environment: &[CString],
+) -> io::Result<Infallible> {
+    let mut reason = Errno::ENOENT;
+    for file in candidates {
+        let Err(errno) = nix::unistd::execve(&c_string(file.as_os_str())?, args, environment);
+        match errno {
+            Errno::ENOENT | Errno::ENOTDIR => {}
+            Errno::EACCES => reason = errno,
+            _ => return Err(errno.into()),
+        }
+    }
+    Err(reason.into())
+}
+
+/// An uploaded file is 0644: its owner may execute it all the same (B8, `exec`). As the owner, so D6 cannot happen; if
+/// it does not work, execve says why.
+fn make_executable(file: &Path) {
+    if let Ok(metadata) = fs::metadata(file)
+        && metadata.is_file()
+        && metadata.mode() & 0o111 == 0
+    {
+        let readers_execute = metadata.mode() | ((metadata.mode() & 0o444) >> 2);
+        if let Err(_visible_in_execve) = fs::set_permissions(file, Permissions::from_mode(readers_execute)) {}
+    }
+}
+
+/// The program's environment, built from nothing (B7.5).
+fn environment(account: &Account, cwd: &Path, pass_env: &[String]) -> Vec<(String, String)> {
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    let mut environment = vec![
+        ("HOME".to_owned(), text(&account.home)),
+        ("USER".to_owned(), account.name.clone()),
+        ("LOGNAME".to_owned(), account.name.clone()),
+        ("SHELL".to_owned(), text(&account.shell)),
+        ("PWD".to_owned(), text(cwd)),
+        ("TERM".to_owned(), "xterm-256color".to_owned()),
+    ];
+    for name in PASSED.into_iter().chain(pass_env.iter().map(String::as_str)) {
+        if let Ok(value) = std::env::var(name) {
+            environment.push((name.to_owned(), value));
+        }
+    }
+    let mut fill = |name: &str, value: String| {
+        if !environment.iter().any(|(present, _)| present == name) {
+            environment.push((name.to_owned(), value));
+        }
+    };
+    fill("PATH", PATH.to_owned());
+    // Without any locale python and bash would not know UTF-8.
+    fill("LANG", "C.UTF-8".to_owned());
+    let runtime_dir = format!("/run/user/{}", account.uid);
+    if fs::metadata(&runtime_dir).is_ok_and(|dir| dir.is_dir() && dir.uid() == account.uid.as_raw()) {
+        fill("XDG_RUNTIME_DIR", runtime_dir);
+    }
+    if let Some(display) = first_display() {
+        fill("DISPLAY", display);
+    }
+    environment
+}
+
+/// The first X server of this machine by the names of its sockets (B7.5).
+fn first_display() -> Option<String> {
+    let sockets = fs::read_dir("/tmp/.X11-unix").ok()?.flatten();
+    let mut names: Vec<_> = sockets
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_socket()))
+        .filter_map(|entry| entry.file_name().to_str()?.strip_prefix('X').map(str::to_owned))
+        .filter(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
+        .collect();
+    names.sort();
+    names.first().map(|number| format!(":{number}"))
+}
+
+fn c_string(text: &OsStr) -> io::Result<CString> {
+    Ok(CString::new(text.as_bytes())?)
+}

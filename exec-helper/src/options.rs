@@ -1,0 +1,200 @@
+//! The command line: the helper's whole policy comes from here, so from root, and never from the frontend.
+//!
+//! Parsed by hand because the root side wants few dependencies. Every option takes a value, as `--name value` or
+//! `--name=value`; an empty value counts as not given, so that a unit file can pass an unset variable.
+
+use std::{path::PathBuf, time::Duration};
+
+use further_link_proto::UserName;
+
+/// Time between SIGTERM and SIGKILL: long enough to switch motors off (D33), short enough for a person to wait.
+const DEFAULT_GRACE: Duration = Duration::from_secs(2);
+/// Longest grace: systemd would not wait longer for the unit either (`TimeoutStopSec=` of the exec unit).
+const MAX_GRACE: Duration = Duration::from_mins(1);
+
+/// What `--help` prints.
+pub const USAGE: &str = "\
+The root side of further-link: starts one program for each connection.
+
+usage: further-link-exec-helper [--option VALUE]...
+
+Without --listen, standard input (or the descriptor that systemd passes) is the
+SOCK_SEQPACKET socket: one accepted connection, or a listener.
+
+  --listen PATH          listen on this path and fork one helper per connection
+  --frontend-user NAME   the only account that may connect [the helper's own]
+  --allow-user NAME      programs may run as this user (repeatable); the default
+                         user is pi if named, else the first named
+                         [pi if it exists, else the user who starts the helper]
+  --allow-users LIST     the same for several, separated by commas or spaces
+  --work-dir DIR         where relative paths start, for all users [~/further]
+  --temp-dir DIR         working directory of programs without a path [/tmp]
+  --grace SECONDS        time between SIGTERM and SIGKILL [2], at most 60
+  --pass-env NAME        give programs this variable of the helper (repeatable);
+                         PATH, LANG, LC_ALL and TZ are given anyway
+  --exit-with-parent PID end when this parent process ends (set by further-link)
+  --help, --version
+";
+
+/// The settings of a helper, checked.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Options {
+    pub(crate) listen: Option<PathBuf>,
+    pub(crate) frontend_user: Option<UserName>,
+    pub(crate) allowed: Vec<UserName>,
+    pub(crate) work_dir: Option<PathBuf>,
+    pub(crate) temp_dir: PathBuf,
+    pub(crate) grace: Duration,
+    pub(crate) pass_env: Vec<String>,
+    pub(crate) parent: Option<u32>,
+}
+
+/// What the command line asks for.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Command {
+    Run(Options),
+    Help,
+    Version,
+}
+
+/// What is wrong with the command line.
+#[derive(Debug, PartialEq, thiserror::Error)]
+pub(crate) enum OptionError {
+    #[error("unknown option {0:?}")]
+    Unknown(String),
+    #[error("{0} needs a value")]
+    NoValue(String),
+    #[error("{option} {value:?}: {reason}")]
+    Bad { option: String, value: String, reason: &'static str },
+}
+
+/// Reads the arguments that follow the program's name.
+pub(crate) fn parse(mut args: impl Iterator<Item = String>) -> Result<Command, OptionError> {
+    let mut options = Options {
+        listen: None,
+        frontend_user: None,
+        allowed: Vec::new(),
+        work_dir: None,
+        temp_dir: PathBuf::from("/tmp"),
+        grace: DEFAULT_GRACE,
+        pass_env: Vec::new(),
+        parent: None,
+    };
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--help" | "-h" => return Ok(Command::Help),
+            "--version" | "-V" => return Ok(Command::Version),
+            _ => {}
+        }
+        let (name, value) = match arg.split_once('=') {
+            Some((name, value)) => (name.to_owned(), value.to_owned()),
+            None => match args.next() {
+                Some(value) => (arg, value),
+                None => return Err(OptionError::NoValue(arg)),
+            },
+        };
+        options.set(&name, &value)?;
+    }
+    Ok(Command::Run(options))
+}
+
+impl Options {
+    fn set(&mut self, name: &str, value: &str) -> Result<(), OptionError> {
+        let bad = |reason| OptionError::Bad { option: name.to_owned(), value: value.to_owned(), reason };
+        let user = |text: &str| UserName::new(text).map_err(|_| bad("not a user name"));
+        let absolute = || match PathBuf::from(value) {
+            path if path.is_absolute() => Ok(path),
+            _ => Err(bad("not an absolute path")),
+        };
+        match name {
+            "--listen" | "--frontend-user" | "--allow-user" | "--allow-users" | "--work-dir"
+            | "--temp-dir" | "--grace" | "--pass-env" | "--exit-with-parent"
+                if value.is_empty() => {}
+            "--listen" => self.listen = Some(absolute()?),
+            "--frontend-user" => self.frontend_user = Some(user(value)?),
+            "--allow-user" => self.allowed.push(user(value)?),
+            "--allow-users" => {
+                for one in value.split([',', ' ', '\t']).filter(|one| !one.is_empty()) {
+                    self.allowed.push(user(one)?);
+                }
+            }
+            "--work-dir" => self.work_dir = Some(absolute()?),
+            "--temp-dir" => self.temp_dir = absolute()?,
+            "--grace" => {
+                let seconds = value.parse().map_err(|_| bad("not a number of seconds"))?;
+                self.grace = Duration::try_from_secs_f64(seconds)
+                    .ok()
+                    .filter(|grace| *grace <= MAX_GRACE)
+                    .ok_or_else(|| bad("not between 0 and 60 seconds"))?;
+            }
+            "--pass-env" => self.pass_env.push(value.to_owned()),
+            "--exit-with-parent" => self.parent = Some(value.parse().map_err(|_| bad("not a pid"))?),
+            _ => return Err(OptionError::Unknown(name.to_owned())),
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Options, OptionError> {
+        match parse(line.split_whitespace().map(str::to_owned))? {
+            Command::Run(options) => Ok(options),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn both_forms_of_an_option_mean_the_same_and_empty_means_not_given() {
+        let spaced = parsed("--allow-user pi --grace 0.5 --work-dir /w --frontend-user www").unwrap();
+        let joined =
+            parsed("--allow-user=pi --grace=0.5 --work-dir=/w --frontend-user=www --temp-dir= --listen=")
+                .unwrap();
+        assert_eq!(spaced, joined);
+        assert_eq!(spaced.grace, Duration::from_millis(500));
+    }
+
+    #[test]
+    fn a_list_of_users_may_be_separated_by_commas_or_spaces() {
+        let options = parse(["--allow-users".to_owned(), "pi, root alice".to_owned()].into_iter());
+        let Ok(Command::Run(options)) = options else { panic!("{options:?}") };
+        let names: Vec<_> = options.allowed.iter().map(UserName::as_str).collect();
+        assert_eq!(names, ["pi", "root", "alice"]);
+    }
+
+    #[test]
+    fn wrong_lines_are_refused_with_the_option_named() {
+        for line in [
+            "--grace x",
+            "--grace 61",
+            "--grace -1",
+            "--work-dir rel",
+            "--allow-user 0",
+            "--exit-with-parent no",
+        ] {
+            assert!(matches!(parsed(line), Err(OptionError::Bad { .. })), "{line}");
+        }
+        assert_eq!(parsed("--nonsense 1"), Err(OptionError::Unknown("--nonsense".to_owned())));
+        assert_eq!(parsed("--grace"), Err(OptionError::NoValue("--grace".to_owned())));
+    }
+
+    #[test]
+    fn the_help_text_names_every_option() {
+        for name in [
+            "--listen",
+            "--frontend-user",
+            "--allow-user",
+            "--allow-users",
+            "--work-dir",
+            "--temp-dir",
+            "--grace",
+            "--pass-env",
+            "--exit-with-parent",
+        ] {
+            assert!(USAGE.contains(&format!("  {name} ")), "{name}");
+            assert!(!matches!(parsed(&format!("{name}=")), Err(OptionError::Unknown(_))), "{name}");
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! What to run, decided from a permitted request alone: no file is looked at here, and nothing is done.
+//!
+//! The rules are B7 and B8. One thing is done differently on purpose: program text without a path does not go straight
+//! into the temp dir, where any local user could lay a module beside it for python to import (D12), but into a private
+//! directory below it; the working directory stays the temp dir.
+
+use std::path::{Path, PathBuf};
+
+use further_link_proto::Runner;
+
+use crate::check::Permitted;
+
+/// Where the helper's command line says that files are.
+#[derive(Clone, Debug)]
+pub(crate) struct Places {
+    pub(crate) work_dir: Option<PathBuf>,
+    pub(crate) temp_dir: PathBuf,
+}
+
+/// What to run.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Plan {
+    pub(crate) program: Program,
+    pub(crate) args: Vec<PathBuf>,
+    pub(crate) cwd: PathBuf,
+    /// Made with its parents before anything else.
+    pub(crate) directory: Option<PathBuf>,
+    pub(crate) entrypoint: Option<Entrypoint>,
+}
+
+/// What is executed.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Program {
+    /// Found in the user's PATH.
+    Search(&'static str),
+    /// This file.
+    File(PathBuf),
+    /// This file, made executable by its owner if it is not (uploads are 0644).
+    Script(PathBuf),
+}
+
+/// The file that program text goes into. It is removed when the run ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Entrypoint {
+    pub(crate) file: PathBuf,
+    pub(crate) mode: u32,
+    /// A directory of mode 0700 for this file alone, removed with it.
+    pub(crate) private: Option<PathBuf>,
+}
+
+/// Decides. `number` makes the names of temporary files: random, so that nobody can lay something in the way.
+pub(crate) fn plan(permitted: &Permitted, places: &Places, number: u64) -> Plan {
+    let account = permitted.account();
+    let run = permitted.run();
+    let work_dir = places.work_dir.clone().unwrap_or_else(|| account.home.join("further"));
+    let path = run.path.as_ref().map(|path| work_dir.join(path.as_str()));
+    let temp_dir = &places.temp_dir;
+
+    if run.runner == Runner::Shell {
+        return Plan {
+            program: Program::File(account.shell.clone()),
+            args: vec![account.shell.clone()],
+            cwd: path.clone().unwrap_or_else(|| temp_dir.clone()),
+            directory: path,
+            entrypoint: None,
+        };
+    }
+    let (file, cwd, directory, entrypoint) = match (&run.code, path) {
+        (None, path) => {
+            let file = path.unwrap_or_else(|| temp_dir.clone());
+            let cwd = file.parent().unwrap_or(Path::new("/")).to_owned();
+            (file, cwd, None, None)
+        }
+        (Some(_), path) => {
+            let (name, mode) = entrypoint_name(run.runner, number);
+            let private = path.is_none().then(|| temp_dir.join(format!("further-link-{number:016x}")));
+            let cwd = path.clone().unwrap_or_else(|| temp_dir.clone());
+            let file = private.as_ref().unwrap_or(&cwd).join(name);
+            (file.clone(), cwd, path, Some(Entrypoint { file, mode, private }))
+        }
+    };
+    let (program, args) = if run.runner == Runner::Python3 {
+        (Program::Search("python3"), vec!["python3".into(), "-u".into(), file])
+    } else {
+        (Program::Script(file.clone()), vec![file])
+    };
+    Plan { program, args, cwd, directory, entrypoint }
+}
+
+/// Name and mode of the file made for program text (B8).
+fn entrypoint_name(runner: Runner, number: u64) -> (String, u32) {
+    // The low half is enough for one directory, and keeps the name that users see in tracebacks short.
+    let number = number & 0xffff_ffff;
+    match runner {
+        Runner::Python3 => (format!("{number}.py"), 0o644),
+        Runner::Exec | Runner::Shell => (format!("exec-{number}"), 0o755),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::Policy;
+    use further_link_proto::{CodeLength, PathText, Run, UserName};
+
+    fn planned(runner: Runner, path: Option<&str>, code: bool) -> Plan {
+        let policy = Policy::new(&[UserName::new("root").unwrap()]).unwrap();
+        let run = Run {
+            user: None,
+            runner,
+            path: path.map(|path| PathText::new(path).unwrap()),
+            code: code.then(|| CodeLength::new(1).unwrap()),
+            terminal: None,
+        };
+        let places = Places { work_dir: Some("/w".into()), temp_dir: "/t".into() };
+        plan(&policy.check(run).unwrap(), &places, 0xab_0000_0007)
+    }
+
+    fn paths(texts: &[&str]) -> Vec<PathBuf> {
+        texts.iter().map(PathBuf::from).collect()
+    }
+
+    #[test]
+    fn text_without_a_path_goes_into_a_private_directory_and_runs_in_the_temp_dir() {
+        let plan = planned(Runner::Python3, None, true);
+        assert_eq!(plan.program, Program::Search("python3"));
+        assert_eq!(plan.args, paths(&["python3", "-u", "/t/further-link-000000ab00000007/7.py"]));
+        assert_eq!(plan.cwd, Path::new("/t"));
+        assert_eq!(plan.directory, None);
+        let entrypoint = plan.entrypoint.unwrap();
+        assert_eq!(entrypoint.private.as_deref(), Some(Path::new("/t/further-link-000000ab00000007")));
+        assert_eq!(entrypoint.mode, 0o644);
+    }
+
+    #[test]
+    fn text_with_a_path_goes_into_that_directory_which_is_made_and_worked_in() {
+        for (path, directory) in
+            [("my project", "/w/my project"), ("/home/x/", "/home/x/"), ("../y", "/w/../y")]
+        {
+            let plan = planned(Runner::Exec, Some(path), true);
+            let file = Path::new(directory).join("exec-7");
+            assert_eq!(plan.program, Program::Script(file.clone()));
+            assert_eq!(plan.args, [file.as_path()]);
+            assert_eq!(plan.cwd, Path::new(directory));
+            assert_eq!(plan.directory.as_deref(), Some(Path::new(directory)));
+            assert_eq!(plan.entrypoint.unwrap(), Entrypoint { file, mode: 0o755, private: None });
+        }
+    }
+
+    #[test]
+    fn a_path_without_text_is_the_file_and_runs_in_its_directory() {
+        let plan = planned(Runner::Python3, Some("p/run.py"), false);
+        assert_eq!(plan.args, paths(&["python3", "-u", "/w/p/run.py"]));
+        assert_eq!(
+            (plan.cwd.as_path(), &plan.directory, &plan.entrypoint),
+            (Path::new("/w/p"), &None, &None)
+        );
+        let plan = planned(Runner::Exec, Some("/bin/true"), false);
+        assert_eq!((plan.program, plan.cwd), (Program::Script("/bin/true".into()), "/bin".into()));
+        assert_eq!(planned(Runner::Exec, Some("/"), false).cwd, Path::new("/"));
+    }
+
+    #[test]
+    fn neither_path_nor_text_means_the_temp_dir_itself() {
+        assert_eq!(planned(Runner::Python3, None, false).args, paths(&["python3", "-u", "/t"]));
+    }
+
+    #[test]
+    fn a_shell_is_the_login_shell_in_its_directory_and_text_is_ignored() {
+        for code in [false, true] {
+            let plan = planned(Runner::Shell, None, code);
+            assert_eq!(plan.args.len(), 1);
+            assert_eq!((plan.cwd, plan.directory, plan.entrypoint), ("/t".into(), None, None));
+            let plan = planned(Runner::Shell, Some("a/b"), code);
+            assert_eq!((plan.cwd, plan.directory), ("/w/a/b".into(), Some("/w/a/b".into())));
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! One conversation, from the peer's credentials to the last event. Each phase allows certain messages; anything else
+//! ends the conversation and the run.
+//!
+//! | phase | allowed | leads to |
+//! | --- | --- | --- |
+//! | waiting | `Run` | refused, failed, or watched |
+//! | watched (`watch`) | `Stop`, close | ended |
+
+use std::{io, time::Duration};
+
+use further_link_proto::{CodecError, Connection, Event, Refusal, Request, Run, SocketError};
+use nix::{sys::prctl, unistd::Uid};
+use tracing::{info, warn};
+
+use crate::{
+    check::{CheckError, Permitted, Policy},
+    demote, plan,
+    plan::Places,
+    spawn,
+    watch::{Inputs, Watch, WatchError},
+};
+
+/// What the command line settled, for every conversation alike.
+pub(crate) struct Settings {
+    pub(crate) frontend_uid: Uid,
+    pub(crate) policy: Policy,
+    pub(crate) places: Places,
+    pub(crate) grace: Duration,
+    pub(crate) pass_env: Vec<String>,
+}
+
+/// Why a conversation ended otherwise than by its rules.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ServeError {
+    #[error("the peer has uid {0}, not the frontend's")]
+    Stranger(u32),
+    #[error("Stop before Run")]
+    OutOfPlace,
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    #[error(transparent)]
+    Check(#[from] CheckError),
+    #[error(transparent)]
+    Watch(#[from] WatchError),
+    #[error(transparent)]
+    Demote(#[from] demote::DemoteError),
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+/// Holds the conversation and logs how it went.
+pub(crate) fn run(connection: &Connection, settings: &Settings) {
+    match converse(connection, settings) {
+        // A spare that was never used.
+        Ok(()) | Err(ServeError::Socket(SocketError::Closed)) => {}
+        Err(error) => warn!("conversation ended: {error}"),
+    }
+}
+
+fn converse(connection: &Connection, settings: &Settings) -> Result<(), ServeError> {
+    let peer = connection.peer_uid()?;
+    if peer != settings.frontend_uid.as_raw() {
+        return Err(ServeError::Stranger(peer));
+    }
+    prctl::set_child_subreaper(true).map_err(io::Error::from)?;
+    let inputs = Inputs::new(connection)?;
+    // Loads the modules of the name service now, while nobody waits; the answer may be old by the time it is needed.
+    let (Ok(_) | Err(_)) = crate::account::by_name(settings.policy.default_user());
+    if !inputs.wait_for_request()? {
+        return Ok(());
+    }
+    let Some(run) = first_request(connection)? else { return Ok(()) };
+    let (user, runner) = (run.user.clone(), run.runner.name());
+    match settings.policy.check(run) {
+        Ok(permitted) => start(connection, inputs, settings, &permitted),
+        Err(CheckError::Refused(refusal)) => {
+            let user = user.as_ref().unwrap_or(settings.policy.default_user());
+            info!(user = user.as_str(), runner, outcome = ?refusal, "refused");
+            Ok(connection.send(&Event::Refused(refusal))?)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn first_request(connection: &Connection) -> Result<Option<Run>, ServeError> {
+    match connection.recv() {
+        Ok(Request::Run(run)) => Ok(Some(run)),
+        Ok(Request::Stop) => Err(ServeError::OutOfPlace),
+        Err(SocketError::Codec(error @ CodecError::Version { .. })) => {
+            warn!("{error}");
+            connection.send(&Event::Refused(Refusal::Version))?;
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn start(
+    connection: &Connection,
+    inputs: Inputs<'_>,
+    settings: &Settings,
+    permitted: &Permitted,
+) -> Result<(), ServeError> {
+    let (account, run) = (permitted.account(), permitted.run());
+    let plan = plan::plan(permitted, &settings.places, random_number()?);
+    let text_length =
+        run.code.filter(|_| plan.entrypoint.is_some()).map(further_link_proto::CodeLength::bytes);
+    let spawned = match spawn::spawn(account, &plan, run.terminal, text_length, &settings.pass_env) {
+        Ok(spawned) => spawned,
+        Err(failure) => {
+            warn!(user = account.name, runner = run.runner.name(), outcome = ?failure.event(), "not started");
+            return Ok(connection.send(&failure.event())?);
+        }
+    };
+    info!(user = account.name, runner = run.runner.name(), pid = spawned.pid.as_raw(), "starting");
+    let demoted = demote::demote(account);
+    let mut watch = Watch::new(inputs, spawned, settings.grace, plan.entrypoint);
+    if let Err(error) = demoted {
+        watch.abandon();
+        return Err(error.into());
+    }
+    let outcome = watch.run();
+    let pid = watch.pid();
+    match outcome {
+        Ok(event) => info!(user = account.name, runner = run.runner.name(), pid, outcome = ?event, "ended"),
+        Err(error) => {
+            watch.abandon();
+            return Err(error.into());
+        }
+    }
+    Ok(())
+}
+
+/// For names that nobody can guess and lay something in the way of.
+fn random_number() -> io::Result<u64> {
+    let mut bytes = [0; 8];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
+    Ok(u64::from_ne_bytes(bytes))
+}

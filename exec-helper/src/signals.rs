@@ -1,0 +1,43 @@
+//! Signals as data: blocked by `entry`, read from a descriptor beside the socket. There is no signal handler anywhere in
+//! the helper, so none can run at the wrong moment (the class of CVE-2024-6387).
+
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd},
+};
+
+use nix::sys::{
+    signal::{SigSet, Signal},
+    signalfd::{SfdFlags, SignalFd},
+};
+
+/// SIGCHLD and SIGTERM. SIGINT and SIGHUP stay blocked: a terminal's Ctrl-C is for the frontend, whose end is noticed.
+pub(crate) struct Signals(SignalFd);
+
+impl Signals {
+    /// Blocks the signals; the mask is inherited by forked helpers and reset in programs.
+    pub(crate) fn block() -> io::Result<()> {
+        let all = SigSet::from_iter([Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP]);
+        Ok(all.thread_block()?)
+    }
+
+    pub(crate) fn new() -> io::Result<Self> {
+        let read = SigSet::from_iter([Signal::SIGCHLD, Signal::SIGTERM]);
+        Ok(Self(SignalFd::with_flags(&read, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?))
+    }
+
+    /// Empties the queue. True if SIGTERM was in it.
+    pub(crate) fn told_to_end(&self) -> io::Result<bool> {
+        let mut told = false;
+        while let Some(signal) = self.0.read_signal()? {
+            told |= signal.ssi_signo == libc::SIGTERM.unsigned_abs();
+        }
+        Ok(told)
+    }
+}
+
+impl AsFd for Signals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}

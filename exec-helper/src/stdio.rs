@@ -1,0 +1,65 @@
+//! The program's standard input, output and error: a pty or three pipes, made here, handed over, then closed here.
+//!
+//! Nothing is read or written in this process. `ours` goes to the frontend as descriptors, `theirs` becomes 0, 1, 2 of
+//! the program. The helper has one thread and one child, so the moment in which the `pty-process` crate's descriptor is
+//! open without close-on-exec harms nobody.
+
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+};
+
+use further_link_proto::WindowSize;
+use nix::unistd::Uid;
+use pty_process::blocking::Pts;
+use rustix::pipe::{PipeFlags, pipe_with};
+
+/// What the program gets.
+pub(crate) enum Theirs {
+    Terminal(Pts),
+    Pipes { stdin: OwnedFd, stdout: OwnedFd, stderr: OwnedFd },
+}
+
+impl Theirs {
+    /// In the order 0, 1, 2.
+    pub(crate) fn standard(&self) -> [BorrowedFd<'_>; 3] {
+        match self {
+            Self::Terminal(follower) => [follower.as_fd(); 3],
+            Self::Pipes { stdin, stdout, stderr } => [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()],
+        }
+    }
+}
+
+/// Both ends.
+pub(crate) struct Streams {
+    /// For the frontend: the leader, or the other ends of stdin, stdout, stderr.
+    pub(crate) ours: Vec<OwnedFd>,
+    pub(crate) theirs: Theirs,
+}
+
+/// Makes them. A terminal belongs to its user and the terminal group, mode 0620, as after a login (CVE-2015-6565).
+pub(crate) fn open(terminal: Option<WindowSize>, owner: Uid) -> io::Result<Streams> {
+    let Some(size) = terminal else {
+        let (stdin, to_stdin) = pipe_with(PipeFlags::CLOEXEC)?;
+        let (from_stdout, stdout) = pipe_with(PipeFlags::CLOEXEC)?;
+        let (from_stderr, stderr) = pipe_with(PipeFlags::CLOEXEC)?;
+        return Ok(Streams {
+            ours: vec![to_stdin, from_stdout, from_stderr],
+            theirs: Theirs::Pipes { stdin, stdout, stderr },
+        });
+    };
+    let (leader, follower) = pty_process::blocking::open().map_err(plain)?;
+    leader.resize(pty_process::Size::new(size.rows, size.cols)).map_err(plain)?;
+    if Uid::effective().is_root() {
+        nix::unistd::fchown(&follower, Some(owner), None)?;
+    }
+    Ok(Streams { ours: vec![leader.into()], theirs: Theirs::Terminal(follower) })
+}
+
+/// The kernel's reason, which the client is told, without the crate's wrapping.
+fn plain(error: pty_process::Error) -> io::Error {
+    match error {
+        pty_process::Error::Io(error) => error,
+        pty_process::Error::Rustix(errno) => errno.into(),
+    }
+}

@@ -1,0 +1,69 @@
+//! The only unsafe code of the root side: four system calls that Rust cannot know to be harmless.
+//!
+//! Everything here relies on one fact, which `entry` establishes at start and `fork` checks each time: this process has
+//! **one thread**. Then the child of a fork has a complete copy of all locks and buffers in a consistent state, and may
+//! allocate, open files and do all else that is forbidden between fork and exec in a threaded program.
+
+#![expect(
+    unsafe_code,
+    reason = "fork, signal dispositions and inherited descriptors have no safe form; see each note"
+)]
+
+use std::{
+    io,
+    os::fd::{FromRawFd, OwnedFd, RawFd},
+};
+
+use nix::{
+    sys::signal::{SigSet, SigmaskHow, sigprocmask},
+    unistd::{ForkResult, Pid},
+};
+
+/// The highest signal number of Linux (signal(7), `SIGRTMAX`).
+const LAST_SIGNAL: i32 = 64;
+
+/// Runs `child` in a new process, which exits with the returned code and never comes back here.
+pub(crate) fn fork(child: impl FnOnce() -> u8) -> io::Result<Pid> {
+    if threads()? != 1 {
+        return Err(io::Error::other("more than one thread: a forked child could not be trusted"));
+    }
+    // SAFETY: there is one thread (checked above), so the child may run any code, not only what is async-signal-safe.
+    match unsafe { nix::unistd::fork() }? {
+        ForkResult::Parent { child } => Ok(child),
+        // SAFETY: _exit has no precondition. It skips the parent's exit handlers, which are not the child's to run.
+        ForkResult::Child => unsafe { libc::_exit(child().into()) },
+    }
+}
+
+/// The link count of a process's task directory is two more than its threads (proc(5)).
+fn threads() -> io::Result<u64> {
+    use std::os::unix::fs::MetadataExt;
+    Ok(std::fs::metadata("/proc/self/task")?.nlink().saturating_sub(2))
+}
+
+/// Gives every signal its default disposition and empties the mask, as a login would: both survive exec (signal(7)).
+pub(crate) fn reset_signals() -> nix::Result<()> {
+    for signal in 1..=LAST_SIGNAL {
+        // SAFETY: the default disposition runs no code of ours. The kernel refuses SIGKILL and SIGSTOP, and libc its
+        // own two real-time signals: these cannot be changed by anybody, so the answer does not matter.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
+}
+
+/// Marks every descriptor from 3 up to be closed on exec, whoever opened it (the class of CVE-2024-21626).
+pub(crate) fn close_others_on_exec() -> io::Result<()> {
+    // SAFETY: this changes flags only and closes nothing, so no owner of a descriptor is surprised.
+    let result = unsafe { libc::close_range(3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC.cast_signed()) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Takes a descriptor that the service manager passed (`sd_listen_fds(3)`). Call it once, before any file is opened.
+pub(crate) fn inherited(descriptor: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: F_GETFD only asks; it answers EBADF if the number is not open.
+    if unsafe { libc::fcntl(descriptor, libc::F_GETFD) } == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: it is open (asked above), and at start nothing in this process owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+}

@@ -1,0 +1,344 @@
+//! From the fork to the last event: tells the frontend that the program runs, stops it when asked, reaps it, and sees
+//! to it that nothing of the run is left. The helper is demoted by now (`demote`).
+//!
+//! One loop over three things that can happen (a message, a signal, the child's report) and one deadline.
+
+use std::{
+    fs, io,
+    os::fd::{AsFd, BorrowedFd},
+    time::{Duration, Instant},
+};
+
+use further_link_proto::{Connection, Event, ExitStatus, Request, SocketError};
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    unistd::Pid,
+};
+use tracing::error;
+
+use crate::{
+    plan::Entrypoint,
+    reap::{self, Reaped},
+    signals::Signals,
+    spawn::{Progress, Spawned},
+};
+
+/// After the program itself has ended, its children may finish what they are writing before they are killed. The
+/// original waits for one second at most (B6.9); a pipeline's last words take far less.
+const LINGER: Duration = Duration::from_millis(300);
+/// After SIGTERM: if by then nothing is left that could handle it, waiting longer serves nobody (an interactive bash
+/// ignores SIGTERM). It is the original's whole grace (B6.4).
+const LEAST_GRACE: Duration = Duration::from_millis(100);
+/// How long killing may take before the helper gives up and says so: only a process stuck in the kernel outlives it.
+const KILL_LIMIT: Duration = Duration::from_secs(5);
+
+/// Why a run had to be given up.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WatchError {
+    #[error("a message out of place")]
+    OutOfPlace,
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+/// What this process listens to.
+pub(crate) struct Inputs<'a> {
+    connection: &'a Connection,
+    signals: Signals,
+}
+
+/// What has happened.
+#[derive(Default)]
+struct Ready {
+    message: bool,
+    signal: bool,
+    report: bool,
+}
+
+impl<'a> Inputs<'a> {
+    pub(crate) fn new(connection: &'a Connection) -> io::Result<Self> {
+        Ok(Self { connection, signals: Signals::new()? })
+    }
+
+    /// Waits as long as it takes. False when told to end instead.
+    pub(crate) fn wait_for_request(&self) -> io::Result<bool> {
+        loop {
+            let ready = self.wait(true, None, None)?;
+            if ready.signal && self.signals.told_to_end()? {
+                return Ok(false);
+            }
+            if ready.message {
+                return Ok(true);
+            }
+        }
+    }
+
+    fn wait(
+        &self,
+        messages: bool,
+        report: Option<BorrowedFd<'_>>,
+        deadline: Option<Instant>,
+    ) -> io::Result<Ready> {
+        let mut polled = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+        if messages {
+            polled.push(PollFd::new(self.connection.as_fd(), PollFlags::POLLIN));
+        }
+        if let Some(report) = report {
+            polled.push(PollFd::new(report, PollFlags::POLLIN));
+        }
+        match poll(&mut polled, timeout(deadline)) {
+            Ok(_) => {}
+            Err(Errno::EINTR) => return Ok(Ready::default()),
+            Err(errno) => return Err(errno.into()),
+        }
+        let mut happened = polled.iter().map(|fd| fd.any().unwrap_or(false));
+        let mut next = |asked: bool| asked && happened.next().unwrap_or(false);
+        Ok(Ready { signal: next(true), message: next(messages), report: next(report.is_some()) })
+    }
+}
+
+/// The deadline as poll(2) wants it, rounded up so that it is not woken too early.
+fn timeout(deadline: Option<Instant>) -> PollTimeout {
+    let Some(deadline) = deadline else { return PollTimeout::NONE };
+    let left = deadline.saturating_duration_since(Instant::now()) + Duration::from_micros(999);
+    PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
+}
+
+/// Where the run stands.
+enum Phase {
+    /// Forked, not yet the program.
+    Starting(Progress),
+    Running,
+    /// SIGTERM was sent. `looked` is set once the least grace is over and somebody still has a handler.
+    Stopping {
+        kill_at: Instant,
+        look_at: Option<Instant>,
+    },
+    /// The program has ended by itself, its children may finish.
+    Lingering {
+        kill_at: Instant,
+    },
+}
+
+impl Phase {
+    fn deadline(&self) -> Option<Instant> {
+        match self {
+            Self::Starting(_) | Self::Running => None,
+            Self::Stopping { kill_at, look_at } => Some(look_at.map_or(*kill_at, |at| at.min(*kill_at))),
+            Self::Lingering { kill_at } => Some(*kill_at),
+        }
+    }
+}
+
+/// One run under way.
+pub(crate) struct Watch<'a> {
+    inputs: Inputs<'a>,
+    grace: Duration,
+    entrypoint: Option<Entrypoint>,
+    pid: Pid,
+    streams: Vec<std::os::fd::OwnedFd>,
+    text: Option<std::os::fd::OwnedFd>,
+    phase: Phase,
+    status: Option<ExitStatus>,
+    /// False once the frontend has closed: nobody is left to tell.
+    connected: bool,
+}
+
+impl<'a> Watch<'a> {
+    pub(crate) fn new(
+        inputs: Inputs<'a>,
+        spawned: Spawned,
+        grace: Duration,
+        entrypoint: Option<Entrypoint>,
+    ) -> Self {
+        Self {
+            inputs,
+            grace,
+            entrypoint,
+            pid: spawned.pid,
+            streams: spawned.streams,
+            text: spawned.text,
+            phase: Phase::Starting(spawned.progress),
+            status: None,
+            connected: true,
+        }
+    }
+
+    pub(crate) fn pid(&self) -> i32 {
+        self.pid.as_raw()
+    }
+
+    /// Watches until nothing of the run is left. The last event, which has been sent if somebody is there.
+    pub(crate) fn run(&mut self) -> Result<Event, WatchError> {
+        if let Some(text) = self.text.take() {
+            self.inputs.connection.send_with(&Event::Code, &[text.as_fd()])?;
+        }
+        loop {
+            let report =
+                if let Phase::Starting(progress) = &self.phase { Some(progress.as_fd()) } else { None };
+            let ready = self.inputs.wait(self.connected, report, self.phase.deadline())?;
+            if ready.report
+                && let Some(failed) = self.on_report()?
+            {
+                return self.finish_failed(failed);
+            }
+            if ready.signal {
+                if self.inputs.signals.told_to_end()? {
+                    self.stop();
+                }
+                if self.reap_is_over() {
+                    return self.finish_ended();
+                }
+            }
+            if ready.message {
+                self.on_message()?;
+            }
+            if self.phase.deadline().is_some_and(|deadline| deadline <= Instant::now()) && self.on_deadline()
+            {
+                return self.finish_ended();
+            }
+        }
+    }
+
+    /// Ends the run whatever its state, without a word to the frontend.
+    pub(crate) fn abandon(&mut self) {
+        self.kill();
+        self.remove_files();
+    }
+
+    fn on_report(&mut self) -> Result<Option<Event>, WatchError> {
+        let Phase::Starting(progress) = &self.phase else { return Ok(None) };
+        if let Some(failed) = progress.failure() {
+            return Ok(Some(failed));
+        }
+        let descriptors: Vec<_> = self.streams.iter().map(AsFd::as_fd).collect();
+        let pid = self.pid.as_raw().unsigned_abs();
+        if self.connected {
+            self.inputs.connection.send_with(&Event::Started { pid }, &descriptors)?;
+        }
+        self.streams.clear();
+        self.phase = Phase::Running;
+        Ok(None)
+    }
+
+    fn on_message(&mut self) -> Result<(), WatchError> {
+        match self.inputs.connection.recv() {
+            Ok(Request::Stop) => self.stop(),
+            Ok(Request::Run(_)) => return Err(WatchError::OutOfPlace),
+            Err(SocketError::Closed) => {
+                self.connected = false;
+                self.stop();
+            }
+            Err(SocketError::Io(error)) if error.kind() == io::ErrorKind::ConnectionReset => {
+                self.connected = false;
+                self.stop();
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    /// SIGTERM now, SIGKILL after the grace. A second time changes nothing (B6.4).
+    fn stop(&mut self) {
+        if matches!(self.phase, Phase::Stopping { .. }) {
+            return;
+        }
+        let now = Instant::now();
+        // What is not the program yet has nothing to tidy up.
+        let grace = if matches!(self.phase, Phase::Starting(_)) { Duration::ZERO } else { self.grace };
+        reap::terminate(self.status.is_none().then_some(self.pid));
+        self.phase = Phase::Stopping { kill_at: now + grace, look_at: Some(now + LEAST_GRACE) };
+    }
+
+    /// True when the time is up and everything was killed.
+    fn on_deadline(&mut self) -> bool {
+        if let Phase::Stopping { kill_at, look_at: Some(_) } = self.phase
+            && Instant::now() < kill_at
+            && reap::anyone_handles_term()
+        {
+            self.phase = Phase::Stopping { kill_at, look_at: None };
+            return false;
+        }
+        self.kill();
+        true
+    }
+
+    /// Collects what has ended. True when no process is left.
+    fn reap_is_over(&mut self) -> bool {
+        loop {
+            match reap::reap() {
+                Reaped::Child(pid, status) => self.note_end(pid, status),
+                Reaped::Nothing => break,
+                Reaped::NoChildren => return true,
+            }
+        }
+        if self.status.is_some() && matches!(self.phase, Phase::Running | Phase::Starting(_)) {
+            self.phase = Phase::Lingering { kill_at: Instant::now() + LINGER };
+        }
+        false
+    }
+
+    fn note_end(&mut self, pid: Pid, status: ExitStatus) {
+        if pid == self.pid {
+            self.status = Some(status);
+        }
+    }
+
+    fn kill(&mut self) {
+        let (own, mut ended) = (self.pid, None);
+        let nothing_left = reap::kill_all(Instant::now() + KILL_LIMIT, |pid, status| {
+            if pid == own {
+                ended = Some(status);
+            }
+        });
+        self.status = self.status.or(ended);
+        if !nothing_left {
+            error!(pid = self.pid(), "processes of this run cannot be killed; they are stuck in the kernel");
+        }
+    }
+
+    fn finish_ended(&mut self) -> Result<Event, WatchError> {
+        // The program may have ended before its report was read: then it did start.
+        if matches!(self.phase, Phase::Starting(_))
+            && let Some(failed) = self.on_report()?
+        {
+            return self.finish_failed(failed);
+        }
+        // Only a program that could not be killed has no status.
+        let status = self.status.unwrap_or(ExitStatus::Signaled(9));
+        self.finish(Event::Exited(status))
+    }
+
+    fn finish_failed(&mut self, failed: Event) -> Result<Event, WatchError> {
+        if matches!(failed, Event::Failed { errno: libc::EEXIST, .. }) {
+            // A file of that name was there before: it is somebody else's.
+            self.entrypoint = None;
+        }
+        self.finish(failed)
+    }
+
+    fn finish(&mut self, event: Event) -> Result<Event, WatchError> {
+        self.abandon();
+        if self.connected {
+            self.inputs.connection.send(&event)?;
+        }
+        Ok(event)
+    }
+
+    /// The temporary files of this run, with the rights of its user. What the program moved away or removed is its own.
+    fn remove_files(&mut self) {
+        let Some(entrypoint) = self.entrypoint.take() else { return };
+        let removed = match &entrypoint.private {
+            Some(private) => fs::remove_dir_all(private),
+            None => fs::remove_file(&entrypoint.file),
+        };
+        if let Err(error) = removed
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            error!(pid = self.pid(), "cannot remove a temporary file: {error}");
+        }
+    }
+}
