@@ -8,7 +8,7 @@
 
 use std::{io, time::Duration};
 
-use further_link_proto::{CodecError, Connection, Event, Refusal, Request, Run, SocketError};
+use further_link_proto::{CodecError, Connection, Event, ExitStatus, Refusal, Request, Run, SocketError};
 use nix::{sys::prctl, unistd::Uid};
 use tracing::{info, warn};
 
@@ -108,7 +108,12 @@ fn start(
     let spawned = match spawn::spawn(account, &plan, run.terminal, text_length, &settings.pass_env) {
         Ok(spawned) => spawned,
         Err(failure) => {
-            warn!(user = account.name, runner = run.runner.name(), outcome = ?failure.event(), "not started");
+            warn!(
+                user = account.name,
+                runner = run.runner.name(),
+                outcome = in_words(&failure.event()),
+                "not started"
+            );
             return Ok(connection.send(&failure.event())?);
         }
     };
@@ -122,13 +127,27 @@ fn start(
     let outcome = watch.run();
     let pid = watch.pid();
     match outcome {
-        Ok(event) => info!(user = account.name, runner = run.runner.name(), pid, outcome = ?event, "ended"),
+        Ok(event) => {
+            info!(user = account.name, runner = run.runner.name(), pid, outcome = in_words(&event), "ended")
+        }
         Err(error) => {
             watch.abandon();
             return Err(error.into());
         }
     }
     Ok(())
+}
+
+/// The outcome as the log has it.
+fn in_words(event: &Event) -> String {
+    match event {
+        Event::Exited(ExitStatus::Exited(code)) => format!("exit code {code}"),
+        Event::Exited(ExitStatus::Signaled(signal)) => format!("signal {signal}"),
+        Event::Failed { step, errno } => {
+            format!("failed at {step:?}: {}", io::Error::from_raw_os_error(*errno))
+        }
+        other => format!("{other:?}"),
+    }
 }
 
 /// For names that nobody can guess and lay something in the way of.

@@ -1,2 +1,130 @@
-//! skeleton
-fn main() {}
+//! `further-link`: the process that faces the network. It parses everything a stranger can send, and has no privilege.
+//!
+//! This file starts things in the only right order: read the settings, start the helper while it may be started, give up
+//! root, and only then threads, sockets and the network. A start travels through the modules in the order of the list:
+//! listen, http, socket, message, session, runner, process, helper; what the program prints comes back through stream,
+//! output, text and outbox.
+
+mod config;
+mod log;
+mod privilege;
+mod the_helper;
+
+mod http;
+mod listen;
+mod socket;
+
+mod complaint;
+mod message;
+mod run_py;
+
+mod outbox;
+mod session;
+
+mod phase;
+mod process;
+mod runner;
+
+mod helper;
+mod input;
+mod output;
+mod stream;
+mod text;
+mod watched;
+
+mod apt;
+
+use std::{net::IpAddr, process::ExitCode, sync::Arc, time::Duration};
+
+use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{error, info, warn};
+
+use crate::{
+    config::Config,
+    helper::Helpers,
+    http::{App, Shutdown},
+    the_helper::TheHelper,
+};
+
+/// How long programs have to end when this daemon is told to end: the longest usual grace and a little.
+const SHUTDOWN_LIMIT: Duration = Duration::from_secs(5);
+
+/// Why the daemon did not start, or had to end.
+#[derive(Debug, thiserror::Error)]
+enum DaemonError {
+    #[error("TLS is not built in yet: set FURTHER_LINK_NOSSL=1 (or --no-tls) to serve without it")]
+    NoTls,
+    #[error("{0}")]
+    Privilege(#[from] privilege::PrivilegeError),
+    #[error("cannot start the helper: {0}")]
+    Helper(std::io::Error),
+    #[error(
+        "cannot listen on port {port}: {error} (is another further-link running? --port chooses another one)"
+    )]
+    Listen { port: u16, error: std::io::Error },
+    #[error("the helper has ended; its last lines above say why")]
+    HelperEnded,
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+}
+
+fn main() -> ExitCode {
+    if let Some(code) = the_helper::run_if_asked() {
+        return code;
+    }
+    let config = Config::parse();
+    log::start(config.debug);
+    match start(&config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(config: &Config) -> Result<(), DaemonError> {
+    if !config.no_tls {
+        return Err(DaemonError::NoTls);
+    }
+    let account = privilege::service_account()?;
+    let helper = TheHelper::new(config, account.as_ref()).map_err(DaemonError::Helper)?;
+    privilege::give_up(account.as_ref())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(serve(config, &helper))
+}
+
+async fn serve(config: &Config, helper: &TheHelper) -> Result<(), DaemonError> {
+    let listener = listen::listener(config.address, config.port)
+        .await
+        .map_err(|error| DaemonError::Listen { port: config.port, error })?;
+    let (owner, shutdown) = Shutdown::new();
+    let helpers = Arc::new(Helpers::new(helper.address.clone()));
+    let app = Arc::new(App::new(Arc::clone(&helpers), shutdown));
+    let address = listener.local_addr()?;
+    let (host, where_else) = match address.ip() {
+        ip if ip.is_unspecified() => ("localhost".to_owned(), " and all other addresses"),
+        IpAddr::V6(ip) => (format!("[{ip}]"), ""),
+        IpAddr::V4(ip) => (ip.to_string(), ""),
+    };
+    info!(
+        "further-link {} listening on http://{host}:{}{where_else}",
+        env!("CARGO_PKG_VERSION"),
+        address.port()
+    );
+
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::spawn(async move { helpers.keep_spare().await });
+    let outcome = tokio::select! {
+        () = listen::run(listener, app) => Ok(()),
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+        ended = helper.ended() => ended.map_err(DaemonError::Io).and(Err(DaemonError::HelperEnded)),
+    };
+    if tokio::time::timeout(SHUTDOWN_LIMIT, owner.shut_down()).await.is_err() {
+        warn!("some programs have not ended yet; their helpers will end them");
+    }
+    outcome
+}

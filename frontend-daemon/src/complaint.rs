@@ -1,0 +1,108 @@
+//! The one table of what a client is told when something is wrong. The log has the whole story.
+//!
+//! The first words are the original's, exactly: clients compare them (B4.6). Only a failed start says more, so that the
+//! person in front of the browser knows what to do next.
+
+use further_link_proto::{Event, Refusal, Runner, Step};
+use rustix::io::Errno;
+
+/// What the client is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Complaint {
+    /// Not JSON, unknown type, missing or wrong field, wrong state.
+    BadMessage,
+    /// JSON, but not an object; or a number that no terminal can have.
+    MessageException,
+    /// An upload that did not work (`/run-py`).
+    BadUpload,
+    /// A start that did not work, and why.
+    NotStarted(String),
+}
+
+impl Complaint {
+    /// The text of the `error` message.
+    pub(crate) fn text(&self) -> String {
+        match self {
+            Self::BadMessage => "Bad message".to_owned(),
+            Self::MessageException => "Message Exception".to_owned(),
+            Self::BadUpload => "Bad upload".to_owned(),
+            Self::NotStarted(why) => format!("Message Exception: cannot start the program: {why}"),
+        }
+    }
+}
+
+/// Why the helper did not start a program, in words for the person who asked for it.
+pub(crate) fn not_started(event: &Event, runner: Runner, user: Option<&str>) -> Complaint {
+    Complaint::NotStarted(match event {
+        Event::Refused(refusal) => refused(*refusal, user),
+        Event::Failed { step, errno } => failed(*step, Errno::from_raw_os_error(*errno), runner),
+        Event::Code | Event::Started { .. } | Event::Exited(_) => {
+            "the helper gave an answer out of place".to_owned()
+        }
+    })
+}
+
+fn refused(refusal: Refusal, user: Option<&str>) -> String {
+    match (refusal, user) {
+        (Refusal::Version, _) => {
+            "the two parts of further-link are of different versions; restart the service".to_owned()
+        }
+        (Refusal::UnknownUser, Some(user)) => format!("there is no user {user:?} on this device"),
+        (Refusal::UnknownUser, None) => {
+            "the default user does not exist on this device; create it, or allow another one with --allow-user".to_owned()
+        }
+        (Refusal::UserNotAllowed, user) => {
+            let user = user.unwrap_or("the default user");
+            format!("{user} may not run programs here; whoever administers this device can allow it with --allow-user")
+        }
+        (Refusal::CannotSwitchUser, _) => {
+            "the server was not started as root, so it runs programs as its own user only".to_owned()
+        }
+    }
+}
+
+fn failed(step: Step, errno: Errno, runner: Runner) -> String {
+    let reason = std::io::Error::from(errno);
+    match (step, runner) {
+        (Step::Execute, Runner::Python3) if errno == Errno::NOENT => {
+            "python3 is not installed, or not in the PATH".to_owned()
+        }
+        (Step::Execute, _) if errno == Errno::NOENT => {
+            "no such file, or the interpreter that its first line names does not exist".to_owned()
+        }
+        (Step::Execute, _) if errno == Errno::NOEXEC => {
+            "the file is not a program; a script must begin with a line such as #!/bin/sh".to_owned()
+        }
+        (Step::Execute, _) if errno == Errno::ACCESS => "no permission to execute the file".to_owned(),
+        (Step::Execute, _) => format!("cannot execute the file: {reason}"),
+        (Step::ChangeDirectory, _) if errno == Errno::NOENT => "there is no such directory".to_owned(),
+        (Step::ChangeDirectory, _) => format!("cannot work in the directory: {reason}"),
+        (Step::MakeDirectory, _) => format!("cannot make the directory: {reason}"),
+        (Step::WriteCode, _) => format!("cannot write the program's file: {reason}"),
+        (Step::Streams | Step::Fork | Step::Attach | Step::Identity, _) => {
+            format!("the device cannot start programs now ({step:?}: {reason})")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_texts_of_the_original_are_exact() {
+        assert_eq!(Complaint::BadMessage.text(), "Bad message");
+        assert_eq!(Complaint::MessageException.text(), "Message Exception");
+        assert_eq!(Complaint::BadUpload.text(), "Bad upload");
+    }
+
+    #[test]
+    fn a_failed_start_begins_like_the_original_and_says_what_to_do() {
+        let refused =
+            not_started(&Event::Refused(Refusal::UserNotAllowed), Runner::Shell, Some("root")).text();
+        assert!(refused.starts_with("Message Exception: "), "{refused}");
+        assert!(refused.contains("root may not run programs here"), "{refused}");
+        let failed = not_started(&Event::Failed { step: Step::Execute, errno: 8 }, Runner::Exec, None).text();
+        assert!(failed.contains("#!/bin/sh"), "{failed}");
+    }
+}

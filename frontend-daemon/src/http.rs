@@ -1,0 +1,252 @@
+//! The HTTP side: routes, their plain answers and errors (B1), and the upgrade to a WebSocket.
+//!
+//! warp routes; the upgrade itself is done here, since warp's own WebSocket hides the buffer sizes.
+
+use std::{collections::HashMap, convert::Infallible, path::Path, sync::Arc};
+
+use further_link_proto::WindowSize;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tracing::{debug, warn};
+use warp::{Filter, Rejection, Reply, filters::path::FullPath, reject, reply::Response};
+
+use crate::{
+    apt, helper::Helpers, message::Dialect, outbox::outbox, runner::Choices, session::Session, socket,
+};
+
+/// Terminal size before the first resize (B9.1).
+const FIRST_SIZE: WindowSize = WindowSize { rows: 4, cols: 60 };
+/// The older dialect has no resize and leaves the size open (B9.1).
+const FIRST_SIZE_RUN_PY: WindowSize = WindowSize { rows: 0, cols: 0 };
+
+/// What all requests share.
+pub(crate) struct App {
+    pub(crate) helpers: Arc<Helpers>,
+    pub(crate) shutdown: Shutdown,
+    /// Reading package lists takes a while and much memory bandwidth: one at a time.
+    package_lookup: Semaphore,
+}
+
+impl App {
+    pub(crate) fn new(helpers: Arc<Helpers>, shutdown: Shutdown) -> Self {
+        Self { helpers, shutdown, package_lookup: Semaphore::new(1) }
+    }
+}
+
+/// Tells every connection when to end, and lets the owner wait until they have. Each connection holds a clone.
+#[derive(Clone)]
+pub(crate) struct Shutdown {
+    begun: watch::Receiver<bool>,
+    /// Closed when the last clone is gone.
+    _alive: mpsc::Sender<Infallible>,
+}
+
+/// The owner's side of [`Shutdown`].
+pub(crate) struct ShutdownOwner {
+    begin: watch::Sender<bool>,
+    all_gone: mpsc::Receiver<Infallible>,
+}
+
+impl Shutdown {
+    pub(crate) fn new() -> (ShutdownOwner, Self) {
+        let (begin, receiver) = watch::channel(false);
+        let (alive, all_gone) = mpsc::channel(1);
+        (ShutdownOwner { begin, all_gone }, Self { begun: receiver, _alive: alive })
+    }
+
+    /// Waits for the begin of the shutdown.
+    pub(crate) async fn begun(&self) {
+        // An owner that is gone has shut everything down already.
+        let (Ok(_) | Err(_)) = self.begun.clone().wait_for(|begun| *begun).await;
+    }
+}
+
+impl ShutdownOwner {
+    /// Tells all, and waits for all.
+    pub(crate) async fn shut_down(mut self) {
+        self.begin.send_replace(true);
+        while self.all_gone.recv().await.is_some() {}
+    }
+}
+
+/// All routes, errors included.
+pub(crate) fn routes(
+    app: &Arc<App>,
+) -> impl Filter<Extract = (impl Reply + use<>,), Error = Infallible> + Clone + use<> {
+    let status = warp::path!("status").and(warp::get()).map(|| text(StatusCode::OK, "OK"));
+    let version =
+        warp::path!("version").and(warp::get()).map(|| version_text(Some(env!("CARGO_PKG_VERSION"))));
+    let apt_version = warp::path!("version" / "apt" / String)
+        .and(warp::get())
+        .and(with(app))
+        .then(|package: String, app: Arc<App>| async move { apt_version(&app, &package).await });
+    let run = endpoint(warp::path!("run"), Dialect::Run, app);
+    let run_py = endpoint(warp::path!("run-py"), Dialect::RunPy, app);
+    no_trailing_slash().and(status.or(version).or(apt_version).or(run).or(run_py)).recover(error)
+}
+
+fn with(app: &Arc<App>) -> impl Filter<Extract = (Arc<App>,), Error = Infallible> + Clone + use<> {
+    let app = Arc::clone(app);
+    warp::any().map(move || Arc::clone(&app))
+}
+
+/// warp takes `/status/` for `/status`; clients of the original know it as 404 (B1.7).
+fn no_trailing_slash() -> impl Filter<Extract = (), Error = Rejection> + Clone {
+    warp::path::full()
+        .and_then(|path: FullPath| async move {
+            if path.as_str().len() > 1 && path.as_str().ends_with('/') {
+                Err(reject::not_found())
+            } else {
+                Ok(())
+            }
+        })
+        .untuple_one()
+}
+
+fn endpoint<P: Filter<Extract = (), Error = Rejection> + Clone>(
+    path: P,
+    dialect: Dialect,
+    app: &Arc<App>,
+) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + use<P> {
+    path.and(warp::get())
+        .and(warp::header::headers_cloned())
+        .and(warp::query::<HashMap<String, String>>())
+        .and(warp::ext::optional::<OnUpgrade>())
+        .and(with(app))
+        .map(move |headers: HeaderMap, query: HashMap<String, String>, upgrade, app| {
+            upgrade_to_websocket(&headers, upgrade, choices(query, dialect), dialect, app)
+        })
+}
+
+/// The options of the connection (B3.5). What is not known is ignored.
+fn choices(mut query: HashMap<String, String>, dialect: Dialect) -> Choices {
+    let on = query.get("pty").is_some_and(|value| value == "1" || value.eq_ignore_ascii_case("true"));
+    let size = if dialect == Dialect::Run { FIRST_SIZE } else { FIRST_SIZE_RUN_PY };
+    Choices { user: query.remove("user"), terminal: on.then_some(size) }
+}
+
+/// RFC 6455, section 4.2: the handshake's second half.
+fn upgrade_to_websocket(
+    headers: &HeaderMap,
+    upgrade: Option<OnUpgrade>,
+    choices: Choices,
+    dialect: Dialect,
+    app: Arc<App>,
+) -> Response {
+    let has = |name, token: &str| {
+        let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+        values.flat_map(|value| value.split(',')).any(|one| one.trim().eq_ignore_ascii_case(token))
+    };
+    let (true, true, Some(upgrade)) =
+        (has(header::UPGRADE, "websocket"), has(header::CONNECTION, "upgrade"), upgrade)
+    else {
+        return text(
+            StatusCode::BAD_REQUEST,
+            "No WebSocket UPGRADE header found: connect here with a WebSocket client.",
+        );
+    };
+    let Some(key) = headers.get(header::SEC_WEBSOCKET_KEY) else {
+        return text(StatusCode::BAD_REQUEST, "The Sec-WebSocket-Key header is missing.");
+    };
+    if !has(header::SEC_WEBSOCKET_VERSION, "13") {
+        let mut response =
+            text(StatusCode::UPGRADE_REQUIRED, "This server speaks version 13 of the WebSocket protocol.");
+        response.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        return response;
+    }
+    let accept = derive_accept_key(key.as_bytes());
+    tokio::spawn(async move {
+        match upgrade.await {
+            Ok(upgraded) => serve(TokioIo::new(upgraded), choices, dialect, &app).await,
+            Err(error) => debug!("upgrade: {error}"),
+        }
+    });
+    let mut response = Response::default();
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    if let Ok(accept) = HeaderValue::try_from(accept) {
+        headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+    }
+    response
+}
+
+async fn serve(stream: TokioIo<hyper::upgrade::Upgraded>, choices: Choices, dialect: Dialect, app: &App) {
+    let (outbox, messages) = outbox(dialect);
+    let session = Session::new(Arc::clone(&app.helpers), choices, outbox);
+    socket::serve(stream, dialect, session, messages, &app.shutdown.clone()).await;
+}
+
+async fn apt_version(app: &App, package: &str) -> Response {
+    let package = percent_encoding::percent_decode_str(package).decode_utf8_lossy().into_owned();
+    let Ok(_one_at_a_time) = app.package_lookup.acquire().await else {
+        return text(StatusCode::SERVICE_UNAVAILABLE, "503: Service Unavailable");
+    };
+    let looked_up =
+        tokio::task::spawn_blocking(move || apt::installed_version(Path::new("/"), &package)).await;
+    match looked_up.map_err(std::io::Error::other).and_then(|version| version) {
+        Ok(version) => version_text(version.as_deref()),
+        Err(error) => {
+            warn!("package version: {error}");
+            text(StatusCode::INTERNAL_SERVER_ERROR, "500: Internal Server Error")
+        }
+    }
+}
+
+/// JSON, but as text/plain (B1.4).
+fn version_text(version: Option<&str>) -> Response {
+    text(StatusCode::OK, serde_json::json!({ "version": version }).to_string())
+}
+
+fn text(status: StatusCode, body: impl Into<String>) -> Response {
+    let mut response = Response::new(body.into().into());
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+async fn error(rejection: Rejection) -> Result<Response, Infallible> {
+    Ok(if rejection.is_not_found() {
+        text(StatusCode::NOT_FOUND, "404: Not Found")
+    } else if rejection.find::<reject::MethodNotAllowed>().is_some() {
+        let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "405: Method Not Allowed");
+        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET,OPTIONS"));
+        response
+    } else {
+        debug!("bad request: {rejection:?}");
+        text(StatusCode::BAD_REQUEST, "400: Bad Request")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chosen(query: &str, dialect: Dialect) -> Choices {
+        let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+        choices(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(), dialect)
+    }
+
+    #[test]
+    fn a_terminal_is_made_for_1_and_true_in_any_case_and_for_nothing_else() {
+        for on in ["1", "true", "TRUE", "True"] {
+            assert_eq!(chosen(&format!("pty={on}"), Dialect::Run).terminal, Some(FIRST_SIZE), "{on}");
+        }
+        for off in ["", "0", "yes", "2", "t"] {
+            assert_eq!(chosen(&format!("pty={off}"), Dialect::Run).terminal, None, "{off}");
+        }
+        assert_eq!(chosen("pty=1", Dialect::RunPy).terminal, Some(FIRST_SIZE_RUN_PY));
+    }
+
+    #[test]
+    fn an_absent_user_and_an_empty_one_are_two_things() {
+        assert_eq!(chosen("x=y", Dialect::Run).user, None);
+        assert_eq!(chosen("user=", Dialect::Run).user.as_deref(), Some(""));
+    }
+}

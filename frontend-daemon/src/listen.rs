@@ -1,0 +1,95 @@
+//! The TCP side: the listening socket, from systemd or our own, and the loop that accepts from it.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use tokio::net::{TcpListener, TcpStream};
+use tracing::{debug, warn};
+
+use crate::http::{App, routes};
+
+/// A client has this long to send the head of a request. A page needs milliseconds; a slow line some seconds.
+const HEAD_LIMIT: Duration = Duration::from_secs(10);
+/// Most bytes of a request's head: cookies of a whole site fit in a quarter of it.
+const MAX_HEAD: usize = 16 * 1024;
+/// After an accept that failed for lack of descriptors or memory: some will be free by then.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The listener: passed by the service manager, or bound to this address. Without an address it is bound to all, IPv6
+/// and IPv4.
+pub(crate) async fn listener(address: Option<IpAddr>, port: u16) -> io::Result<TcpListener> {
+    let mut passed = listenfd::ListenFd::from_env();
+    if let Some(listener) = passed.take_tcp_listener(0)? {
+        listener.set_nonblocking(true)?;
+        return TcpListener::from_std(listener);
+    }
+    if let Some(address) = address {
+        return TcpListener::bind(SocketAddr::new(address, port)).await;
+    }
+    match TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).await {
+        // A kernel without IPv6.
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error()) => {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await
+        }
+        other => other,
+    }
+}
+
+/// Accepts until the shutdown begins.
+pub(crate) async fn run(listener: TcpListener, app: Arc<App>) {
+    let service = TowerToHyperService::new(warp::service(routes(&app)));
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = app.shutdown.begun() => return,
+        };
+        match accepted {
+            Ok((stream, _peer)) => {
+                let (service, shutdown) = (service.clone(), app.shutdown.clone());
+                tokio::spawn(async move {
+                    let connection = serve(stream, service);
+                    tokio::select! {
+                        () = connection => {}
+                        () = shutdown.begun() => {}
+                    }
+                });
+            }
+            Err(error) => {
+                warn!("cannot accept: {error}");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn serve<S>(stream: TcpStream, service: S)
+where
+    S: hyper::service::Service<
+            http::Request<hyper::body::Incoming>,
+            Response = warp::reply::Response,
+            Error = std::convert::Infallible,
+        >,
+{
+    // Keystrokes must not wait for one another.
+    if let Err(error) = stream.set_nodelay(true) {
+        debug!("nodelay: {error}");
+    }
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_LIMIT)
+        .max_buf_size(MAX_HEAD)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    if let Err(error) = connection.await {
+        debug!("connection: {error}");
+    }
+}

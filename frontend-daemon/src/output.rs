@@ -1,0 +1,219 @@
+//! A stream of a program's output on its way to the client: read, gathered, decoded, said. Lossless at any rate.
+//!
+//! Reading stops while the outbox is full, so a slow client makes the program wait in its write. What a program writes in
+//! several small writes at one moment (a traceback, an answer behind an echoed line) is gathered into one message, as
+//! clients of the original expect (B6.8); a keystroke's echo is sent at once.
+
+use std::{io, sync::Arc, time::Duration};
+
+use rustix::io::Errno;
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, sleep_until},
+};
+
+use crate::{
+    message::{Outgoing, ProcessId},
+    outbox::{Gone, Outbox},
+    phase::Phase,
+    stream::Stream,
+    text::Decoder,
+};
+
+/// Most bytes of output in one message: what a pipe holds (pipe(7)), so one read can empty it.
+pub(crate) const MAX_PIECE: usize = 64 * 1024;
+/// First size of the buffer: enough for a person's lines, so that a silent program costs little.
+const FIRST_BUFFER: usize = 4 * 1024;
+/// How long streams may stay open after the program's end with nobody writing: somebody outside of the run holds them.
+/// The original meant to wait as long (B6.9).
+const DRAIN_LIMIT: Duration = Duration::from_secs(1);
+/// The longest that a first byte waits for company.
+const MAX_GATHER: Duration = Duration::from_millis(50);
+
+/// Which stream it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Channel {
+    Terminal,
+    Stdout,
+    Stderr,
+}
+
+impl Channel {
+    /// How long to wait for more after these bytes. `python3 -u` writes a line and its end separately and a traceback in
+    /// dozens of pieces, so pipes wait; a terminal waits only for what follows a line, since keys have to feel immediate.
+    fn patience(self, gathered: &[u8]) -> Option<Duration> {
+        match self {
+            Self::Terminal => gathered.contains(&b'\n').then_some(Duration::from_millis(5)),
+            Self::Stdout => Some(Duration::from_millis(5)),
+            Self::Stderr => Some(Duration::from_millis(10)),
+        }
+    }
+
+    fn message(self, text: &str) -> Outgoing<'_> {
+        match self {
+            Self::Terminal | Self::Stdout => Outgoing::Stdout(text),
+            Self::Stderr => Outgoing::Stderr(text),
+        }
+    }
+}
+
+/// Moves one stream until it ends.
+pub(crate) struct Output {
+    channel: Channel,
+    stream: Arc<Stream>,
+    buffer: Vec<u8>,
+}
+
+/// Whether more is to come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum More {
+    Maybe,
+    No,
+}
+
+impl Output {
+    pub(crate) fn new(channel: Channel, stream: Arc<Stream>) -> Self {
+        Self { channel, stream, buffer: Vec::new() }
+    }
+
+    /// Ends at the end of the stream; or when the process is draining, nobody writes, and the limit is over. Without a
+    /// client the output is read all the same, so that a program which is being stopped can say its last words to nobody
+    /// instead of hanging in a write.
+    pub(crate) async fn run(
+        mut self,
+        outbox: &Outbox,
+        process: &ProcessId,
+        mut phase: watch::Receiver<Phase>,
+    ) {
+        let overdue = async {
+            let (Ok(_) | Err(_)) = phase
+                .wait_for(|phase| !matches!(phase, Phase::Starting | Phase::Running | Phase::Stopping))
+                .await;
+            sleep(DRAIN_LIMIT).await;
+        };
+        tokio::pin!(overdue);
+        let mut decoder = Decoder::default();
+        let mut client = Ok(());
+        let mut more = More::Maybe;
+        while more == More::Maybe {
+            more = tokio::select! {
+                more = self.first_bytes() => match more {
+                    More::Maybe => self.gather().await,
+                    More::No => More::No,
+                },
+                () = &mut overdue => self.leftovers(),
+            };
+            client = self.deliver(&mut decoder, outbox, process, client).await;
+        }
+        let rest = decoder.finish();
+        if client.is_ok() && !rest.is_empty() {
+            // A client that is gone by now misses nothing it could still get.
+            let (Ok(()) | Err(Gone)) = outbox.say(self.channel.message(&rest), Some(process)).await;
+        }
+    }
+
+    async fn deliver(
+        &mut self,
+        decoder: &mut Decoder,
+        outbox: &Outbox,
+        process: &ProcessId,
+        client: Result<(), Gone>,
+    ) -> Result<(), Gone> {
+        let text = decoder.decode(&self.buffer);
+        let client = match client {
+            Ok(()) if !text.is_empty() => outbox.say(self.channel.message(&text), Some(process)).await,
+            unchanged => unchanged,
+        };
+        drop(text);
+        self.buffer.clear();
+        client
+    }
+
+    /// Waits for the first bytes.
+    async fn first_bytes(&mut self) -> More {
+        let buffer = &mut self.buffer;
+        let stream = &self.stream;
+        more(stream.readable(|stream| read(stream, buffer)).await)
+    }
+
+    /// Takes what is there, and waits a moment for what belongs to it.
+    async fn gather(&mut self) -> More {
+        let latest = Instant::now() + MAX_GATHER;
+        loop {
+            if self.take_available() == More::No {
+                return More::No;
+            }
+            if self.buffer.len() >= MAX_PIECE {
+                return More::Maybe;
+            }
+            let Some(patience) = self.channel.patience(&self.buffer) else { return More::Maybe };
+            let until = latest.min(Instant::now() + patience);
+            let came = tokio::select! {
+                more = self.first_bytes() => more,
+                () = sleep_until(until) => return More::Maybe,
+            };
+            if came == More::No {
+                return More::No;
+            }
+        }
+    }
+
+    /// Reads without waiting until nothing is there or the piece is full.
+    fn take_available(&mut self) -> More {
+        while self.buffer.len() < MAX_PIECE {
+            let result = read(&self.stream, &mut self.buffer);
+            if result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+                break;
+            }
+            if more(result) == More::No {
+                return More::No;
+            }
+        }
+        More::Maybe
+    }
+
+    /// After the limit: the last piece, and then another, until nothing is there.
+    fn leftovers(&mut self) -> More {
+        let more = self.take_available();
+        if self.buffer.is_empty() { More::No } else { more }
+    }
+}
+
+/// One read into the buffer's free room. A terminal whose programs have all closed it answers EIO (pty(7)).
+fn read(stream: &Stream, buffer: &mut Vec<u8>) -> io::Result<usize> {
+    if buffer.len() == buffer.capacity() {
+        let room = if buffer.capacity() == 0 { FIRST_BUFFER } else { buffer.capacity() };
+        buffer.reserve_exact(room.min(MAX_PIECE.saturating_sub(buffer.len())).max(1));
+    }
+    match rustix::io::read(stream, rustix::buffer::spare_capacity(buffer)) {
+        Err(Errno::IO) => Ok(0),
+        result => Ok(result?),
+    }
+}
+
+fn more(read: io::Result<usize>) -> More {
+    match read {
+        Ok(0) => More::No,
+        Ok(_) => More::Maybe,
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => More::Maybe,
+        Err(error) => {
+            tracing::warn!("cannot read a program's output: {error}");
+            More::No
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_keystroke_does_not_wait_and_a_line_does() {
+        assert_eq!(Channel::Terminal.patience(b"a"), None);
+        assert_eq!(Channel::Terminal.patience(b"$ "), None);
+        assert!(Channel::Terminal.patience(b"echo\r\n").is_some());
+        assert!(Channel::Terminal.patience(b"echo\r\n$ ").is_some());
+        assert!(Channel::Stdout.patience(b"hi").is_some());
+        assert!(Channel::Stderr.patience(b"Traceback").is_some());
+    }
+}

@@ -1,0 +1,227 @@
+//! One program from `started` to `stopped`: the frontend's half of a run. One task moves everything it reads and writes.
+//!
+//! `start` returns when the helper has said whether the program runs. The handle is the session's; the task ends when the
+//! last byte of output and `stopped` are in the outbox, whether or not anybody still reads them.
+
+use std::{os::fd::OwnedFd, sync::Arc, time::Duration};
+
+use further_link_proto::{Event, ExitStatus, Request, Run, UserName, WindowSize};
+use tokio::{io::Interest, sync::watch, task::JoinSet, time::timeout};
+use tracing::{debug, warn};
+
+use crate::{
+    complaint::{Complaint, not_started},
+    helper::{Conversation, HelperError, Helpers},
+    input::{Input, NotRead},
+    message::{Outgoing, ProcessId},
+    outbox::{Gone, Outbox},
+    output::{Channel, Output},
+    phase::{Happening, Phase},
+    stream::Stream,
+};
+
+/// A start that takes longer than this (a file system that hangs) is given up.
+const START_LIMIT: Duration = Duration::from_secs(30);
+
+/// Why a process did not start.
+#[derive(Debug, thiserror::Error)]
+enum StartError {
+    #[error(transparent)]
+    Helper(#[from] HelperError),
+    #[error("the helper answered {0:?}")]
+    Answer(Event),
+    #[error("the helper's descriptors are not usable: {0}")]
+    Descriptors(#[from] std::io::Error),
+}
+
+/// The session's handle of a process. Dropping it does not stop the process: the session stops it and waits.
+pub(crate) struct Process {
+    conversation: Arc<Conversation>,
+    input: Arc<Input>,
+    terminal: Option<Arc<Stream>>,
+    phase: Arc<watch::Sender<Phase>>,
+}
+
+/// The streams of a process.
+struct Streams {
+    input: Arc<Stream>,
+    outputs: Vec<Output>,
+    terminal: Option<Arc<Stream>>,
+}
+
+impl Process {
+    /// Starts a program, says `started`, and lets a task of `tasks` see to the rest.
+    pub(crate) async fn start(
+        helpers: &Helpers,
+        run: Run,
+        code: Option<&str>,
+        id: ProcessId,
+        outbox: &Outbox,
+        tasks: &mut JoinSet<()>,
+    ) -> Result<Self, Complaint> {
+        let runner = run.runner;
+        let user = run.user.clone();
+        let request = Request::Run(run);
+        let (conversation, streams) = timeout(START_LIMIT, begin(helpers, &request, code))
+            .await
+            .map_err(|_elapsed| Complaint::NotStarted("the device did not start it in time".to_owned()))?
+            .map_err(|error| match error {
+                StartError::Answer(event) => not_started(&event, runner, user.as_ref().map(UserName::as_str)),
+                error => {
+                    warn!("start failed: {error}");
+                    Complaint::NotStarted(
+                        "the helper service does not answer; see the log of further-link".to_owned(),
+                    )
+                }
+            })?;
+        let process = Self {
+            conversation: Arc::new(conversation),
+            input: Arc::default(),
+            terminal: streams.terminal,
+            phase: Arc::new(watch::Sender::new(Phase::Starting.after(Happening::Started))),
+        };
+        // A client that is gone will be noticed by its session, which then stops this process.
+        let (Ok(()) | Err(Gone)) = outbox.say(Outgoing::Started, Some(&id)).await;
+        let life = Life {
+            conversation: Arc::clone(&process.conversation),
+            input: Arc::clone(&process.input),
+            phase: Arc::clone(&process.phase),
+            outbox: outbox.clone(),
+            id,
+        };
+        tasks.spawn(life.live(streams.input, streams.outputs));
+        Ok(process)
+    }
+
+    /// Whether messages may still name it.
+    pub(crate) fn is_live(&self) -> bool {
+        self.phase.borrow().is_live()
+    }
+
+    pub(crate) async fn write(&self, input: String) -> Result<(), NotRead> {
+        self.input.push(input).await
+    }
+
+    /// False without a terminal.
+    pub(crate) fn resize(&self, size: WindowSize) -> bool {
+        let Some(terminal) = &self.terminal else { return false };
+        if let Err(error) = terminal.resize(size) {
+            debug!("cannot resize: {error}");
+        }
+        true
+    }
+
+    /// Asks the helper to end it. A helper that is gone has ended it already.
+    pub(crate) async fn stop(&self) {
+        self.phase.send_modify(|phase| *phase = phase.after(Happening::StopAsked));
+        if let Err(error) = self.conversation.send(&Request::Stop).await {
+            debug!("stop: {error}");
+        }
+    }
+}
+
+/// Asks a helper to start the program. A spare may have died while it waited (an update, a kill): nothing was started by
+/// it then, and another one is asked.
+async fn begin(
+    helpers: &Helpers,
+    request: &Request,
+    code: Option<&str>,
+) -> Result<(Conversation, Streams), StartError> {
+    let mut conversation = helpers.take().await?;
+    if conversation.send(request).await.is_err() {
+        conversation = helpers.take().await?;
+        conversation.send(request).await?;
+    }
+    loop {
+        let (event, descriptors) = conversation.recv().await?;
+        match event {
+            Event::Code => write_code(descriptors, code.unwrap_or_default()).await?,
+            Event::Started { .. } => return Ok((conversation, streams(descriptors)?)),
+            event => return Err(StartError::Answer(event)),
+        }
+    }
+}
+
+async fn write_code(descriptors: Vec<OwnedFd>, code: &str) -> Result<(), StartError> {
+    let Ok([pipe]) = <[OwnedFd; 1]>::try_from(descriptors) else {
+        return Err(StartError::Answer(Event::Code));
+    };
+    if let Err(error) = Stream::new(pipe, Interest::WRITABLE)?.write_all(code.as_bytes()).await {
+        // The other side could not write the file: its event, which comes next, says why.
+        debug!("program text: {error}");
+    }
+    Ok(())
+}
+
+fn streams(descriptors: Vec<OwnedFd>) -> Result<Streams, StartError> {
+    let stream = |descriptor, interest| Stream::new(descriptor, interest).map(Arc::new);
+    let mut descriptors = descriptors.into_iter();
+    match (descriptors.next(), descriptors.next(), descriptors.next()) {
+        (Some(leader), None, None) => {
+            let leader = stream(leader, Interest::READABLE | Interest::WRITABLE)?;
+            let outputs = vec![Output::new(Channel::Terminal, Arc::clone(&leader))];
+            Ok(Streams { input: Arc::clone(&leader), outputs, terminal: Some(leader) })
+        }
+        (Some(stdin), Some(stdout), Some(stderr)) => Ok(Streams {
+            input: stream(stdin, Interest::WRITABLE)?,
+            outputs: vec![
+                Output::new(Channel::Stdout, stream(stdout, Interest::READABLE)?),
+                Output::new(Channel::Stderr, stream(stderr, Interest::READABLE)?),
+            ],
+            terminal: None,
+        }),
+        _ => Err(StartError::Descriptors(std::io::Error::other("neither a terminal nor three pipes"))),
+    }
+}
+
+/// What the task of a process holds.
+struct Life {
+    conversation: Arc<Conversation>,
+    input: Arc<Input>,
+    phase: Arc<watch::Sender<Phase>>,
+    outbox: Outbox,
+    id: ProcessId,
+}
+
+impl Life {
+    async fn live(self, stdin: Arc<Stream>, outputs: Vec<Output>) {
+        let outputs =
+            outputs.into_iter().map(|output| output.run(&self.outbox, &self.id, self.phase.subscribe()));
+        let output = futures_util::future::join_all(outputs);
+        let end = async {
+            let status = self.exit_status().await;
+            self.happened(Happening::Exited);
+            status
+        };
+        let status = tokio::select! {
+            (status, _) = async { tokio::join!(end, output) } => status,
+            never = self.input.feed(stdin) => match never {},
+        };
+        // The id is free before the client hears of it (B6.1).
+        self.happened(Happening::Drained);
+        let exit_code = exit_code(status);
+        let (Ok(()) | Err(Gone)) = self.outbox.say(Outgoing::Stopped { exit_code }, Some(&self.id)).await;
+    }
+
+    /// Waits for the helper's last event. A helper that is gone without one was killed, and its run with it.
+    async fn exit_status(&self) -> ExitStatus {
+        match self.conversation.recv().await {
+            Ok((Event::Exited(status), _)) => return status,
+            Ok((event, _)) => warn!("the helper said {event:?} out of place"),
+            Err(error) => warn!("the helper of a run has gone: {error}"),
+        }
+        ExitStatus::Signaled(9)
+    }
+
+    fn happened(&self, happening: Happening) {
+        self.phase.send_modify(|phase| *phase = phase.after(happening));
+    }
+}
+
+/// The exit code, or minus the signal number (B6.2).
+fn exit_code(status: ExitStatus) -> i32 {
+    match status {
+        ExitStatus::Exited(code) => code.into(),
+        ExitStatus::Signaled(signal) => -i32::from(signal),
+    }
+}

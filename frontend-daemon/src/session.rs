@@ -1,0 +1,108 @@
+//! The state behind one connection: its processes, by the client's ids, and what each message does to them.
+//!
+//! Messages are handled strictly one after the other (B4.8). A session knows an outbox, never a socket, so that it could
+//! outlive its connection one day.
+
+use std::{collections::HashMap, sync::Arc};
+
+use further_link_proto::WindowSize;
+use tokio::task::JoinSet;
+
+use crate::{
+    complaint::Complaint,
+    helper::Helpers,
+    message::{Incoming, Integer, Outgoing, ProcessId, Start},
+    outbox::{Gone, Outbox},
+    process::Process,
+    runner::{self, Choices},
+};
+
+/// Most processes at once on one connection: more than any page shows, fewer than a helper socket serves in all.
+const MAX_PROCESSES: usize = 64;
+
+/// One client's session.
+pub(crate) struct Session {
+    helpers: Arc<Helpers>,
+    choices: Choices,
+    outbox: Outbox,
+    processes: HashMap<ProcessId, Process>,
+    tasks: JoinSet<()>,
+}
+
+impl Session {
+    pub(crate) fn new(helpers: Arc<Helpers>, choices: Choices, outbox: Outbox) -> Self {
+        Self { helpers, choices, outbox, processes: HashMap::new(), tasks: JoinSet::new() }
+    }
+
+    /// Handles one message, or what was none.
+    pub(crate) async fn handle(&mut self, message: Result<Incoming, Complaint>) -> Result<(), Gone> {
+        while self.tasks.try_join_next().is_some() {}
+        let outcome = match message {
+            Ok(Incoming::Ping) => return self.outbox.say(Outgoing::Pong, None).await,
+            Ok(Incoming::Start { process, start }) => self.start(process, start).await,
+            Ok(Incoming::Stdin { process, input }) => self.write(&process, input).await,
+            Ok(Incoming::Resize { process, rows, cols }) => self.resize(&process, rows, cols),
+            Ok(Incoming::Stop { process }) => self.stop(&process).await,
+            // Without a listener in the program there is neither a reply nor an error (B5).
+            Ok(Incoming::KeyEvent { process }) => self.live(&process).map(|_| ()),
+            Ok(Incoming::Upload) => Err(Complaint::BadUpload),
+            Err(complaint) => Err(complaint),
+        };
+        match outcome {
+            Ok(()) => Ok(()),
+            // Never with a process id: clients would take it for the process's own end (B4.2).
+            Err(complaint) => self.outbox.say(Outgoing::Error(&complaint), None).await,
+        }
+    }
+
+    /// The client is gone: ends all its programs, and waits until the last has ended.
+    pub(crate) async fn close(mut self) {
+        for process in self.processes.values().filter(|process| process.is_live()) {
+            process.stop().await;
+        }
+        while self.tasks.join_next().await.is_some() {}
+    }
+
+    async fn start(&mut self, id: ProcessId, start: Start) -> Result<(), Complaint> {
+        self.processes.retain(|_, process| process.is_live());
+        if self.processes.contains_key(&id) {
+            return Err(Complaint::BadMessage);
+        }
+        if self.processes.len() >= MAX_PROCESSES {
+            let why = format!("{MAX_PROCESSES} programs run on this connection already; stop one first");
+            return Err(Complaint::NotStarted(why));
+        }
+        let run = runner::request(&self.choices, &start)?;
+        let code = start.code.as_deref();
+        let process =
+            Process::start(&self.helpers, run, code, id.clone(), &self.outbox, &mut self.tasks).await;
+        let helpers = Arc::clone(&self.helpers);
+        self.tasks.spawn(async move { helpers.keep_spare().await });
+        self.processes.insert(id, process?);
+        Ok(())
+    }
+
+    async fn write(&self, id: &ProcessId, input: String) -> Result<(), Complaint> {
+        self.live(id)?.write(input).await.map_err(|_not_read| Complaint::MessageException)
+    }
+
+    fn resize(&self, id: &ProcessId, rows: Integer, cols: Integer) -> Result<(), Complaint> {
+        let process = self.live(id)?;
+        if self.choices.terminal.is_none() {
+            return Err(Complaint::BadMessage);
+        }
+        match (rows, cols) {
+            (Integer::Fits(rows), Integer::Fits(cols)) if process.resize(WindowSize { rows, cols }) => Ok(()),
+            _ => Err(Complaint::MessageException),
+        }
+    }
+
+    async fn stop(&self, id: &ProcessId) -> Result<(), Complaint> {
+        self.live(id)?.stop().await;
+        Ok(())
+    }
+
+    fn live(&self, id: &ProcessId) -> Result<&Process, Complaint> {
+        self.processes.get(id).filter(|process| process.is_live()).ok_or(Complaint::BadMessage)
+    }
+}

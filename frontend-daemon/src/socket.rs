@@ -1,0 +1,134 @@
+//! One WebSocket: frames in, one after the other, into the session; messages out of the outbox, as many at once as there
+//! are. The only file that knows the WebSocket library.
+
+use futures_util::{
+    SinkExt, StreamExt,
+    stream::{SplitSink, SplitStream},
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::mpsc,
+};
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{
+        self, Message,
+        protocol::{CloseFrame, Role, WebSocketConfig, frame::coding::CloseCode},
+    },
+};
+use tracing::debug;
+
+use crate::{
+    http::Shutdown,
+    message::{self, Dialect},
+    outbox::Gone,
+    session::Session,
+};
+
+/// Largest message that a client may send, then the connection ends with 1009 (B3.2).
+const MAX_MESSAGE: usize = 4 * 1024 * 1024;
+/// Read at once. Messages from clients are mostly keystrokes; larger ones are read in several steps.
+const READ_BUFFER: usize = 4 * 1024;
+/// Written at once at the most; what is there is flushed in any case before waiting.
+const WRITE_BUFFER: usize = 64 * 1024;
+
+/// How the conversation with the client came to its end.
+enum End {
+    /// The client closed, or is gone.
+    Client,
+    /// A message above the limit.
+    TooLong,
+    /// This daemon is shutting down.
+    Shutdown,
+}
+
+/// The library's settings.
+fn config() -> WebSocketConfig {
+    WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER)
+        .write_buffer_size(WRITE_BUFFER)
+        .max_message_size(Some(MAX_MESSAGE))
+        .max_frame_size(Some(MAX_MESSAGE))
+}
+
+/// Serves one upgraded connection until it ends, and then until its programs have ended.
+pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    dialect: Dialect,
+    mut session: Session,
+    mut outbox: mpsc::Receiver<String>,
+    shutdown: &Shutdown,
+) {
+    let (mut sink, mut stream) =
+        WebSocketStream::from_raw_socket(stream, Role::Server, Some(config())).await.split();
+    let end = tokio::select! {
+        end = read(&mut stream, dialect, &mut session) => end,
+        end = write(&mut sink, &mut outbox) => end,
+        () = shutdown.begun() => End::Shutdown,
+    };
+    // Nobody reads any more: what programs still print is thrown away from here on.
+    drop(outbox);
+    let code = match end {
+        End::Client => None,
+        End::TooLong => Some((CloseCode::Size, "message longer than 4 MiB")),
+        End::Shutdown => Some((CloseCode::Away, "further-link is shutting down")),
+    };
+    if let Some((code, reason)) = code {
+        let frame = CloseFrame { code, reason: reason.into() };
+        if let Err(error) = sink.send(Message::Close(Some(frame))).await {
+            debug!("close: {error}");
+        }
+    }
+    drop((sink, stream));
+    session.close().await;
+}
+
+async fn read<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut SplitStream<WebSocketStream<S>>,
+    dialect: Dialect,
+    session: &mut Session,
+) -> End {
+    // After a close frame the library still answers it before the stream ends.
+    while let Some(frame) = stream.next().await {
+        let handled = match frame {
+            Ok(Message::Text(text)) => session.handle(message::parse(text.as_bytes(), dialect)).await,
+            Ok(Message::Binary(bytes)) => session.handle(message::parse(&bytes, dialect)).await,
+            // The library answers pings by itself.
+            Ok(_) => Ok(()),
+            Err(tungstenite::Error::Capacity(_)) => return End::TooLong,
+            Err(error) => {
+                debug!("websocket: {error}");
+                return End::Client;
+            }
+        };
+        if let Err(Gone) = handled {
+            return End::Client;
+        }
+    }
+    End::Client
+}
+
+async fn write<S: AsyncRead + AsyncWrite + Unpin>(
+    sink: &mut SplitSink<WebSocketStream<S>, Message>,
+    outbox: &mut mpsc::Receiver<String>,
+) -> End {
+    while let Some(first) = outbox.recv().await {
+        if let Err(error) = write_available(sink, first, outbox).await {
+            debug!("websocket: {error}");
+            break;
+        }
+    }
+    End::Client
+}
+
+async fn write_available<S: AsyncRead + AsyncWrite + Unpin>(
+    sink: &mut SplitSink<WebSocketStream<S>, Message>,
+    first: String,
+    outbox: &mut mpsc::Receiver<String>,
+) -> Result<(), tungstenite::Error> {
+    sink.feed(Message::text(first)).await?;
+    while let Ok(next) = outbox.try_recv() {
+        sink.feed(Message::text(next)).await?;
+    }
+    sink.flush().await
+}
