@@ -128,7 +128,7 @@ fn start(
     let pid = watch.pid();
     match outcome {
         Ok(event) => {
-            info!(user = account.name, runner = run.runner.name(), pid, outcome = in_words(&event), "ended")
+            info!(user = account.name, runner = run.runner.name(), pid, outcome = in_words(&event), "ended");
         }
         Err(error) => {
             watch.abandon();
