@@ -8,6 +8,7 @@
 mod config;
 mod log;
 mod privilege;
+mod service;
 mod the_helper;
 
 mod http;
@@ -117,12 +118,15 @@ async fn serve(config: &Config, helper: &TheHelper) -> Result<(), DaemonError> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::spawn(async move { helpers.keep_spare().await });
+    tokio::spawn(service::keep_watchdog_quiet());
+    service::ready();
     let outcome = tokio::select! {
         () = listen::run(listener, app) => Ok(()),
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
         ended = helper.ended() => ended.map_err(DaemonError::Io).and(Err(DaemonError::HelperEnded)),
     };
+    service::stopping();
     if tokio::time::timeout(SHUTDOWN_LIMIT, owner.shut_down()).await.is_err() {
         warn!("some programs have not ended yet; their helpers will end them");
     }
