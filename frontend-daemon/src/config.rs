@@ -40,6 +40,11 @@ pub(crate) struct Config {
     #[arg(long, env = "FURTHER_LINK_GRACE", value_name = "SECONDS")]
     pub(crate) grace: Option<f64>,
 
+    /// Seconds after which a client that does not answer any more (a cable pulled) is gone, and its programs end.
+    #[arg(long, env = "FURTHER_LINK_CLIENT_TIMEOUT", value_name = "SECONDS", default_value_t = 60,
+        value_parser = clap::value_parser!(u64).range(6..=86400))]
+    pub(crate) client_timeout: u64,
+
     /// Socket of a running helper. Its own settings then apply: work dir, temp dir, users and grace are not passed on.
     #[arg(long, env = "FURTHER_LINK_HELPER_SOCKET", value_name = "PATH", value_parser = absolute)]
     pub(crate) helper_socket: Option<PathBuf>,

@@ -12,6 +12,7 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
+use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpStream};
 use tracing::{debug, warn};
 
@@ -21,6 +22,8 @@ use crate::http::{App, routes};
 const HEAD_LIMIT: Duration = Duration::from_secs(10);
 /// Most bytes of a request's head: cookies of a whole site fit in a quarter of it.
 const MAX_HEAD: usize = 16 * 1024;
+/// The time after which a silent client is gone is cut into so many parts: two of silence, then a probe in each.
+const PROBES: u32 = 6;
 /// After an accept that failed for lack of descriptors or memory: some will be free by then.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -45,7 +48,7 @@ pub(crate) async fn listener(address: Option<IpAddr>, port: u16) -> io::Result<T
 }
 
 /// Accepts until the shutdown begins.
-pub(crate) async fn run(listener: TcpListener, app: Arc<App>) {
+pub(crate) async fn run(listener: TcpListener, app: Arc<App>, client_timeout: Duration) {
     let service = TowerToHyperService::new(warp::service(routes(&app)));
     loop {
         let accepted = tokio::select! {
@@ -56,7 +59,7 @@ pub(crate) async fn run(listener: TcpListener, app: Arc<App>) {
             Ok((stream, _peer)) => {
                 let (service, shutdown) = (service.clone(), app.shutdown.clone());
                 tokio::spawn(async move {
-                    let connection = serve(stream, service);
+                    let connection = serve(stream, service, client_timeout);
                     tokio::select! {
                         () = connection => {}
                         () = shutdown.begun() => {}
@@ -71,7 +74,7 @@ pub(crate) async fn run(listener: TcpListener, app: Arc<App>) {
     }
 }
 
-async fn serve<S>(stream: TcpStream, service: S)
+async fn serve<S>(stream: TcpStream, service: S, client_timeout: Duration)
 where
     S: hyper::service::Service<
             http::Request<hyper::body::Incoming>,
@@ -79,9 +82,9 @@ where
             Error = std::convert::Infallible,
         >,
 {
-    // Keystrokes must not wait for one another.
-    if let Err(error) = stream.set_nodelay(true) {
-        debug!("nodelay: {error}");
+    if let Err(error) = prepare(&stream, client_timeout) {
+        // The connection works without it, or is gone already.
+        debug!("socket options: {error}");
     }
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -92,4 +95,19 @@ where
     if let Err(error) = connection.await {
         debug!("connection: {error}");
     }
+}
+
+/// Keystrokes must not wait for one another; and a client that vanishes (a cable pulled, Wi-Fi gone) must be noticed, so
+/// that its programs end. The kernel does it: probes when nothing is said, a limit for what is not acknowledged (tcp(7)).
+/// Clients see nothing of it (B3.1), and one that is merely slow to read still acknowledges.
+fn prepare(stream: &TcpStream, client_timeout: Duration) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let tick = (client_timeout / PROBES).max(Duration::from_secs(1));
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, tick * 2)?;
+    sockopt::set_tcp_keepintvl(stream, tick)?;
+    sockopt::set_tcp_keepcnt(stream, PROBES - 2)?;
+    let limit = u32::try_from(client_timeout.as_millis()).unwrap_or(u32::MAX);
+    sockopt::set_tcp_user_timeout(stream, limit)?;
+    Ok(())
 }

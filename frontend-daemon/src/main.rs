@@ -121,7 +121,7 @@ async fn serve(config: &Config, helper: &TheHelper) -> Result<(), DaemonError> {
     tokio::spawn(service::keep_watchdog_quiet());
     service::ready();
     let outcome = tokio::select! {
-        () = listen::run(listener, app) => Ok(()),
+        () = listen::run(listener, app, Duration::from_secs(config.client_timeout)) => Ok(()),
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
         ended = helper.ended() => ended.map_err(DaemonError::Io).and(Err(DaemonError::HelperEnded)),
