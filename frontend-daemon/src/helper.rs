@@ -6,7 +6,7 @@
 use std::{
     io,
     os::fd::OwnedFd,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -14,6 +14,7 @@ use further_link_proto::{Connection, Event, Request, SocketError};
 use rustix::net::SocketAddrUnix;
 use tokio::{
     io::{Interest, unix::AsyncFd},
+    sync::{OwnedSemaphorePermit, Semaphore},
     time::{Instant, sleep},
 };
 use tracing::warn;
@@ -25,9 +26,15 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// Between two tries.
 const CONNECT_PAUSE: Duration = Duration::from_millis(5);
 
+/// Most programs at once, over all connections: a hall full of browsers on one device. Below what the helper's socket
+/// accepts (`MaxConnections=`), so that this refusal, which says why, comes first.
+pub(crate) const MAX_RUNS: usize = 512;
+
 /// Why the helper could not be talked to.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HelperError {
+    #[error("{MAX_RUNS} programs run already")]
+    Busy,
     #[error("cannot connect to the helper: {0}")]
     Connect(io::Error),
     #[error(transparent)]
@@ -44,20 +51,24 @@ impl From<io::Error> for HelperError {
 pub(crate) struct Helpers {
     address: SocketAddrUnix,
     spare: Mutex<Option<Conversation>>,
+    places: Arc<Semaphore>,
 }
 
 impl Helpers {
     pub(crate) fn new(address: SocketAddrUnix) -> Self {
-        Self { address, spare: Mutex::new(None) }
+        Self { address, spare: Mutex::new(None), places: Arc::new(Semaphore::new(MAX_RUNS)) }
     }
 
-    /// A helper that waits for its request.
+    /// A helper that waits for its request, and a place among all runs for as long as the conversation lasts.
     pub(crate) async fn take(&self) -> Result<Conversation, HelperError> {
+        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| HelperError::Busy)?;
         let spare = self.spare().take();
-        match spare.filter(Conversation::is_waiting) {
-            Some(conversation) => Ok(conversation),
-            None => self.connect().await,
-        }
+        let mut conversation = match spare.filter(Conversation::is_waiting) {
+            Some(conversation) => conversation,
+            None => self.connect().await?,
+        };
+        conversation.place = Some(place);
+        Ok(conversation)
     }
 
     /// Connects a spare if there is none. Call it when nobody waits for a start.
@@ -90,22 +101,27 @@ impl Helpers {
 }
 
 /// One connection to one helper: one run. Dropping it stops the run.
-pub(crate) struct Conversation(AsyncFd<Connection>);
+pub(crate) struct Conversation {
+    connection: AsyncFd<Connection>,
+    /// None in a spare.
+    place: Option<OwnedSemaphorePermit>,
+}
 
 impl Conversation {
     fn new(connection: Connection) -> io::Result<Self> {
-        Ok(Self(watch(connection, Interest::READABLE | Interest::WRITABLE)?))
+        let connection = watch(connection, Interest::READABLE | Interest::WRITABLE)?;
+        Ok(Self { connection, place: None })
     }
 
     /// False once the helper has gone: a waiting one has nothing to say.
     fn is_waiting(&self) -> bool {
-        matches!(self.0.get_ref().recv::<Event>(), Err(SocketError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock)
+        matches!(self.connection.get_ref().recv::<Event>(), Err(SocketError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
     pub(crate) async fn send(&self, request: &Request) -> Result<(), HelperError> {
         loop {
-            let mut ready = self.0.writable().await?;
-            match self.0.get_ref().send(request) {
+            let mut ready = self.connection.writable().await?;
+            match self.connection.get_ref().send(request) {
                 Err(SocketError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
                     ready.clear_ready();
                 }
@@ -116,8 +132,8 @@ impl Conversation {
 
     pub(crate) async fn recv(&self) -> Result<(Event, Vec<OwnedFd>), HelperError> {
         loop {
-            let mut ready = self.0.readable().await?;
-            match self.0.get_ref().recv_with() {
+            let mut ready = self.connection.readable().await?;
+            match self.connection.get_ref().recv_with() {
                 Err(SocketError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
                     ready.clear_ready();
                 }

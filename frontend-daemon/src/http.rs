@@ -6,7 +6,7 @@ use std::{collections::HashMap, convert::Infallible, path::Path, sync::Arc};
 
 use further_link_proto::WindowSize;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use hyper::upgrade::OnUpgrade;
+use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -14,7 +14,8 @@ use tracing::{debug, warn};
 use warp::{Filter, Rejection, Reply, filters::path::FullPath, reject, reply::Response};
 
 use crate::{
-    apt, helper::Helpers, message::Dialect, outbox::outbox, runner::Choices, session::Session, socket,
+    apt, helper::Helpers, listen::Client, message::Dialect, outbox::outbox, runner::Choices,
+    session::Session, socket,
 };
 
 /// Terminal size before the first resize (B9.1).
@@ -115,9 +116,17 @@ fn endpoint<P: Filter<Extract = (), Error = Rejection> + Clone>(
         .and(warp::header::headers_cloned())
         .and(warp::query::<HashMap<String, String>>())
         .and(warp::ext::optional::<OnUpgrade>())
+        .and(warp::ext::get::<Client>())
         .and(with(app))
-        .map(move |headers: HeaderMap, query: HashMap<String, String>, upgrade, app| {
-            upgrade_to_websocket(&headers, upgrade, choices(query, dialect), dialect, app)
+        .map(move |headers: HeaderMap, query: HashMap<String, String>, upgrade, client: Client, app| {
+            let choices = choices(query, dialect);
+            let serve = move |stream| async move {
+                serve(stream, choices, dialect, app).await;
+                debug!("{} has gone", client.address);
+                // All of it, for its place among the connections.
+                drop(client);
+            };
+            upgrade_to_websocket(&headers, upgrade, serve)
         })
 }
 
@@ -129,13 +138,14 @@ fn choices(mut query: HashMap<String, String>, dialect: Dialect) -> Choices {
 }
 
 /// RFC 6455, section 4.2: the handshake's second half.
-fn upgrade_to_websocket(
+fn upgrade_to_websocket<F>(
     headers: &HeaderMap,
     upgrade: Option<OnUpgrade>,
-    choices: Choices,
-    dialect: Dialect,
-    app: Arc<App>,
-) -> Response {
+    serve: impl FnOnce(TokioIo<Upgraded>) -> F + Send + 'static,
+) -> Response
+where
+    F: Future<Output = ()> + Send,
+{
     let has = |name, token: &str| {
         let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
         values.flat_map(|value| value.split(',')).any(|one| one.trim().eq_ignore_ascii_case(token))
@@ -160,7 +170,7 @@ fn upgrade_to_websocket(
     let accept = derive_accept_key(key.as_bytes());
     tokio::spawn(async move {
         match upgrade.await {
-            Ok(upgraded) => serve(TokioIo::new(upgraded), choices, dialect, &app).await,
+            Ok(upgraded) => serve(TokioIo::new(upgraded)).await,
             Err(error) => debug!("upgrade: {error}"),
         }
     });
@@ -175,10 +185,10 @@ fn upgrade_to_websocket(
     response
 }
 
-async fn serve(stream: TokioIo<hyper::upgrade::Upgraded>, choices: Choices, dialect: Dialect, app: &App) {
+async fn serve(stream: TokioIo<Upgraded>, choices: Choices, dialect: Dialect, app: Arc<App>) {
     let (outbox, messages) = outbox(dialect);
     let session = Session::new(Arc::clone(&app.helpers), choices, outbox);
-    socket::serve(stream, dialect, session, messages, &app.shutdown.clone()).await;
+    socket::serve(stream, dialect, session, messages, &app.shutdown).await;
 }
 
 async fn apt_version(app: &App, package: &str) -> Response {

@@ -1,19 +1,28 @@
 //! The TCP side: the listening socket, from systemd or our own, and the loop that accepts from it.
 
 use std::{
+    convert::Infallible,
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
 
-use hyper::server::conn::http1;
+use http::Request;
+use hyper::{
+    body::Incoming,
+    server::conn::http1,
+    service::{Service, service_fn},
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
 use rustix::net::sockopt;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
 use tracing::{debug, warn};
 
 use crate::http::{App, routes};
@@ -24,6 +33,11 @@ const HEAD_LIMIT: Duration = Duration::from_secs(10);
 const MAX_HEAD: usize = 16 * 1024;
 /// The time after which a silent client is gone is cut into so many parts: two of silence, then a probe in each.
 const PROBES: u32 = 6;
+/// Most connections at once. Idle ones cost a few KiB each; the descriptors of all of them and of [`MAX_RUNS`] programs
+/// fit into `LimitNOFILE=` of the unit.
+///
+/// [`MAX_RUNS`]: crate::helper::MAX_RUNS
+const MAX_CONNECTIONS: usize = 2048;
 /// After an accept that failed for lack of descriptors or memory: some will be free by then.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -47,8 +61,16 @@ pub(crate) async fn listener(address: Option<IpAddr>, port: u16) -> io::Result<T
     }
 }
 
+/// The accepted connection that a request came by, as an extension of the request. A WebSocket keeps it.
+#[derive(Clone)]
+pub(crate) struct Client {
+    pub(crate) address: SocketAddr,
+    _place: Arc<OwnedSemaphorePermit>,
+}
+
 /// Accepts until the shutdown begins.
 pub(crate) async fn run(listener: TcpListener, app: Arc<App>, client_timeout: Duration) {
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let service = TowerToHyperService::new(warp::service(routes(&app)));
     loop {
         let accepted = tokio::select! {
@@ -56,8 +78,17 @@ pub(crate) async fn run(listener: TcpListener, app: Arc<App>, client_timeout: Du
             () = app.shutdown.begun() => return,
         };
         match accepted {
-            Ok((stream, _peer)) => {
+            Ok((stream, peer)) => {
+                let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+                    warn!("refused {}: {MAX_CONNECTIONS} connections are open", peer.ip());
+                    continue;
+                };
+                let client = Client { address: peer, _place: Arc::new(place) };
                 let (service, shutdown) = (service.clone(), app.shutdown.clone());
+                let service = service_fn(move |mut request: Request<Incoming>| {
+                    request.extensions_mut().insert(client.clone());
+                    service.call(request)
+                });
                 tokio::spawn(async move {
                     let connection = serve(stream, service, client_timeout);
                     tokio::select! {
@@ -76,11 +107,7 @@ pub(crate) async fn run(listener: TcpListener, app: Arc<App>, client_timeout: Du
 
 async fn serve<S>(stream: TcpStream, service: S, client_timeout: Duration)
 where
-    S: hyper::service::Service<
-            http::Request<hyper::body::Incoming>,
-            Response = warp::reply::Response,
-            Error = std::convert::Infallible,
-        >,
+    S: Service<Request<Incoming>, Response = warp::reply::Response, Error = Infallible>,
 {
     if let Err(error) = prepare(&stream, client_timeout) {
         // The connection works without it, or is gone already.

@@ -11,7 +11,7 @@ use tracing::{debug, warn};
 
 use crate::{
     complaint::{Complaint, not_started},
-    helper::{Conversation, HelperError, Helpers},
+    helper::{Conversation, HelperError, Helpers, MAX_RUNS},
     input::{Input, NotRead},
     message::{Outgoing, ProcessId},
     outbox::{Gone, Outbox},
@@ -67,6 +67,9 @@ impl Process {
             .map_err(|_elapsed| Complaint::NotStarted("the device did not start it in time".to_owned()))?
             .map_err(|error| match error {
                 StartError::Answer(event) => not_started(&event, runner, user.as_ref().map(UserName::as_str)),
+                StartError::Helper(HelperError::Busy) => Complaint::NotStarted(format!(
+                    "{MAX_RUNS} programs run on this device already; stop one first"
+                )),
                 error => {
                     warn!("start failed: {error}");
                     Complaint::NotStarted(
