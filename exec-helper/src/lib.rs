@@ -25,6 +25,7 @@ mod identity;
 mod launch;
 
 mod demote;
+mod memory;
 mod reap;
 mod signals;
 mod watch;

@@ -143,6 +143,7 @@ fn in_words(event: &Event) -> String {
     match event {
         Event::Exited(ExitStatus::Exited(code)) => format!("exit code {code}"),
         Event::Exited(ExitStatus::Signaled(signal)) => format!("signal {signal}"),
+        Event::Exited(ExitStatus::OutOfMemory) => "signal 9, out of memory".to_owned(),
         Event::Failed { step, errno } => {
             format!("failed at {step:?}: {}", io::Error::from_raw_os_error(*errno))
         }

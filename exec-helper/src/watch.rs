@@ -18,6 +18,7 @@ use nix::{
 use tracing::error;
 
 use crate::{
+    memory::OutOfMemory,
     plan::Entrypoint,
     reap::{self, Reaped},
     signals::Signals,
@@ -48,6 +49,7 @@ pub(crate) enum WatchError {
 pub(crate) struct Inputs<'a> {
     connection: &'a Connection,
     signals: Signals,
+    memory: OutOfMemory,
 }
 
 /// What has happened.
@@ -60,7 +62,7 @@ struct Ready {
 
 impl<'a> Inputs<'a> {
     pub(crate) fn new(connection: &'a Connection) -> io::Result<Self> {
-        Ok(Self { connection, signals: Signals::new()? })
+        Ok(Self { connection, signals: Signals::new()?, memory: OutOfMemory::new() })
     }
 
     /// Waits as long as it takes. False when told to end instead.
@@ -283,7 +285,8 @@ impl<'a> Watch<'a> {
 
     fn note_end(&mut self, pid: Pid, status: ExitStatus) {
         if pid == self.pid {
-            self.status = Some(status);
+            let by_kernel = status == ExitStatus::Signaled(9) && self.inputs.memory.has_killed();
+            self.status = Some(if by_kernel { ExitStatus::OutOfMemory } else { status });
         }
     }
 

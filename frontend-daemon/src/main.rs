@@ -6,6 +6,7 @@
 //! output, text and outbox.
 
 mod config;
+mod controllers;
 mod log;
 mod privilege;
 mod service;
@@ -119,6 +120,7 @@ async fn serve(config: &Config, helper: &TheHelper) -> Result<(), DaemonError> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::spawn(async move { helpers.keep_spare().await });
     tokio::spawn(service::keep_watchdog_quiet());
+    controllers::report_missing();
     service::ready();
     let outcome = tokio::select! {
         () = listen::run(listener, app, Duration::from_secs(config.client_timeout)) => Ok(()),

@@ -23,6 +23,9 @@ use crate::{
 /// A start that takes longer than this (a file system that hangs) is given up.
 const START_LIMIT: Duration = Duration::from_secs(30);
 
+/// What the client is told when the kernel has ended a program for want of memory.
+const OUT_OF_MEMORY: &str = "\r\nfurther-link: the program was ended because it used too much memory\r\n";
+
 /// Why a process did not start.
 #[derive(Debug, thiserror::Error)]
 enum StartError {
@@ -200,6 +203,10 @@ impl Life {
             (status, _) = async { tokio::join!(end, output) } => status,
             never = self.input.feed(stdin) => match never {},
         };
+        if status == ExitStatus::OutOfMemory {
+            // Where the person looks: behind what the program printed last.
+            let (Ok(()) | Err(Gone)) = self.outbox.say(Outgoing::Stderr(OUT_OF_MEMORY), Some(&self.id)).await;
+        }
         // The id is free before the client hears of it (B6.1).
         self.happened(Happening::Drained);
         let exit_code = exit_code(status);
@@ -226,5 +233,6 @@ fn exit_code(status: ExitStatus) -> i32 {
     match status {
         ExitStatus::Exited(code) => code.into(),
         ExitStatus::Signaled(signal) => -i32::from(signal),
+        ExitStatus::OutOfMemory => -9,
     }
 }

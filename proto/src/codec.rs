@@ -104,6 +104,7 @@ mod tests {
         agrees("failed", &Event::Failed { step: Step::Execute, errno: 8 });
         agrees("exited", &Event::Exited(ExitStatus::Exited(3)));
         agrees("signaled", &Event::Exited(ExitStatus::Signaled(15)));
+        agrees("out-of-memory", &Event::Exited(ExitStatus::OutOfMemory));
     }
 
     #[test]

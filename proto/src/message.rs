@@ -126,4 +126,6 @@ pub enum ExitStatus {
     Exited(u8),
     /// This signal ended it.
     Signaled(u8),
+    /// The kernel killed it (signal 9) because the run had used up its memory.
+    OutOfMemory,
 }
