@@ -49,7 +49,8 @@ impl Channel {
         }
     }
 
-    fn message(self, text: &str) -> Outgoing<'_> {
+    /// The message that carries this channel's text.
+    pub(crate) fn message(self, text: &str) -> Outgoing<'_> {
         match self {
             Self::Terminal | Self::Stdout => Outgoing::Stdout(text),
             Self::Stderr => Outgoing::Stderr(text),

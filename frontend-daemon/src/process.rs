@@ -94,6 +94,7 @@ impl Process {
             phase: Arc::clone(&process.phase),
             outbox: outbox.clone(),
             id,
+            last_words: if process.terminal.is_some() { Channel::Terminal } else { Channel::Stderr },
         };
         tasks.spawn(life.live(streams.input, streams.outputs));
         Ok(process)
@@ -187,6 +188,8 @@ struct Life {
     phase: Arc<watch::Sender<Phase>>,
     outbox: Outbox,
     id: ProcessId,
+    /// Where the daemon itself has something to say.
+    last_words: Channel,
 }
 
 impl Life {
@@ -205,7 +208,8 @@ impl Life {
         };
         if status == ExitStatus::OutOfMemory {
             // Where the person looks: behind what the program printed last.
-            let (Ok(()) | Err(Gone)) = self.outbox.say(Outgoing::Stderr(OUT_OF_MEMORY), Some(&self.id)).await;
+            let words = self.last_words.message(OUT_OF_MEMORY);
+            let (Ok(()) | Err(Gone)) = self.outbox.say(words, Some(&self.id)).await;
         }
         // The id is free before the client hears of it (B6.1).
         self.happened(Happening::Drained);
