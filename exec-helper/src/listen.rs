@@ -73,6 +73,7 @@ fn accept(listener: &OwnedFd, settings: &Settings, instances: &mut HashSet<Pid>)
         return warn!("refused a connection: {MAX_INSTANCES} helpers run already");
     }
     let instance = sys::fork(|| {
+        sys::close_in_child(listener.as_fd());
         serve::run(&Connection::new(socket), settings);
         0
     });

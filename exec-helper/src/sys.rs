@@ -1,4 +1,4 @@
-//! The only unsafe code of the root side: four system calls that Rust cannot know to be harmless.
+//! The only unsafe code of the root side: five system calls that Rust cannot know to be harmless.
 //!
 //! Everything here relies on one fact, which `entry` establishes at start and `fork` checks each time: this process has
 //! **one thread**. Then the child of a fork has a complete copy of all locks and buffers in a consistent state, and may
@@ -11,7 +11,7 @@
 
 use std::{
     io,
-    os::fd::{FromRawFd, OwnedFd, RawFd},
+    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
 };
 
 use nix::{
@@ -56,6 +56,13 @@ pub(crate) fn close_others_on_exec() -> io::Result<()> {
     // SAFETY: this changes flags only and closes nothing, so no owner of a descriptor is surprised.
     let result = unsafe { libc::close_range(3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC.cast_signed()) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Closes the listener in a forked helper: one that is taken over later must not accept in the listener's place.
+pub(crate) fn close_in_child(listener: BorrowedFd<'_>) {
+    // SAFETY: only the closure of `fork` calls this, in the child, which never returns to the listener's owner: nobody
+    // uses or closes the number a second time.
+    unsafe { libc::close(listener.as_raw_fd()) };
 }
 
 /// Takes a descriptor that the service manager passed (`sd_listen_fds(3)`). Call it once, before any file is opened.

@@ -8,7 +8,7 @@ use further_link_proto::WindowSize;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::Semaphore;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tracing::{debug, warn};
 use warp::{Filter, Rejection, Reply, filters::path::FullPath, reject, reply::Response};
@@ -34,42 +34,6 @@ pub(crate) struct App {
 impl App {
     pub(crate) fn new(helpers: Arc<Helpers>, shutdown: Shutdown) -> Self {
         Self { helpers, shutdown, package_lookup: Semaphore::new(1) }
-    }
-}
-
-/// Tells every connection when to end, and lets the owner wait until they have. Each connection holds a clone.
-#[derive(Clone)]
-pub(crate) struct Shutdown {
-    begun: watch::Receiver<bool>,
-    /// Closed when the last clone is gone.
-    _alive: mpsc::Sender<Infallible>,
-}
-
-/// The owner's side of [`Shutdown`].
-pub(crate) struct ShutdownOwner {
-    begin: watch::Sender<bool>,
-    all_gone: mpsc::Receiver<Infallible>,
-}
-
-impl Shutdown {
-    pub(crate) fn new() -> (ShutdownOwner, Self) {
-        let (begin, receiver) = watch::channel(false);
-        let (alive, all_gone) = mpsc::channel(1);
-        (ShutdownOwner { begin, all_gone }, Self { begun: receiver, _alive: alive })
-    }
-
-    /// Waits for the begin of the shutdown.
-    pub(crate) async fn begun(&self) {
-        // An owner that is gone has shut everything down already.
-        let (Ok(_) | Err(_)) = self.begun.clone().wait_for(|begun| *begun).await;
-    }
-}
-
-impl ShutdownOwner {
-    /// Tells all, and waits for all.
-    pub(crate) async fn shut_down(mut self) {
-        self.begin.send_replace(true);
-        while self.all_gone.recv().await.is_some() {}
     }
 }
 

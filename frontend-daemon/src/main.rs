@@ -22,6 +22,7 @@ mod run_py;
 
 mod outbox;
 mod session;
+mod shutdown;
 
 mod phase;
 mod process;
@@ -42,12 +43,7 @@ use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
-use crate::{
-    config::Config,
-    helper::Helpers,
-    http::{App, Shutdown},
-    the_helper::TheHelper,
-};
+use crate::{config::Config, helper::Helpers, http::App, shutdown::Shutdown, the_helper::TheHelper};
 
 /// How long programs have to end when this daemon is told to end: the longest usual grace and a little.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(5);

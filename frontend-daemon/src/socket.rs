@@ -19,10 +19,10 @@ use tokio_tungstenite::{
 use tracing::debug;
 
 use crate::{
-    http::Shutdown,
     message::{self, Dialect},
     outbox::Gone,
     session::Session,
+    shutdown::Shutdown,
 };
 
 /// Largest message that a client may send, then the connection ends with 1009 (B3.2).
