@@ -15,7 +15,7 @@ use warp::{Filter, Rejection, Reply, filters::path::FullPath, reject, reply::Res
 
 use crate::{
     apt, helper::Helpers, listen::Client, message::Dialect, outbox::outbox, runner::Choices,
-    session::Session, socket,
+    session::Session, shutdown::Shutdown, socket,
 };
 
 /// Terminal size before the first resize (B9.1).
