@@ -48,21 +48,19 @@ pub(crate) enum CheckError {
 }
 
 impl Policy {
-    /// The named users and nobody else. When none is named: `pi` if it exists and this process can become it, else the
-    /// user that this process runs as (the spec, "Options": `user`).
-    pub(crate) fn new(allowed: &[UserName]) -> io::Result<Self> {
+    /// The named users and nobody else. Without a list a helper that is not root runs programs as its own user; root's
+    /// policy has to be written down, and an empty list is a mistake.
+    pub(crate) fn new(allowed: Option<Vec<UserName>>) -> io::Result<Self> {
         let own_uid = Uid::effective();
-        let usual = UserName::new(USUAL_USER).map_err(io::Error::other)?;
-        let default = if allowed.contains(&usual) {
-            usual
-        } else if let Some(first) = allowed.first() {
-            first.clone()
-        } else if own_uid.is_root() && account::by_name(&usual)?.is_some() {
-            usual
-        } else {
-            account::own_name()?.ok_or_else(|| io::Error::other(format!("uid {own_uid} has no account")))?
+        let allowed = match allowed {
+            Some(named) => named,
+            None if own_uid.is_root() => Vec::new(),
+            None => account::own_name()?.into_iter().collect(),
         };
-        let allowed = if allowed.is_empty() { vec![default.clone()] } else { allowed.to_vec() };
+        let usual = allowed.iter().find(|name| name.as_str() == USUAL_USER);
+        let Some(default) = usual.or(allowed.first()).cloned() else {
+            return Err(io::Error::other("nobody may run programs: name a user with --allow-user"));
+        };
         Ok(Self { allowed, default, own_uid })
     }
 
@@ -74,10 +72,11 @@ impl Policy {
     /// The decision.
     pub(crate) fn check(&self, run: Run) -> Result<Permitted, CheckError> {
         let name = run.user.as_ref().unwrap_or(&self.default);
-        let account = account::by_name(name)?.ok_or(CheckError::Refused(Refusal::UnknownUser))?;
+        // The list first: names that a hostile frontend makes up never reach the name service of root.
         if !self.allowed.contains(name) {
             return Err(CheckError::Refused(Refusal::UserNotAllowed));
         }
+        let account = account::by_name(name)?.ok_or(CheckError::Refused(Refusal::UnknownUser))?;
         if !self.own_uid.is_root() && account.uid != self.own_uid {
             return Err(CheckError::Refused(Refusal::CannotSwitchUser));
         }
@@ -111,7 +110,7 @@ mod tests {
         assert_eq!(decide(&policy, None), Ok("daemon".to_owned()));
         assert_eq!(decide(&policy, Some("bin")), Ok("bin".to_owned()));
         assert_eq!(decide(&policy, Some("root")), Err(Refusal::UserNotAllowed));
-        assert_eq!(decide(&policy, Some("no-such-user")), Err(Refusal::UnknownUser));
+        assert_eq!(decide(&policy, Some("no-such-user")), Err(Refusal::UserNotAllowed));
     }
 
     #[test]
@@ -130,9 +129,10 @@ mod tests {
     fn the_default_is_pi_if_named_else_the_first_named() {
         let names = |list: &[&str]| {
             let list: Vec<_> = list.iter().map(|name| UserName::new(*name).unwrap()).collect();
-            Policy::new(&list).unwrap().default_user().to_string()
+            Policy::new(Some(list)).map(|policy| policy.default_user().to_string()).ok()
         };
-        assert_eq!(names(&["root", "pi"]), "pi");
-        assert_eq!(names(&["bin", "daemon"]), "bin");
+        assert_eq!(names(&["root", "pi"]).as_deref(), Some("pi"));
+        assert_eq!(names(&["bin", "daemon"]).as_deref(), Some("bin"));
+        assert_eq!(names(&[]), None, "an empty list must not mean anybody");
     }
 }

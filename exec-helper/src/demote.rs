@@ -4,37 +4,69 @@
 //! not gain anything by exec, nor be traced or dumped. Files it sees with the rights of the run's user (fsuid and groups),
 //! so that it can remove that user's temporary files and no others.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, io};
 
 use caps::{CapSet, Capability};
+use further_link_proto::UserName;
 use nix::{
     errno::Errno,
     sys::prctl,
-    unistd::{Gid, Uid, User, setfsgid, setfsuid, setgroups, setresgid, setresuid},
+    unistd::{Gid, Uid, setfsgid, setfsuid, setgroups, setresgid, setresuid},
 };
 
-use crate::{account::Account, identity::clear_capabilities};
+use crate::{
+    account::{self, Account},
+    identity::clear_capabilities,
+};
 
-/// The accounts to become, the first that exists. A third uid beside root and the frontend's: a frontend that was taken
-/// over cannot signal the helper. `nobody` serves in development, where the package's accounts do not exist.
-const SERVICE_ACCOUNTS: [&str; 2] = ["further-link-exec", "nobody"];
+/// The package's account for this.
+const SERVICE_ACCOUNT: &str = "further-link-exec";
+/// Without the package, or where that account would not be a third one: a uid that belongs to nobody, at the end of the
+/// range that Debian reserves (policy 9.2.2). Never `nobody`, whom programs and frontends may be.
+const UNUSED: (Uid, Gid) = (Uid::from_raw(65533), Gid::from_raw(65533));
+/// Above a program's usual 0, so that a program which makes processes without end cannot starve the one that ends it.
+const PRIORITY: i32 = -10;
+
+/// Whom to become: neither root, nor the frontend, nor the user of the run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ServiceAccount {
+    uid: Uid,
+    gid: Gid,
+}
 
 /// Why root could not be given up. The run ends then.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot give up root: {0}")]
 pub(crate) struct DemoteError(Errno);
 
+impl ServiceAccount {
+    /// Looked up at the start, not while a program runs already.
+    pub(crate) fn new(frontend: Uid) -> io::Result<Self> {
+        let name = UserName::new(SERVICE_ACCOUNT).map_err(io::Error::other)?;
+        let account =
+            account::by_name(&name)?.filter(|account| account.uid != frontend && !account.uid.is_root());
+        let (uid, gid) = account.map_or(UNUSED, |account| (account.uid, account.gid));
+        Ok(Self { uid, gid })
+    }
+
+    fn apart_from(self, owner: &Account) -> (Uid, Gid) {
+        if self.uid == owner.uid { UNUSED } else { (self.uid, self.gid) }
+    }
+}
+
 /// Gives it up. `owner` is the user of the run.
-pub(crate) fn demote(owner: &Account) -> Result<(), DemoteError> {
-    let demoted = if Uid::effective().is_root() { leave_root(owner) } else { Ok(()) };
+pub(crate) fn demote(service: ServiceAccount, owner: &Account) -> Result<(), DemoteError> {
+    let demoted = if Uid::effective().is_root() { leave_root(service, owner) } else { Ok(()) };
     demoted
         .and_then(|()| prctl::set_no_new_privs())
         .and_then(|()| prctl::set_dumpable(false))
         .map_err(DemoteError)
 }
 
-fn leave_root(owner: &Account) -> Result<(), Errno> {
-    let (uid, gid) = service_account()?;
+fn leave_root(service: ServiceAccount, owner: &Account) -> Result<(), Errno> {
+    let (uid, gid) = service.apart_from(owner);
+    rustix::process::setpriority_process(None, PRIORITY)
+        .map_err(|error| Errno::from_raw(error.raw_os_error()))?;
     setgroups(&owner.groups)?;
     clear_capabilities(&[CapSet::Ambient, CapSet::Inheritable, CapSet::Bounding])?;
     prctl::set_keepcaps(true)?;
@@ -56,15 +88,4 @@ fn hold(capabilities: &[Capability]) -> Result<(), Errno> {
     caps::set(None, CapSet::Effective, &wanted)
         .and_then(|()| caps::set(None, CapSet::Permitted, &wanted))
         .map_err(|_| Errno::EPERM)
-}
-
-fn service_account() -> Result<(Uid, Gid), Errno> {
-    for name in SERVICE_ACCOUNTS {
-        if let Some(user) = User::from_name(name)?
-            && !user.uid.is_root()
-        {
-            return Ok((user.uid, user.gid));
-        }
-    }
-    Err(Errno::ENOENT)
 }

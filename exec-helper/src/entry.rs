@@ -3,23 +3,26 @@
 //! Also makes true what the other files rely on: one thread, signals blocked and read as data, no descriptor that a
 //! program could inherit, and no core dump or tracer that could see what root sees.
 
-use std::{
-    io,
-    os::fd::{AsFd, OwnedFd},
-    process::ExitCode,
-};
+use std::{io, os::fd::OwnedFd, path::Path, process::ExitCode};
 
 use further_link_proto::{Connection, UserName};
 use nix::{
-    sys::{prctl, signal::Signal},
+    sys::{
+        prctl,
+        stat::{Mode, umask},
+    },
     unistd::Uid,
 };
-use rustix::net::{SocketType, sockopt};
+use rustix::{
+    net::{SocketAddrUnix, SocketType, sockopt},
+    process::{Pid, PidfdFlags, pidfd_open},
+};
 use tracing::error;
 
 use crate::{
     account,
     check::Policy,
+    demote::ServiceAccount,
     listen, log,
     options::{self, Command, Options, USAGE},
     plan::Places,
@@ -65,23 +68,23 @@ enum Socket {
 }
 
 fn start(options: Options) -> io::Result<()> {
-    if let Some(parent) = options.parent {
-        follow_parent(parent)?;
-    }
-    let passed = passed_socket()?;
+    let parent = options.parent.map(parent_process).transpose()?;
+    let passed = if options.listen.is_none() { passed_socket()? } else { None };
     prctl::set_dumpable(false)?;
     sys::close_others_on_exec()?;
     Signals::block()?;
 
+    let frontend_uid = frontend_uid(options.frontend_user.as_ref())?;
     let settings = Settings {
-        frontend_uid: frontend_uid(options.frontend_user.as_ref())?,
-        policy: Policy::new(&options.allowed)?,
+        frontend_uid,
+        policy: Policy::new(options.allowed)?,
+        service: ServiceAccount::new(frontend_uid)?,
         places: Places { work_dir: options.work_dir, temp_dir: options.temp_dir },
         grace: options.grace,
         pass_env: options.pass_env,
     };
     let socket = match (options.listen, passed) {
-        (Some(path), _) => Socket::Listener(further_link_proto::bind_listener(Some(&path))?.0),
+        (Some(path), _) => Socket::Listener(bind(&path, frontend_uid)?),
         (None, Some(socket)) => socket,
         (None, None) => {
             return Err(io::Error::other(
@@ -90,7 +93,7 @@ fn start(options: Options) -> io::Result<()> {
         }
     };
     match socket {
-        Socket::Listener(listener) => listen::run(&listener, &settings),
+        Socket::Listener(listener) => listen::run(&listener, parent.as_ref(), &settings),
         Socket::Connection(connection) => {
             serve::run(&connection, &settings);
             Ok(())
@@ -98,14 +101,40 @@ fn start(options: Options) -> io::Result<()> {
     }
 }
 
-/// A development helper ends with the frontend that started it.
-fn follow_parent(parent: u32) -> io::Result<()> {
-    prctl::set_pdeathsig(Signal::SIGTERM)?;
-    if std::os::unix::process::parent_id() == parent {
-        Ok(())
-    } else {
-        Err(io::Error::other("the parent has ended already"))
+/// The frontend that started a development helper, whose end is this helper's. A descriptor, and not a parent death
+/// signal: the kernel sends that with the rights of the dying, who has none over root by then (`prctl(2)`).
+fn parent_process(parent: u32) -> io::Result<OwnedFd> {
+    let ended = || io::Error::other("the parent has ended already");
+    let pid = i32::try_from(parent).ok().and_then(Pid::from_raw).ok_or_else(ended)?;
+    let process = pidfd_open(pid, PidfdFlags::empty())?;
+    // Still the parent after the descriptor was taken: so the descriptor is the parent's.
+    if std::os::unix::process::parent_id() == parent { Ok(process) } else { Err(ended()) }
+}
+
+/// Listens on a path where only the frontend can connect. A socket that nobody listens on any more gives way.
+fn bind(path: &Path, frontend: Uid) -> io::Result<OwnedFd> {
+    let abandoned = |error: &io::Error| {
+        error.kind() == io::ErrorKind::AddrInUse
+            && SocketAddrUnix::new(path).is_ok_and(|address| {
+                further_link_proto::connect(&address)
+                    .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+            })
+    };
+    let open_to_nobody = umask(Mode::from_bits_truncate(0o177));
+    let bound = further_link_proto::bind_listener(Some(path)).or_else(|error| {
+        if !abandoned(&error) {
+            return Err(error);
+        }
+        std::fs::remove_file(path)?;
+        further_link_proto::bind_listener(Some(path))
+    });
+    umask(open_to_nobody);
+    let (listener, _) =
+        bound.map_err(|error| io::Error::other(format!("cannot listen on {}: {error}", path.display())))?;
+    if Uid::effective().is_root() {
+        nix::unistd::chown(path, Some(frontend), None)?;
     }
+    Ok(listener)
 }
 
 /// The uid that only the frontend may have: its account's, or this process's own in development.
@@ -118,7 +147,8 @@ fn frontend_uid(name: Option<&UserName>) -> io::Result<Uid> {
 /// The socket on standard input (`StandardInput=socket`, inetd), or passed as the first descriptor.
 fn passed_socket() -> io::Result<Option<Socket>> {
     let own = std::process::id().to_string();
-    if std::env::var("LISTEN_PID").is_ok_and(|pid| pid == own) {
+    let is = |name, value: &str| std::env::var(name).is_ok_and(|actual| actual == value);
+    if is("LISTEN_PID", &own) && is("LISTEN_FDS", "1") {
         return classify(sys::inherited(FIRST_PASSED)?).map(Some);
     }
     let stdin = rustix::stdio::stdin();
@@ -126,7 +156,15 @@ fn passed_socket() -> io::Result<Option<Socket>> {
         return Ok(None);
     }
     let socket = rustix::io::fcntl_dupfd_cloexec(stdin, FIRST_PASSED)?;
-    rustix::stdio::dup2_stdin(std::fs::File::open("/dev/null")?.as_fd())?;
+    let null = std::fs::File::options().read(true).write(true).open("/dev/null")?;
+    rustix::stdio::dup2_stdin(&null)?;
+    // inetd gives the connection as standard output and error, too: log lines would go into the protocol.
+    if sockopt::socket_type(rustix::stdio::stdout()).is_ok() {
+        rustix::stdio::dup2_stdout(&null)?;
+    }
+    if sockopt::socket_type(rustix::stdio::stderr()) == Ok(SocketType::SEQPACKET) {
+        rustix::stdio::dup2_stderr(&null)?;
+    }
     classify(socket).map(Some)
 }
 

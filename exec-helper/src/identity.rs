@@ -9,7 +9,7 @@ use nix::{
     unistd::{Uid, getresgid, getresuid, setgroups, setresgid, setresuid},
 };
 
-use crate::account::Account;
+use crate::{account::Account, sys};
 
 /// Switches this process to the account. A helper that is not root already is the account (`check` saw to it), and its
 /// groups are the ones it was given by its own login.
@@ -20,6 +20,7 @@ pub(crate) fn become_user(account: &Account) -> Result<(), Errno> {
         // Inheritable and ambient capabilities would survive an exec (capabilities(7)); the others go with the uid.
         clear_capabilities(&[CapSet::Ambient, CapSet::Inheritable])?;
         setresuid(account.uid, account.uid, account.uid)?;
+        sys::leave_session_keyring()?;
     }
     verify(account)
 }

@@ -33,7 +33,7 @@ use crate::{
 /// PATH where the helper itself was started without one: what Debian's login(1) gives.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/local/games:/usr/games";
 /// Variables of the helper that programs get. The rest of its environment is none of their business (D15).
-const PASSED: [&str; 4] = ["PATH", "LANG", "LC_ALL", "TZ"];
+const PASSED: [&str; 5] = ["PATH", "LANG", "LC_ALL", "TZ", "FURTHER_LINK_TEMP_DIR"];
 
 /// The program text to come, and where it comes from.
 pub(crate) struct Text {
@@ -73,7 +73,10 @@ pub(crate) fn launch(
     if let Some(directory) = &plan.directory {
         fs::create_dir_all(directory).map_err(at(Step::MakeDirectory))?;
     }
-    if let (Some(entrypoint), Some(text)) = (&plan.entrypoint, text) {
+    if let Some(private) = &plan.temporary.private {
+        DirBuilder::new().mode(0o700).create(private).map_err(at(Step::WriteCode))?;
+    }
+    if let (Some(entrypoint), Some(text)) = (&plan.temporary.entrypoint, text) {
         write_entrypoint(entrypoint, text).map_err(at(Step::WriteCode))?;
     }
     std::env::set_current_dir(&plan.cwd).map_err(at(Step::ChangeDirectory))?;
@@ -96,12 +99,8 @@ fn attach(theirs: &Theirs) -> io::Result<()> {
     Ok(())
 }
 
-/// Writes exactly the announced text, however long it takes to come. If the frontend goes away before, the helper kills
-/// this process: half a text is never run.
+/// Writes exactly the announced text, however long it takes to come: half a text is never run.
 fn write_entrypoint(entrypoint: &Entrypoint, text: Text) -> io::Result<()> {
-    if let Some(private) = &entrypoint.private {
-        DirBuilder::new().mode(0o700).create(private)?;
-    }
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -173,7 +172,8 @@ fn environment(account: &Account, cwd: &Path, pass_env: &[String]) -> Vec<(Strin
         ("USER".to_owned(), account.name.clone()),
         ("LOGNAME".to_owned(), account.name.clone()),
         ("SHELL".to_owned(), text(&account.shell)),
-        ("PWD".to_owned(), text(cwd)),
+        // Without a slash at the end, which a shell would print.
+        ("PWD".to_owned(), text(&cwd.components().collect::<PathBuf>())),
         ("TERM".to_owned(), "xterm-256color".to_owned()),
     ];
     for name in PASSED.into_iter().chain(pass_env.iter().map(String::as_str)) {

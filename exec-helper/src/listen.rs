@@ -7,13 +7,14 @@
 use std::{
     collections::HashSet,
     io,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    time::{Duration, Instant},
 };
 
 use further_link_proto::Connection;
 use nix::{
     errno::Errno,
-    poll::{PollFd, PollFlags, PollTimeout, poll},
+    poll::{PollFd, PollFlags, poll},
     sys::{
         prctl,
         signal::{Signal, kill},
@@ -28,80 +29,121 @@ use crate::{
     serve::{self, Settings},
     signals::Signals,
     sys,
+    watch::{self, KILL_LIMIT},
 };
 
 /// Most helpers at once, as `MaxConnections=` of the systemd socket: more programs than a small device can run.
 const MAX_INSTANCES: usize = 1024;
 
-/// Serves until told to end, and then until the last run has ended.
-pub(crate) fn run(listener: &OwnedFd, settings: &Settings) -> io::Result<()> {
+/// What there is to look after.
+struct Listener<'a> {
+    socket: BorrowedFd<'a>,
+    signals: Signals,
+    settings: &'a Settings,
+    instances: HashSet<Pid>,
+    /// Set once told to end: when the patience with the last runs is over.
+    give_up_at: Option<Instant>,
+}
+
+/// Serves until told to end, or until the parent has ended, and then until nothing of any run is left.
+pub(crate) fn run(socket: &OwnedFd, parent: Option<&OwnedFd>, settings: &Settings) -> io::Result<()> {
     prctl::set_child_subreaper(true)?;
-    let signals = Signals::new()?;
-    let mut instances = HashSet::new();
-    let mut accepting = true;
-    while accepting || !instances.is_empty() {
-        let mut polled = vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+    let mut listener = Listener {
+        socket: socket.as_fd(),
+        signals: Signals::new()?,
+        settings,
+        instances: HashSet::new(),
+        give_up_at: None,
+    };
+    while !listener.turn(parent)? {}
+    Ok(())
+}
+
+impl Listener<'_> {
+    /// Waits for one thing to happen. True when all is over.
+    fn turn(&mut self, parent: Option<&OwnedFd>) -> io::Result<bool> {
+        let accepting = self.give_up_at.is_none();
+        let mut polled = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
         if accepting {
-            polled.push(PollFd::new(listener.as_fd(), PollFlags::POLLIN));
+            polled.push(PollFd::new(self.socket, PollFlags::POLLIN));
+            polled.extend(parent.map(|parent| PollFd::new(parent.as_fd(), PollFlags::POLLIN)));
         }
-        match poll(&mut polled, PollTimeout::NONE) {
+        match poll(&mut polled, watch::timeout(self.give_up_at)) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno.into()),
         }
         let mut ready = polled.iter().map(|fd| fd.any().unwrap_or(false));
-        let (signaled, connected) = (ready.next() == Some(true), ready.next() == Some(true));
-        if signaled {
-            accepting &= !signals.told_to_end()?;
-            reap_instances(&mut instances);
-            if !accepting {
-                end(&instances);
+        let mut next = || ready.next() == Some(true);
+        let (signaled, connected, orphaned) = (next(), next(), next());
+        if orphaned || (signaled && self.signals.told_to_end()?) {
+            self.end();
+        }
+        let nothing_left = self.reap();
+        if self.give_up_at.is_some_and(|at| at <= Instant::now()) {
+            self.kill();
+            return Ok(true);
+        }
+        if connected && self.give_up_at.is_none() {
+            self.accept();
+        }
+        Ok(nothing_left && self.give_up_at.is_some())
+    }
+
+    fn accept(&mut self) {
+        let socket = match rustix::net::accept_with(self.socket, SocketFlags::CLOEXEC) {
+            Ok(socket) => socket,
+            Err(error) => return warn!("cannot accept: {error}"),
+        };
+        if self.instances.len() >= MAX_INSTANCES {
+            return warn!("refused a connection: {MAX_INSTANCES} helpers run already");
+        }
+        let instance = sys::fork(|| {
+            // One that is taken over later must not accept in this process's place.
+            sys::close_in_child(self.socket);
+            sys::close_in_child(self.signals.as_fd());
+            serve::run(&Connection::new(socket), self.settings);
+            0
+        });
+        match instance {
+            Ok(pid) => {
+                self.instances.insert(pid);
+            }
+            Err(error) => error!("cannot fork a helper: {error}"),
+        }
+    }
+
+    /// Forgets instances that have ended, and kills what one of them has left behind. True when no child is left.
+    fn reap(&mut self) -> bool {
+        loop {
+            match reap::reap() {
+                Reaped::Child(pid, _) => {
+                    self.instances.remove(&pid);
+                }
+                Reaped::Nothing => break,
+                Reaped::NoChildren => return true,
             }
         }
-        if connected {
-            accept(listener, settings, &mut instances);
-        }
+        reap::kill_children(|pid| self.instances.contains(&pid));
+        false
     }
-    Ok(())
-}
 
-fn accept(listener: &OwnedFd, settings: &Settings, instances: &mut HashSet<Pid>) {
-    let socket = match rustix::net::accept_with(listener, SocketFlags::CLOEXEC) {
-        Ok(socket) => socket,
-        Err(error) => return warn!("cannot accept: {error}"),
-    };
-    if instances.len() >= MAX_INSTANCES {
-        return warn!("refused a connection: {MAX_INSTANCES} helpers run already");
-    }
-    let instance = sys::fork(|| {
-        sys::close_in_child(listener.as_fd());
-        serve::run(&Connection::new(socket), settings);
-        0
-    });
-    match instance {
-        Ok(pid) => {
-            instances.insert(pid);
+    /// Tells all instances to end their runs.
+    fn end(&mut self) {
+        if self.give_up_at.is_some() {
+            return;
         }
-        Err(error) => error!("cannot fork a helper: {error}"),
-    }
-}
-
-/// Forgets instances that have ended, and kills what one of them has left behind.
-fn reap_instances(instances: &mut HashSet<Pid>) {
-    loop {
-        match reap::reap() {
-            Reaped::Child(pid, _) => {
-                instances.remove(&pid);
-            }
-            Reaped::Nothing => break,
-            Reaped::NoChildren => return,
+        for instance in &self.instances {
+            // ESRCH cannot be: it is unreaped.
+            let (Ok(()) | Err(_)) = kill(*instance, Signal::SIGTERM);
         }
+        // An instance needs the grace, and at most the limit for killing.
+        self.give_up_at = Some(Instant::now() + self.settings.grace + KILL_LIMIT + Duration::from_secs(1));
     }
-    reap::kill_children(|pid| instances.contains(&pid));
-}
 
-fn end(instances: &HashSet<Pid>) {
-    for instance in instances {
-        // ESRCH cannot be: it is unreaped.
-        let (Ok(()) | Err(_)) = kill(*instance, Signal::SIGTERM);
+    fn kill(&self) {
+        error!("{} helpers did not end in time and are killed", self.instances.len());
+        if !reap::kill_all(Instant::now() + KILL_LIMIT, |_, _| {}) {
+            error!("processes are left: stuck in the kernel, or held by a tracer");
+        }
     }
 }

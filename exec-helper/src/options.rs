@@ -1,7 +1,8 @@
 //! The command line: the helper's whole policy comes from here, so from root, and never from the frontend.
 //!
 //! Parsed by hand because the root side wants few dependencies. Every option takes a value, as `--name value` or
-//! `--name=value`; an empty value counts as not given, so that a unit file can pass an unset variable.
+//! `--name=value`; an empty value counts as not given (except in a list of users), so that a unit file can pass an unset
+//! variable.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -23,9 +24,10 @@ SOCK_SEQPACKET socket: one accepted connection, or a listener.
 
   --listen PATH          listen on this path and fork one helper per connection
   --frontend-user NAME   the only account that may connect [the helper's own]
-  --allow-user NAME      programs may run as this user (repeatable); the default
-                         user is pi if named, else the first named
-                         [pi if it exists, else the user who starts the helper]
+  --allow-user NAME      programs may run as this user (repeatable), and as nobody
+                         who is not named; the default user is pi if named, else
+                         the first. Root's helper needs it
+                         [the user who starts the helper]
   --allow-users LIST     the same for several, separated by commas or spaces
   --work-dir DIR         where relative paths start, for all users [~/further]
   --temp-dir DIR         working directory of programs without a path [/tmp]
@@ -41,7 +43,8 @@ SOCK_SEQPACKET socket: one accepted connection, or a listener.
 pub(crate) struct Options {
     pub(crate) listen: Option<PathBuf>,
     pub(crate) frontend_user: Option<UserName>,
-    pub(crate) allowed: Vec<UserName>,
+    /// None when no list was given at all.
+    pub(crate) allowed: Option<Vec<UserName>>,
     pub(crate) work_dir: Option<PathBuf>,
     pub(crate) temp_dir: PathBuf,
     pub(crate) grace: Duration,
@@ -73,7 +76,7 @@ pub(crate) fn parse(mut args: impl Iterator<Item = String>) -> Result<Command, O
     let mut options = Options {
         listen: None,
         frontend_user: None,
-        allowed: Vec::new(),
+        allowed: None,
         work_dir: None,
         temp_dir: PathBuf::from("/tmp"),
         grace: DEFAULT_GRACE,
@@ -107,17 +110,18 @@ impl Options {
             _ => Err(bad("not an absolute path")),
         };
         match name {
-            "--listen" | "--frontend-user" | "--allow-user" | "--allow-users" | "--work-dir"
-            | "--temp-dir" | "--grace" | "--pass-env" | "--exit-with-parent"
+            // Unlike the others an empty list is not "not given": it would turn the policy off.
+            "--allow-user" | "--allow-users" => {
+                let allowed = self.allowed.get_or_insert_default();
+                for one in value.split([',', ' ', '\t']).filter(|one| !one.is_empty()) {
+                    allowed.push(user(one)?);
+                }
+            }
+            "--listen" | "--frontend-user" | "--work-dir" | "--temp-dir" | "--grace" | "--pass-env"
+            | "--exit-with-parent"
                 if value.is_empty() => {}
             "--listen" => self.listen = Some(absolute()?),
             "--frontend-user" => self.frontend_user = Some(user(value)?),
-            "--allow-user" => self.allowed.push(user(value)?),
-            "--allow-users" => {
-                for one in value.split([',', ' ', '\t']).filter(|one| !one.is_empty()) {
-                    self.allowed.push(user(one)?);
-                }
-            }
             "--work-dir" => self.work_dir = Some(absolute()?),
             "--temp-dir" => self.temp_dir = absolute()?,
             "--grace" => {
@@ -160,8 +164,14 @@ mod tests {
     fn a_list_of_users_may_be_separated_by_commas_or_spaces() {
         let options = parse(["--allow-users".to_owned(), "pi, root alice".to_owned()].into_iter());
         let Ok(Command::Run(options)) = options else { panic!("{options:?}") };
-        let names: Vec<_> = options.allowed.iter().map(UserName::as_str).collect();
+        let names: Vec<_> = options.allowed.iter().flatten().map(UserName::as_str).collect();
         assert_eq!(names, ["pi", "root", "alice"]);
+    }
+
+    #[test]
+    fn an_empty_list_of_users_is_a_list_that_allows_nobody() {
+        assert_eq!(parsed("--allow-users=").unwrap().allowed, Some(Vec::new()));
+        assert_eq!(parsed("--grace 1").unwrap().allowed, None);
     }
 
     #[test]

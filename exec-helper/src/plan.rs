@@ -25,7 +25,7 @@ pub(crate) struct Plan {
     pub(crate) cwd: PathBuf,
     /// Made with its parents before anything else.
     pub(crate) directory: Option<PathBuf>,
-    pub(crate) entrypoint: Option<Entrypoint>,
+    pub(crate) temporary: Temporary,
 }
 
 /// What is executed.
@@ -39,13 +39,20 @@ pub(crate) enum Program {
     Script(PathBuf),
 }
 
-/// The file that program text goes into. It is removed when the run ends.
+/// What is made for this run alone, and removed when it ends.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Temporary {
+    /// A directory of mode 0700, removed with all that is in it.
+    pub(crate) private: Option<PathBuf>,
+    /// The file that program text goes into.
+    pub(crate) entrypoint: Option<Entrypoint>,
+}
+
+/// A file for program text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Entrypoint {
     pub(crate) file: PathBuf,
     pub(crate) mode: u32,
-    /// A directory of mode 0700 for this file alone, removed with it.
-    pub(crate) private: Option<PathBuf>,
 }
 
 /// Decides. `number` makes the names of temporary files: random, so that nobody can lay something in the way.
@@ -62,21 +69,29 @@ pub(crate) fn plan(permitted: &Permitted, places: &Places, number: u64) -> Plan 
             args: vec![account.shell.clone()],
             cwd: path.clone().unwrap_or_else(|| temp_dir.clone()),
             directory: path,
-            entrypoint: None,
+            temporary: Temporary::default(),
         };
     }
-    let (file, cwd, directory, entrypoint) = match (&run.code, path) {
-        (None, path) => {
-            let file = path.unwrap_or_else(|| temp_dir.clone());
+    let private = || temp_dir.join(format!("further-link-{number:016x}"));
+    let mut temporary = Temporary::default();
+    let (file, cwd, directory) = match (&run.code, path) {
+        (None, Some(file)) => {
             let cwd = file.parent().unwrap_or(Path::new("/")).to_owned();
-            (file, cwd, None, None)
+            (file, cwd, None)
+        }
+        // Nothing to run. python is given a directory without a `__main__`, and says so (B8): its own, since anybody
+        // could have put one into the temp dir.
+        (None, None) => {
+            temporary.private = Some(private());
+            (private(), temp_dir.clone(), None)
         }
         (Some(_), path) => {
             let (name, mode) = entrypoint_name(run.runner, number);
-            let private = path.is_none().then(|| temp_dir.join(format!("further-link-{number:016x}")));
+            temporary.private = path.is_none().then(private);
             let cwd = path.clone().unwrap_or_else(|| temp_dir.clone());
-            let file = private.as_ref().unwrap_or(&cwd).join(name);
-            (file.clone(), cwd, path, Some(Entrypoint { file, mode, private }))
+            let file = temporary.private.as_ref().unwrap_or(&cwd).join(name);
+            temporary.entrypoint = Some(Entrypoint { file: file.clone(), mode });
+            (file, cwd, path)
         }
     };
     let (program, args) = if run.runner == Runner::Python3 {
@@ -84,7 +99,7 @@ pub(crate) fn plan(permitted: &Permitted, places: &Places, number: u64) -> Plan 
     } else {
         (Program::Script(file.clone()), vec![file])
     };
-    Plan { program, args, cwd, directory, entrypoint }
+    Plan { program, args, cwd, directory, temporary }
 }
 
 /// Name and mode of the file made for program text (B8).
@@ -104,7 +119,7 @@ mod tests {
     use further_link_proto::{CodeLength, PathText, Run, UserName};
 
     fn planned(runner: Runner, path: Option<&str>, code: bool) -> Plan {
-        let policy = Policy::new(&[UserName::new("root").unwrap()]).unwrap();
+        let policy = Policy::new(Some(vec![UserName::new("root").unwrap()])).unwrap();
         let run = Run {
             user: None,
             runner,
@@ -127,9 +142,8 @@ mod tests {
         assert_eq!(plan.args, paths(&["python3", "-u", "/t/further-link-000000ab00000007/7.py"]));
         assert_eq!(plan.cwd, Path::new("/t"));
         assert_eq!(plan.directory, None);
-        let entrypoint = plan.entrypoint.unwrap();
-        assert_eq!(entrypoint.private.as_deref(), Some(Path::new("/t/further-link-000000ab00000007")));
-        assert_eq!(entrypoint.mode, 0o644);
+        assert_eq!(plan.temporary.private.as_deref(), Some(Path::new("/t/further-link-000000ab00000007")));
+        assert_eq!(plan.temporary.entrypoint.unwrap().mode, 0o644);
     }
 
     #[test]
@@ -143,7 +157,8 @@ mod tests {
             assert_eq!(plan.args, [file.as_path()]);
             assert_eq!(plan.cwd, Path::new(directory));
             assert_eq!(plan.directory.as_deref(), Some(Path::new(directory)));
-            assert_eq!(plan.entrypoint.unwrap(), Entrypoint { file, mode: 0o755, private: None });
+            let entrypoint = Some(Entrypoint { file, mode: 0o755 });
+            assert_eq!(plan.temporary, Temporary { private: None, entrypoint });
         }
     }
 
@@ -151,18 +166,19 @@ mod tests {
     fn a_path_without_text_is_the_file_and_runs_in_its_directory() {
         let plan = planned(Runner::Python3, Some("p/run.py"), false);
         assert_eq!(plan.args, paths(&["python3", "-u", "/w/p/run.py"]));
-        assert_eq!(
-            (plan.cwd.as_path(), &plan.directory, &plan.entrypoint),
-            (Path::new("/w/p"), &None, &None)
-        );
+        assert_eq!((plan.cwd.as_path(), &plan.directory), (Path::new("/w/p"), &None));
+        assert_eq!(plan.temporary, Temporary::default());
         let plan = planned(Runner::Exec, Some("/bin/true"), false);
         assert_eq!((plan.program, plan.cwd), (Program::Script("/bin/true".into()), "/bin".into()));
         assert_eq!(planned(Runner::Exec, Some("/"), false).cwd, Path::new("/"));
     }
 
     #[test]
-    fn neither_path_nor_text_means_the_temp_dir_itself() {
-        assert_eq!(planned(Runner::Python3, None, false).args, paths(&["python3", "-u", "/t"]));
+    fn neither_path_nor_text_means_an_empty_directory_of_the_runs_own() {
+        let plan = planned(Runner::Python3, None, false);
+        assert_eq!(plan.args, paths(&["python3", "-u", "/t/further-link-000000ab00000007"]));
+        assert_eq!(plan.temporary.private.as_deref(), Some(Path::new("/t/further-link-000000ab00000007")));
+        assert_eq!(plan.cwd, Path::new("/t"));
     }
 
     #[test]
@@ -170,7 +186,7 @@ mod tests {
         for code in [false, true] {
             let plan = planned(Runner::Shell, None, code);
             assert_eq!(plan.args.len(), 1);
-            assert_eq!((plan.cwd, plan.directory, plan.entrypoint), ("/t".into(), None, None));
+            assert_eq!((plan.cwd, plan.directory, plan.temporary), ("/t".into(), None, Temporary::default()));
             let plan = planned(Runner::Shell, Some("a/b"), code);
             assert_eq!((plan.cwd, plan.directory), ("/w/a/b".into(), Some("/w/a/b".into())));
         }

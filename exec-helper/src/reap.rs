@@ -4,11 +4,16 @@
 //! often it forks or calls setsid. A direct child's pid cannot be reused before the helper itself has reaped it, so
 //! killing direct children from the top down, again and again, hits everything and never a stranger.
 
-use std::{collections::HashMap, fs, io, time::Instant};
+use std::{
+    collections::HashMap,
+    fs,
+    os::fd::{AsFd, OwnedFd},
+    time::{Duration, Instant},
+};
 
 use further_link_proto::ExitStatus;
 use nix::{
-    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::signal::{Signal, kill, killpg},
     unistd::Pid,
 };
@@ -16,12 +21,14 @@ use rustix::process::{PidfdFlags, WaitOptions, WaitStatus, pidfd_open, pidfd_sen
 
 /// SIGTERM's bit in the masks of /proc/PID/status (proc(5)).
 const TERM_BIT: u64 = 1 << (libc::SIGTERM - 1);
-
-/// A process and its parent, as read from /proc.
-struct Entry {
-    pid: i32,
-    parent: i32,
-}
+/// Children collected before looking at anything else: a program that makes orphans faster than they can be collected
+/// must not keep the helper from hearing `Stop`.
+pub(crate) const BATCH: usize = 64;
+/// Rounds of killing without a pause. A program that forks and exits for ever is caught by looking more often than it
+/// forks; what is still there after so many rounds is stuck, and looking often would only burn the processor.
+const EAGER_ROUNDS: u32 = 2000;
+/// Looking through /proc for whom to ask may take so long; whoever is not found is killed after the grace.
+const WALK_LIMIT: Duration = Duration::from_millis(200);
 
 /// What collecting a child brought.
 pub(crate) enum Reaped {
@@ -33,21 +40,25 @@ pub(crate) enum Reaped {
 
 /// Collects a child without waiting.
 pub(crate) fn reap() -> Reaped {
-    // rustix, since nix knows no real-time signals and would lose a child that one of them has ended.
-    match rustix::process::wait(WaitOptions::NOHANG) {
-        Ok(Some((pid, status))) => Reaped::Child(Pid::from_raw(pid.as_raw_pid()), exit_status(status)),
-        Ok(None) | Err(rustix::io::Errno::INTR) => Reaped::Nothing,
-        Err(_no_child) => Reaped::NoChildren,
+    loop {
+        // rustix, since nix knows no real-time signals and would lose a child that one of them has ended.
+        match rustix::process::wait(WaitOptions::NOHANG) {
+            Ok(Some((pid, status))) => {
+                // Neither: a child that asked to be traced has stopped. It lives, and there may be others.
+                if let Some(status) = exit_status(status) {
+                    return Reaped::Child(Pid::from_raw(pid.as_raw_pid()), status);
+                }
+            }
+            Ok(None) | Err(rustix::io::Errno::INTR) => return Reaped::Nothing,
+            Err(_no_child) => return Reaped::NoChildren,
+        }
     }
 }
 
-fn exit_status(status: WaitStatus) -> ExitStatus {
+fn exit_status(status: WaitStatus) -> Option<ExitStatus> {
     let number = |n: i32| u8::try_from(n).unwrap_or(u8::MAX);
-    match (status.exit_status(), status.terminating_signal()) {
-        (Some(code), _) => ExitStatus::Exited(number(code)),
-        // Without either it was stopped or continued, which nobody asked to be told.
-        (None, signal) => ExitStatus::Signaled(number(signal.unwrap_or(0))),
-    }
+    let exited = status.exit_status().map(|code| ExitStatus::Exited(number(code)));
+    exited.or_else(|| status.terminating_signal().map(|signal| ExitStatus::Signaled(number(signal))))
 }
 
 /// Asks the whole run to end: the leader's process group first, then every descendant outside of it. Each is also
@@ -59,30 +70,30 @@ pub(crate) fn terminate(leader: Option<Pid>) {
             let (Ok(()) | Err(_)) = killpg(leader, signal);
         }
     }
-    for entry in descendants() {
-        if leader.is_none_or(|leader| process_group(entry.pid) != Some(leader.as_raw())) {
-            // It has ended meanwhile, or is killed after the grace.
-            let (Ok(()) | Err(_)) = terminate_descendant(&entry);
+    let outside = |pid| leader.is_none_or(|leader| stat_field(pid, 2) != Some(leader.as_raw()));
+    for (pid, descriptor) in descendants() {
+        if outside(pid) {
+            for signal in [rustix::process::Signal::TERM, rustix::process::Signal::CONT] {
+                // It has ended meanwhile.
+                let (Ok(()) | Err(_)) = pidfd_send_signal(&descriptor, signal);
+            }
         }
     }
 }
 
-/// Kills all direct children but those to be kept. True if there was one.
-pub(crate) fn kill_children(keep: impl Fn(Pid) -> bool) -> bool {
-    let mut any = false;
+/// Kills all direct children but those to be kept.
+pub(crate) fn kill_children(keep: impl Fn(Pid) -> bool) {
     for pid in children().into_iter().filter(|pid| !keep(*pid)) {
-        any = true;
-        // ESRCH cannot be: it is unreaped. EPERM: see `demote`, CAP_KILL is kept.
+        // ESRCH cannot be: it is unreaped. EPERM neither: see `demote`, CAP_KILL is kept.
         let (Ok(()) | Err(_)) = kill(pid, Signal::SIGKILL);
     }
-    any
 }
 
 /// Kills and reaps until no child is left, or until the deadline. True if nothing is left.
 pub(crate) fn kill_all(deadline: Instant, mut ended: impl FnMut(Pid, ExitStatus)) -> bool {
-    loop {
+    for round in 0_u32.. {
         kill_children(|_| false);
-        loop {
+        for _ in 0..BATCH {
             match reap() {
                 Reaped::Child(pid, status) => ended(pid, status),
                 Reaped::Nothing => break,
@@ -90,67 +101,82 @@ pub(crate) fn kill_all(deadline: Instant, mut ended: impl FnMut(Pid, ExitStatus)
             }
         }
         if Instant::now() > deadline {
-            return false;
+            break;
         }
-        // Not a sleep: a program that forks and exits for ever is caught by looking more often than it forks.
-        std::thread::yield_now();
+        if round > EAGER_ROUNDS {
+            // SIGCHLD is blocked and read elsewhere, so this waits for one millisecond.
+            let (Ok(_) | Err(_)) = poll(&mut [], PollTimeout::from(1_u8));
+        }
     }
+    false
 }
 
-/// Whether any process of the run has a handler for SIGTERM, so that a grace makes sense.
+/// Whether any process of the run would notice SIGTERM, by a handler or by waiting for it (sigwait, signalfd: it is
+/// blocked then), so that a grace makes sense.
 pub(crate) fn anyone_handles_term() -> bool {
-    descendants().iter().any(|entry| {
-        fs::read_to_string(format!("/proc/{}/status", entry.pid))
-            .ok()
-            .and_then(|status| {
-                let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:"))?;
-                u64::from_str_radix(mask.trim(), 16).ok()
-            })
-            .is_some_and(|caught| caught & TERM_BIT != 0)
+    descendants().iter().any(|(pid, _)| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        ["SigCgt:", "SigBlk:"].into_iter().any(|name| {
+            let mask = status.lines().find_map(|line| line.strip_prefix(name));
+            mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+                .is_some_and(|mask| mask & TERM_BIT != 0)
+        })
     })
 }
 
 /// Direct children. One small file where the kernel has it (`CONFIG_PROC_CHILDREN`), else all of /proc.
 fn children() -> Vec<Pid> {
     let own = std::process::id();
-    match fs::read_to_string(format!("/proc/self/task/{own}/children")) {
-        Ok(list) => {
-            list.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).map(Pid::from_raw).collect()
-        }
-        Err(_) => entries()
-            .filter(|entry| entry.parent == Pid::this().as_raw())
-            .map(|e| Pid::from_raw(e.pid))
-            .collect(),
-    }
+    let pids: Vec<i32> = match fs::read_to_string(format!("/proc/self/task/{own}/children")) {
+        Ok(list) => list.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect(),
+        Err(_) => children_by_parent().remove(&Pid::this().as_raw()).unwrap_or_default(),
+    };
+    pids.into_iter().map(Pid::from_raw).collect()
 }
 
-/// All processes below this one.
-fn descendants() -> Vec<Entry> {
-    let mut by_parent: HashMap<i32, Vec<i32>> = HashMap::new();
-    for entry in entries() {
-        by_parent.entry(entry.parent).or_default().push(entry.pid);
-    }
-    let mut found = Vec::new();
-    let mut parents = vec![Pid::this().as_raw()];
-    while let Some(parent) = parents.pop() {
+/// All processes below this one, each with a descriptor that can mean no other process.
+///
+/// Pids are read first, and may be reused while this goes on. So it goes down from the top: a child's descriptor is
+/// taken, then its parent is read again, and it counts only if that parent's own descriptor still names a live process.
+fn descendants() -> Vec<(i32, OwnedFd)> {
+    let mut by_parent = children_by_parent();
+    let mut found: Vec<(i32, OwnedFd)> = Vec::new();
+    let mut parents = vec![(Pid::this().as_raw(), None)];
+    while let Some((parent, index)) = parents.pop() {
         for pid in by_parent.remove(&parent).unwrap_or_default() {
-            parents.push(pid);
-            found.push(Entry { pid, parent });
+            let Some(descriptor) = open(pid) else { continue };
+            let of_parent = index.and_then(|index: usize| found.get(index));
+            if stat_field(pid, 1) == Some(parent) && of_parent.is_none_or(|(_, parent)| is_alive(parent)) {
+                parents.push((pid, Some(found.len())));
+                found.push((pid, descriptor));
+            }
         }
     }
     found
 }
 
-fn entries() -> impl Iterator<Item = Entry> {
-    let pids = fs::read_dir("/proc").into_iter().flatten().flatten();
-    pids.filter_map(|entry| {
-        let pid = entry.file_name().to_str()?.parse().ok()?;
-        stat_field(pid, 1).map(|parent| Entry { pid, parent })
-    })
+fn open(pid: i32) -> Option<OwnedFd> {
+    pidfd_open(rustix::process::Pid::from_raw(pid)?, PidfdFlags::empty()).ok()
 }
 
-fn process_group(pid: i32) -> Option<i32> {
-    stat_field(pid, 2)
+/// A process descriptor is readable once its process has ended (`pidfd_open(2)`).
+fn is_alive(process: &OwnedFd) -> bool {
+    poll(&mut [PollFd::new(process.as_fd(), PollFlags::POLLIN)], PollTimeout::ZERO) == Ok(0)
+}
+
+fn children_by_parent() -> HashMap<i32, Vec<i32>> {
+    let until = Instant::now() + WALK_LIMIT;
+    let mut by_parent: HashMap<i32, Vec<i32>> = HashMap::new();
+    let names = fs::read_dir("/proc").into_iter().flatten().flatten();
+    for pid in names.filter_map(|entry| entry.file_name().to_str()?.parse().ok()) {
+        if let Some(parent) = stat_field(pid, 1) {
+            by_parent.entry(parent).or_default().push(pid);
+        }
+        if Instant::now() > until {
+            break;
+        }
+    }
+    by_parent
 }
 
 /// A field of /proc/PID/stat, counted from the one behind the name, which may itself hold spaces and parentheses.
@@ -158,16 +184,4 @@ fn stat_field(pid: i32, index: usize) -> Option<i32> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_name, fields) = stat.rsplit_once(')')?;
     fields.split_ascii_whitespace().nth(index)?.parse().ok()
-}
-
-/// Signals a process that may not be a direct child, so whose pid may have been reused since it was read: a descriptor is
-/// taken first, then the parent is read again, and only then are the signals sent, through the descriptor.
-fn terminate_descendant(entry: &Entry) -> io::Result<()> {
-    let pid = rustix::process::Pid::from_raw(entry.pid).ok_or(Errno::ESRCH)?;
-    let descriptor = pidfd_open(pid, PidfdFlags::empty())?;
-    if stat_field(entry.pid, 1) == Some(entry.parent) {
-        pidfd_send_signal(&descriptor, rustix::process::Signal::TERM)?;
-        pidfd_send_signal(&descriptor, rustix::process::Signal::CONT)?;
-    }
-    Ok(())
 }

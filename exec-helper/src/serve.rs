@@ -14,7 +14,8 @@ use tracing::{info, warn};
 
 use crate::{
     check::{CheckError, Permitted, Policy},
-    demote, plan,
+    demote::{self, ServiceAccount},
+    plan,
     plan::Places,
     spawn,
     watch::{Inputs, Watch, WatchError},
@@ -26,6 +27,7 @@ pub(crate) struct Settings {
     pub(crate) policy: Policy,
     pub(crate) places: Places,
     pub(crate) grace: Duration,
+    pub(crate) service: ServiceAccount,
     pub(crate) pass_env: Vec<String>,
 }
 
@@ -104,7 +106,7 @@ fn start(
     let (account, run) = (permitted.account(), permitted.run());
     let plan = plan::plan(permitted, &settings.places, random_number()?);
     let text_length =
-        run.code.filter(|_| plan.entrypoint.is_some()).map(further_link_proto::CodeLength::bytes);
+        run.code.filter(|_| plan.temporary.entrypoint.is_some()).map(further_link_proto::CodeLength::bytes);
     let spawned = match spawn::spawn(account, &plan, run.terminal, text_length, &settings.pass_env) {
         Ok(spawned) => spawned,
         Err(failure) => {
@@ -118,10 +120,10 @@ fn start(
         }
     };
     info!(user = account.name, runner = run.runner.name(), pid = spawned.pid.as_raw(), "starting");
-    let demoted = demote::demote(account);
-    let mut watch = Watch::new(inputs, spawned, settings.grace, plan.entrypoint);
+    let demoted = demote::demote(settings.service, account);
+    let mut watch = Watch::new(inputs, spawned, settings.grace, plan.temporary);
     if let Err(error) = demoted {
-        watch.abandon();
+        watch.abandon_as_root();
         return Err(error.into());
     }
     let outcome = watch.run();

@@ -11,12 +11,15 @@ use nix::sys::{
     signalfd::{SfdFlags, SignalFd},
 };
 
+use crate::sys;
+
 /// SIGCHLD and SIGTERM. SIGINT and SIGHUP stay blocked: a terminal's Ctrl-C is for the frontend, whose end is noticed.
 pub(crate) struct Signals(SignalFd);
 
 impl Signals {
     /// Blocks the signals; the mask is inherited by forked helpers and reset in programs.
     pub(crate) fn block() -> io::Result<()> {
+        sys::reap_children_ourselves();
         let all = SigSet::from_iter([Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP]);
         Ok(all.thread_block()?)
     }

@@ -74,6 +74,10 @@ pub(crate) fn spawn(
         None => (None, None),
     };
     let pid = sys::fork(|| {
+        if let Some(writing_end) = &text {
+            // Or the child itself would keep the end of the text from being seen.
+            sys::close_in_child(writing_end.as_fd());
+        }
         let Err(failure) = launch::launch(account, plan, &streams.theirs, from_frontend, pass_env);
         // Without a reader the parent is gone, and with it everybody who would want to know.
         let told = further_link_proto::encode(&failure.event())

@@ -37,23 +37,32 @@ pub(crate) struct Streams {
     pub(crate) theirs: Theirs,
 }
 
-/// Makes them. A terminal belongs to its user and the terminal group, mode 0620, as after a login (CVE-2015-6565).
+/// Makes them.
 pub(crate) fn open(terminal: Option<WindowSize>, owner: Uid) -> io::Result<Streams> {
     let Some(size) = terminal else {
         let (stdin, to_stdin) = pipe_with(PipeFlags::CLOEXEC)?;
         let (from_stdout, stdout) = pipe_with(PipeFlags::CLOEXEC)?;
         let (from_stderr, stderr) = pipe_with(PipeFlags::CLOEXEC)?;
-        return Ok(Streams {
-            ours: vec![to_stdin, from_stdout, from_stderr],
-            theirs: Theirs::Pipes { stdin, stdout, stderr },
-        });
+        let theirs = Theirs::Pipes { stdin, stdout, stderr };
+        give(&theirs, owner)?;
+        return Ok(Streams { ours: vec![to_stdin, from_stdout, from_stderr], theirs });
     };
     let (leader, follower) = pty_process::blocking::open().map_err(plain)?;
     leader.resize(pty_process::Size::new(size.rows, size.cols)).map_err(plain)?;
+    let theirs = Theirs::Terminal(follower);
+    give(&theirs, owner)?;
+    Ok(Streams { ours: vec![leader.into()], theirs })
+}
+
+/// Makes them the user's, as after a login: programs open `/dev/stdout` or `/dev/tty` again by name. A terminal keeps the
+/// group and mode of the devpts mount (tty and 0620 on Debian; never world-writable, CVE-2015-6565).
+fn give(theirs: &Theirs, owner: Uid) -> io::Result<()> {
     if Uid::effective().is_root() {
-        nix::unistd::fchown(&follower, Some(owner), None)?;
+        for descriptor in theirs.standard() {
+            nix::unistd::fchown(descriptor, Some(owner), None)?;
+        }
     }
-    Ok(Streams { ours: vec![leader.into()], theirs: Theirs::Terminal(follower) })
+    Ok(())
 }
 
 /// The kernel's reason, which the client is told, without the crate's wrapping.

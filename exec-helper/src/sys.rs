@@ -1,4 +1,4 @@
-//! The only unsafe code of the root side: five system calls that Rust cannot know to be harmless.
+//! The only unsafe code of the root side: a few system calls that Rust cannot know to be harmless.
 //!
 //! Everything here relies on one fact, which `entry` establishes at start and `fork` checks each time: this process has
 //! **one thread**. Then the child of a fork has a complete copy of all locks and buffers in a consistent state, and may
@@ -15,12 +15,16 @@ use std::{
 };
 
 use nix::{
+    errno::Errno,
     sys::signal::{SigSet, SigmaskHow, sigprocmask},
     unistd::{ForkResult, Pid},
 };
 
 /// The highest signal number of Linux (signal(7), `SIGRTMAX`).
-const LAST_SIGNAL: i32 = 64;
+const LAST_SIGNAL: libc::c_long = 64;
+
+/// Size of the kernel's set of signals in bytes: one bit for each.
+const SIGNAL_SET: usize = 8;
 
 /// Runs `child` in a new process, which exits with the returned code and never comes back here.
 pub(crate) fn fork(child: impl FnOnce() -> u8) -> io::Result<Pid> {
@@ -43,10 +47,22 @@ fn threads() -> io::Result<u64> {
 
 /// Gives every signal its default disposition and empties the mask, as a login would: both survive exec (signal(7)).
 pub(crate) fn reset_signals() -> nix::Result<()> {
+    // The kernel's struct sigaction has another layout on each architecture, but all of them are smaller than this, and
+    // in all of them zeros mean SIG_DFL without flags and mask.
+    let default = [0_u64; 8];
     for signal in 1..=LAST_SIGNAL {
-        // SAFETY: the default disposition runs no code of ours. The kernel refuses SIGKILL and SIGSTOP, and libc its
-        // own two real-time signals: these cannot be changed by anybody, so the answer does not matter.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        // SAFETY: reads `default`, writes nothing, and the default disposition runs no code of ours. Past libc, which
+        // keeps two real-time signals for itself and leaves them ignored in some parents' children. The kernel refuses
+        // SIGKILL and SIGSTOP, which nobody can change: the answer does not matter.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                &raw const default,
+                std::ptr::null_mut::<u64>(),
+                SIGNAL_SET,
+            )
+        };
     }
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
 }
@@ -58,11 +74,30 @@ pub(crate) fn close_others_on_exec() -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Closes the listener in a forked helper: one that is taken over later must not accept in the listener's place.
-pub(crate) fn close_in_child(listener: BorrowedFd<'_>) {
-    // SAFETY: only the closure of `fork` calls this, in the child, which never returns to the listener's owner: nobody
-    // uses or closes the number a second time.
-    unsafe { libc::close(listener.as_raw_fd()) };
+/// Closes, in the child of a fork, a descriptor whose owner is the parent's code.
+pub(crate) fn close_in_child(descriptor: BorrowedFd<'_>) {
+    // SAFETY: only closures of `fork` call this, in the child, which never returns to the descriptor's owner: nobody uses
+    // or closes the number a second time.
+    unsafe { libc::close(descriptor.as_raw_fd()) };
+}
+
+/// Undoes an ignored SIGCHLD that was inherited: with it, the kernel would reap children unseen (wait(2)).
+pub(crate) fn reap_children_ourselves() {
+    // SAFETY: the default disposition runs no code of ours.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
+}
+
+/// Leaves the session keyring that root's login may have given to this process for a new, empty one (keyrings(7)).
+pub(crate) fn leave_session_keyring() -> nix::Result<()> {
+    const JOIN_SESSION_KEYRING: libc::c_long = 1;
+    let no_name = std::ptr::null::<libc::c_char>();
+    // SAFETY: keyctl(2) with this operation reads a name or, as here, none.
+    let result = unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, no_name) };
+    match Errno::result(result) {
+        // A kernel or a filter without keyrings: then the program has no way to one either.
+        Ok(_) | Err(Errno::ENOSYS | Errno::EPERM) => Ok(()),
+        Err(errno) => Err(errno),
+    }
 }
 
 /// Takes a descriptor that the service manager passed (`sd_listen_fds(3)`). Call it once, before any file is opened.

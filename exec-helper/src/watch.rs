@@ -19,7 +19,7 @@ use tracing::error;
 
 use crate::{
     memory::OutOfMemory,
-    plan::Entrypoint,
+    plan::Temporary,
     reap::{self, Reaped},
     signals::Signals,
     spawn::{Progress, Spawned},
@@ -31,8 +31,9 @@ const LINGER: Duration = Duration::from_millis(300);
 /// After SIGTERM: if by then nothing is left that could handle it, waiting longer serves nobody (an interactive bash
 /// ignores SIGTERM). It is the original's whole grace (B6.4).
 const LEAST_GRACE: Duration = Duration::from_millis(100);
-/// How long killing may take before the helper gives up and says so: only a process stuck in the kernel outlives it.
-const KILL_LIMIT: Duration = Duration::from_secs(5);
+/// How long killing may take before the helper gives up and says so: what outlives it is stuck in the kernel, or held by
+/// a tracer that belongs to no run.
+pub(crate) const KILL_LIMIT: Duration = Duration::from_secs(5);
 
 /// Why a run had to be given up.
 #[derive(Debug, thiserror::Error)]
@@ -103,7 +104,7 @@ impl<'a> Inputs<'a> {
 }
 
 /// The deadline as poll(2) wants it, rounded up so that it is not woken too early.
-fn timeout(deadline: Option<Instant>) -> PollTimeout {
+pub(crate) fn timeout(deadline: Option<Instant>) -> PollTimeout {
     let Some(deadline) = deadline else { return PollTimeout::NONE };
     let left = deadline.saturating_duration_since(Instant::now()) + Duration::from_micros(999);
     PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
@@ -114,7 +115,7 @@ enum Phase {
     /// Forked, not yet the program.
     Starting(Progress),
     Running,
-    /// SIGTERM was sent. `looked` is set once the least grace is over and somebody still has a handler.
+    /// SIGTERM was sent. `look_at` is none once the least grace is over and somebody was seen to handle it.
     Stopping {
         kill_at: Instant,
         look_at: Option<Instant>,
@@ -139,32 +140,33 @@ impl Phase {
 pub(crate) struct Watch<'a> {
     inputs: Inputs<'a>,
     grace: Duration,
-    entrypoint: Option<Entrypoint>,
+    temporary: Temporary,
     pid: Pid,
     streams: Vec<std::os::fd::OwnedFd>,
     text: Option<std::os::fd::OwnedFd>,
     phase: Phase,
     status: Option<ExitStatus>,
+    /// A batch was full: more children may have ended.
+    unreaped: bool,
+    /// Killing was tried to its limit: once is enough.
+    killed: bool,
     /// False once the frontend has closed: nobody is left to tell.
     connected: bool,
 }
 
 impl<'a> Watch<'a> {
-    pub(crate) fn new(
-        inputs: Inputs<'a>,
-        spawned: Spawned,
-        grace: Duration,
-        entrypoint: Option<Entrypoint>,
-    ) -> Self {
+    pub(crate) fn new(inputs: Inputs<'a>, spawned: Spawned, grace: Duration, temporary: Temporary) -> Self {
         Self {
             inputs,
             grace,
-            entrypoint,
+            temporary,
             pid: spawned.pid,
             streams: spawned.streams,
             text: spawned.text,
             phase: Phase::Starting(spawned.progress),
             status: None,
+            unreaped: false,
+            killed: false,
             connected: true,
         }
     }
@@ -181,19 +183,19 @@ impl<'a> Watch<'a> {
         loop {
             let report =
                 if let Phase::Starting(progress) = &self.phase { Some(progress.as_fd()) } else { None };
-            let ready = self.inputs.wait(self.connected, report, self.phase.deadline())?;
+            let now_if_unreaped = self.unreaped.then(Instant::now);
+            let ready =
+                self.inputs.wait(self.connected, report, now_if_unreaped.or(self.phase.deadline()))?;
             if ready.report
                 && let Some(failed) = self.on_report()?
             {
                 return self.finish_failed(failed);
             }
-            if ready.signal {
-                if self.inputs.signals.told_to_end()? {
-                    self.stop();
-                }
-                if self.reap_is_over() {
-                    return self.finish_ended();
-                }
+            if ready.signal && self.inputs.signals.told_to_end()? {
+                self.stop();
+            }
+            if (ready.signal || self.unreaped) && self.reap_is_over() {
+                return self.finish_ended();
             }
             if ready.message {
                 self.on_message()?;
@@ -209,6 +211,12 @@ impl<'a> Watch<'a> {
     pub(crate) fn abandon(&mut self) {
         self.kill();
         self.remove_files();
+    }
+
+    /// The same for a helper that could not give root up: it touches no file of the user.
+    pub(crate) fn abandon_as_root(&mut self) {
+        self.temporary = Temporary::default();
+        self.kill();
     }
 
     fn on_report(&mut self) -> Result<Option<Event>, WatchError> {
@@ -268,12 +276,16 @@ impl<'a> Watch<'a> {
         true
     }
 
-    /// Collects what has ended. True when no process is left.
+    /// Collects a batch of what has ended. True when no process is left.
     fn reap_is_over(&mut self) -> bool {
-        loop {
+        self.unreaped = true;
+        for _ in 0..reap::BATCH {
             match reap::reap() {
                 Reaped::Child(pid, status) => self.note_end(pid, status),
-                Reaped::Nothing => break,
+                Reaped::Nothing => {
+                    self.unreaped = false;
+                    break;
+                }
                 Reaped::NoChildren => return true,
             }
         }
@@ -284,13 +296,16 @@ impl<'a> Watch<'a> {
     }
 
     fn note_end(&mut self, pid: Pid, status: ExitStatus) {
-        if pid == self.pid {
+        if pid == self.pid && self.status.is_none() {
             let by_kernel = status == ExitStatus::Signaled(9) && self.inputs.memory.has_killed();
             self.status = Some(if by_kernel { ExitStatus::OutOfMemory } else { status });
         }
     }
 
     fn kill(&mut self) {
+        if std::mem::replace(&mut self.killed, true) {
+            return;
+        }
         let (own, mut ended) = (self.pid, None);
         let nothing_left = reap::kill_all(Instant::now() + KILL_LIMIT, |pid, status| {
             if pid == own {
@@ -299,7 +314,10 @@ impl<'a> Watch<'a> {
         });
         self.status = self.status.or(ended);
         if !nothing_left {
-            error!(pid = self.pid(), "processes of this run cannot be killed; they are stuck in the kernel");
+            error!(
+                pid = self.pid(),
+                "processes of this run are left: stuck in the kernel, or held by a tracer"
+            );
         }
     }
 
@@ -318,7 +336,7 @@ impl<'a> Watch<'a> {
     fn finish_failed(&mut self, failed: Event) -> Result<Event, WatchError> {
         if matches!(failed, Event::Failed { errno: libc::EEXIST, .. }) {
             // A file of that name was there before: it is somebody else's.
-            self.entrypoint = None;
+            self.temporary = Temporary::default();
         }
         self.finish(failed)
     }
@@ -333,10 +351,10 @@ impl<'a> Watch<'a> {
 
     /// The temporary files of this run, with the rights of its user. What the program moved away or removed is its own.
     fn remove_files(&mut self) {
-        let Some(entrypoint) = self.entrypoint.take() else { return };
-        let removed = match &entrypoint.private {
-            Some(private) => fs::remove_dir_all(private),
-            None => fs::remove_file(&entrypoint.file),
+        let removed = match std::mem::take(&mut self.temporary) {
+            Temporary { private: Some(private), .. } => fs::remove_dir_all(private),
+            Temporary { entrypoint: Some(entrypoint), .. } => fs::remove_file(entrypoint.file),
+            Temporary { .. } => return,
         };
         if let Err(error) = removed
             && error.kind() != io::ErrorKind::NotFound

@@ -10,6 +10,8 @@ use std::{
     path::Path,
 };
 
+use lz4_flex::frame::FrameDecoder;
+
 /// What `apt-cache policy` says of a package that is known but not installed.
 const NOT_INSTALLED: &str = "(none)";
 
@@ -67,10 +69,15 @@ fn is_available(lists: &Path, package: &str) -> io::Result<bool> {
     let wanted = format!("Package: {package}");
     for entry in entries {
         let path = entry?.path();
-        if !path.to_string_lossy().ends_with("_Packages") {
+        let name = path.to_string_lossy();
+        // apt keeps lists as they are, or compressed if told to (`Acquire::GzipIndexes`, apt.conf(5)).
+        let mut list: Box<dyn BufRead> = if name.ends_with("_Packages") {
+            Box::new(BufReader::with_capacity(64 * 1024, File::open(&path)?))
+        } else if name.ends_with("_Packages.lz4") {
+            Box::new(BufReader::with_capacity(64 * 1024, FrameDecoder::new(File::open(&path)?)))
+        } else {
             continue;
-        }
-        let mut list = BufReader::with_capacity(64 * 1024, File::open(path)?);
+        };
         let mut line = Vec::new();
         while list.read_until(b'\n', &mut line)? > 0 {
             if line.strip_suffix(b"\n") == Some(wanted.as_bytes()) {

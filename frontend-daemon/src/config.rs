@@ -32,7 +32,7 @@ pub(crate) struct Config {
     pub(crate) temp_dir: Option<PathBuf>,
 
     /// User who may run programs; repeat it, or separate names by commas. The default user is pi if named, else the
-    /// first named [default: pi if it exists, else the user who starts the server]
+    /// first named [default: pi if root starts the server and pi exists, else the user who starts it]
     #[arg(long = "allow-user", env = "FURTHER_LINK_ALLOW_USERS", value_name = "NAME", value_delimiter = ',')]
     pub(crate) allow_users: Vec<String>,
 

@@ -4,14 +4,20 @@
 
 use tracing_subscriber::{filter::LevelFilter, layer::SubscriberExt, util::SubscriberInitExt};
 
-/// Set by systemd for services whose output goes to the journal (systemd.exec(5)).
-const JOURNAL_STREAM: &str = "JOURNAL_STREAM";
+/// systemd tells which stream is the journal's (`JOURNAL_STREAM`, systemd.exec(5)): a variable alone may have been
+/// inherited from a desktop session.
+fn stderr_is_the_journal() -> bool {
+    rustix::fs::fstat(rustix::stdio::stderr()).is_ok_and(|stat| {
+        std::env::var("JOURNAL_STREAM")
+            .is_ok_and(|stream| stream == format!("{}:{}", stat.st_dev, stat.st_ino))
+    })
+}
 
 /// Starts logging.
 pub(crate) fn start(debug: bool) {
     let level = if debug { LevelFilter::DEBUG } else { LevelFilter::INFO };
     let registry = tracing_subscriber::registry().with(level);
-    if std::env::var_os(JOURNAL_STREAM).is_some()
+    if stderr_is_the_journal()
         && let Ok(journal) = tracing_journald::layer()
     {
         registry.with(journal.with_syslog_identifier("further-link".to_owned())).init();

@@ -5,7 +5,7 @@
 
 use std::{os::fd::OwnedFd, sync::Arc, time::Duration};
 
-use further_link_proto::{Event, ExitStatus, Request, Run, UserName, WindowSize};
+use further_link_proto::{Event, ExitStatus, Request, Run, SocketError, UserName, WindowSize};
 use tokio::{io::Interest, sync::watch, task::JoinSet, time::timeout};
 use tracing::{debug, warn};
 
@@ -219,7 +219,12 @@ impl Life {
 
     /// Waits for the helper's last event. A helper that is gone without one was killed, and its run with it.
     async fn exit_status(&self) -> ExitStatus {
-        match self.conversation.recv().await {
+        let mut heard = self.conversation.recv().await;
+        if let Err(HelperError::Socket(SocketError::Io(_))) = heard {
+            // The helper ended with our `Stop` unread: the kernel says "reset" first, and then what was said before.
+            heard = self.conversation.recv().await;
+        }
+        match heard {
             Ok((Event::Exited(status), _)) => return status,
             Ok((event, _)) => warn!("the helper said {event:?} out of place"),
             Err(error) => warn!("the helper of a run has gone: {error}"),

@@ -46,6 +46,10 @@ impl Stream {
         loop {
             let mut ready = self.0.writable().await?;
             match rustix::io::write(&self.0, bytes) {
+                // A terminal whose programs are all gone: never ready again, and never anything but "again".
+                Err(rustix::io::Errno::AGAIN) if ready.ready().is_write_closed() => {
+                    return Err(rustix::io::Errno::IO.into());
+                }
                 Err(rustix::io::Errno::AGAIN) => ready.clear_ready(),
                 result => return Ok(result?),
             }

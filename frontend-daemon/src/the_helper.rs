@@ -62,7 +62,7 @@ mod embedded {
         process::{Command, ExitCode, Stdio},
     };
 
-    use nix::unistd::User;
+    use nix::unistd::{Uid, User};
     use tracing::warn;
 
     use super::TheHelper;
@@ -77,11 +77,6 @@ mod embedded {
     }
 
     pub(super) fn start(config: &Config, account: Option<&User>) -> io::Result<TheHelper> {
-        if account.is_some() && config.allow_users.is_empty() {
-            warn!(
-                "started as root: programs run as pi, or as root if there is no pi; --allow-user names another user"
-            );
-        }
         let (listener, address) = further_link_proto::bind_listener(None)?;
         let mut command = Command::new("/proc/self/exe");
         command.arg0("further-link-exec-helper").arg(SUBCOMMAND).stdin(Stdio::from(listener));
@@ -92,9 +87,7 @@ mod embedded {
         if let Some(account) = account {
             option("--frontend-user", &account.name);
         }
-        for user in &config.allow_users {
-            option("--allow-users", user);
-        }
+        option("--allow-users", &allowed_users(config)?);
         if let Some(grace) = config.grace {
             option("--grace", &grace.to_string());
         }
@@ -104,6 +97,26 @@ mod embedded {
             }
         }
         Ok(TheHelper { address, own: Some(command.spawn()?) })
+    }
+
+    /// Who may run programs: those named; else `pi`, if root starts this and there is a `pi`; else whoever starts it (the
+    /// spec, "Options": `user`). The helper is told by name in any case.
+    fn allowed_users(config: &Config) -> io::Result<String> {
+        if !config.allow_users.is_empty() {
+            return Ok(config.allow_users.join(","));
+        }
+        let own = Uid::effective();
+        if own.is_root() && User::from_name("pi")?.is_some() {
+            return Ok("pi".to_owned());
+        }
+        if own.is_root() {
+            warn!(
+                "there is no user pi: everybody who can connect runs programs as root; --allow-user names another user"
+            );
+        }
+        let user =
+            User::from_uid(own)?.ok_or_else(|| io::Error::other(format!("uid {own} has no account")))?;
+        Ok(user.name)
     }
 }
 
