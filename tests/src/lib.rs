@@ -23,6 +23,8 @@ pub mod client;
 pub mod daemon;
 pub mod http;
 pub mod log;
+pub mod lone_helper;
+pub mod patient;
 pub mod processes;
 pub mod record;
 pub mod scratch;

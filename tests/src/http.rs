@@ -1,0 +1,85 @@
+//! A tiny HTTP/1.1 client: one request per connection, read to its end.
+//!
+//! It sends what it is told byte for byte, because half of the tests ask for what no proper client would. It
+//! knows neither redirects nor chunks: no answer of the daemon needs them.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+use crate::wait::DEADLINE;
+
+/// An answer, taken apart.
+#[derive(Debug)]
+pub struct Response {
+    /// The status code.
+    pub status: u16,
+    /// The whole first line.
+    pub status_line: String,
+    /// Names in lower case with their values, in order.
+    pub headers: Vec<(String, String)>,
+    /// What follows the head.
+    pub body: String,
+}
+
+impl Response {
+    /// The value of a header, by its lower-case name.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    fn parse(raw: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(raw);
+        let (head, body) =
+            text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no end of the head: {text:?}"));
+        let mut lines = head.split("\r\n");
+        let status_line = lines.next().expect("a status line").to_owned();
+        let status = status_line.split(' ').nth(1).and_then(|status| status.parse().ok());
+        let headers = lines
+            .map(|line| line.split_once(':').unwrap_or_else(|| panic!("no header: {line:?}")))
+            .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
+            .collect();
+        Self {
+            status: status.unwrap_or_else(|| panic!("no status: {status_line:?}")),
+            status_line,
+            headers,
+            body: body.to_owned(),
+        }
+    }
+}
+
+/// Sends one request without a body and reads the answer.
+#[track_caller]
+pub fn request(address: SocketAddr, method: &str, path: &str) -> Response {
+    let mut stream = connect(address);
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).expect("the request can be sent");
+    let mut raw = Vec::new();
+    stream.read_to_end(&mut raw).unwrap_or_else(|e| panic!("{method} {path}: {e}"));
+    Response::parse(&raw)
+}
+
+/// Asks for a WebSocket with extra header lines and reads the head of the answer only.
+#[track_caller]
+pub fn upgrade(address: SocketAddr, path: &str, extra: &str) -> Response {
+    let mut stream = connect(address);
+    let head = format!(
+        "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{extra}\r\n"
+    );
+    stream.write_all(head.as_bytes()).expect("the request can be sent");
+    let mut raw = Vec::new();
+    let mut byte = [0];
+    while !raw.ends_with(b"\r\n\r\n") {
+        stream.read_exact(&mut byte).unwrap_or_else(|e| panic!("upgrade of {path}: {e}"));
+        raw.push(byte[0]);
+    }
+    Response::parse(&raw)
+}
+
+fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap_or_else(|e| panic!("{address}: {e}"));
+    stream.set_read_timeout(Some(DEADLINE)).expect("a timeout");
+    stream
+}
