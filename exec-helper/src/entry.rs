@@ -3,7 +3,12 @@
 //! Also makes true what the other files rely on: one thread, signals blocked and read as data, no descriptor that a
 //! program could inherit, and no core dump or tracer that could see what root sees.
 
-use std::{io, os::fd::OwnedFd, path::Path, process::ExitCode};
+use std::{
+    io,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use further_link_proto::{Connection, UserName};
 use nix::{
@@ -23,6 +28,7 @@ use crate::{
     account,
     check::Policy,
     demote::ServiceAccount,
+    launch::Variable,
     listen, log,
     options::{self, Command, Options, USAGE},
     plan::Places,
@@ -33,6 +39,10 @@ use crate::{
 
 /// The first descriptor that a service manager passes (`sd_listen_fds(3)`).
 const FIRST_PASSED: i32 = 3;
+/// Variables that programs always get, if this process has them.
+const PASSED: [&str; 4] = ["PATH", "LANG", "LC_ALL", "TZ"];
+/// B7.3
+const USUAL_TEMP_DIR: &str = "/tmp";
 
 /// Runs the helper under this name with these arguments.
 pub fn main(name: &str, args: impl Iterator<Item = String>) -> ExitCode {
@@ -79,9 +89,12 @@ fn start(options: Options) -> io::Result<()> {
         frontend_uid,
         policy: Policy::new(options.allowed)?,
         service: ServiceAccount::new(frontend_uid)?,
-        places: Places { work_dir: options.work_dir, temp_dir: options.temp_dir },
+        passed: passed_variables(&options.pass_env, options.temp_dir.as_deref()),
+        places: Places {
+            work_dir: options.work_dir,
+            temp_dir: options.temp_dir.unwrap_or_else(|| PathBuf::from(USUAL_TEMP_DIR)),
+        },
         grace: options.grace,
-        pass_env: options.pass_env,
     };
     let socket = match (options.listen, passed) {
         (Some(path), _) => Socket::Listener(bind(&path, frontend_uid)?),
@@ -135,6 +148,15 @@ fn bind(path: &Path, frontend: Uid) -> io::Result<OwnedFd> {
         nix::unistd::chown(path, Some(frontend), None)?;
     }
     Ok(listener)
+}
+
+/// What programs get of this process's environment, and where the temp dir is if it is not the usual one: the package
+/// for user programs asks (B7.5).
+fn passed_variables(more: &[String], temp_dir: Option<&Path>) -> Vec<Variable> {
+    let names = PASSED.into_iter().chain(more.iter().map(String::as_str));
+    let inherited = names.filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?)));
+    let told = temp_dir.map(|dir| ("FURTHER_LINK_TEMP_DIR".to_owned(), dir.to_string_lossy().into_owned()));
+    inherited.chain(told).collect()
 }
 
 /// The uid that only the frontend may have: its account's, or this process's own in development.

@@ -32,8 +32,9 @@ use crate::{
 
 /// PATH where the helper itself was started without one: what Debian's login(1) gives.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/local/games:/usr/games";
-/// Variables of the helper that programs get. The rest of its environment is none of their business (D15).
-const PASSED: [&str; 5] = ["PATH", "LANG", "LC_ALL", "TZ", "FURTHER_LINK_TEMP_DIR"];
+
+/// A name and a value.
+pub(crate) type Variable = (String, String);
 
 /// The program text to come, and where it comes from.
 pub(crate) struct Text {
@@ -64,7 +65,7 @@ pub(crate) fn launch(
     plan: &Plan,
     theirs: &Theirs,
     text: Option<Text>,
-    pass_env: &[String],
+    passed: &[Variable],
 ) -> Result<Infallible, Failure> {
     let at = |step| move |error: io::Error| Failure::new(step, &error);
 
@@ -80,7 +81,7 @@ pub(crate) fn launch(
         write_entrypoint(entrypoint, text).map_err(at(Step::WriteCode))?;
     }
     std::env::set_current_dir(&plan.cwd).map_err(at(Step::ChangeDirectory))?;
-    execute(account, plan, pass_env).map_err(at(Step::Execute))
+    execute(account, plan, passed).map_err(at(Step::Execute))
 }
 
 /// Own session and process group, the controlling terminal (D28), the three descriptors, clean signals, umask 022.
@@ -112,8 +113,8 @@ fn write_entrypoint(entrypoint: &Entrypoint, text: Text) -> io::Result<()> {
     if copied == length { Ok(()) } else { Err(Errno::EPIPE.into()) }
 }
 
-fn execute(account: &Account, plan: &Plan, pass_env: &[String]) -> io::Result<Infallible> {
-    let environment = environment(account, &plan.cwd, pass_env);
+fn execute(account: &Account, plan: &Plan, passed: &[Variable]) -> io::Result<Infallible> {
+    let environment = environment(account, &plan.cwd, passed);
     let search = environment.iter().find_map(|(name, value)| (name == "PATH").then_some(value.as_str()));
     let candidates = match &plan.program {
         Program::File(file) => vec![file.clone()],
@@ -165,7 +166,7 @@ fn make_executable(file: &Path) {
 }
 
 /// The program's environment, built from nothing (B7.5).
-fn environment(account: &Account, cwd: &Path, pass_env: &[String]) -> Vec<(String, String)> {
+fn environment(account: &Account, cwd: &Path, passed: &[Variable]) -> Vec<Variable> {
     let text = |path: &Path| path.to_string_lossy().into_owned();
     let mut environment = vec![
         ("HOME".to_owned(), text(&account.home)),
@@ -176,11 +177,7 @@ fn environment(account: &Account, cwd: &Path, pass_env: &[String]) -> Vec<(Strin
         ("PWD".to_owned(), text(&cwd.components().collect::<PathBuf>())),
         ("TERM".to_owned(), "xterm-256color".to_owned()),
     ];
-    for name in PASSED.into_iter().chain(pass_env.iter().map(String::as_str)) {
-        if let Ok(value) = std::env::var(name) {
-            environment.push((name.to_owned(), value));
-        }
-    }
+    environment.extend_from_slice(passed);
     let mut fill = |name: &str, value: String| {
         if !environment.iter().any(|(present, _)| present == name) {
             environment.push((name.to_owned(), value));

@@ -46,7 +46,7 @@ pub(crate) struct Options {
     /// None when no list was given at all.
     pub(crate) allowed: Option<Vec<UserName>>,
     pub(crate) work_dir: Option<PathBuf>,
-    pub(crate) temp_dir: PathBuf,
+    pub(crate) temp_dir: Option<PathBuf>,
     pub(crate) grace: Duration,
     pub(crate) pass_env: Vec<String>,
     pub(crate) parent: Option<u32>,
@@ -78,7 +78,7 @@ pub(crate) fn parse(mut args: impl Iterator<Item = String>) -> Result<Command, O
         frontend_user: None,
         allowed: None,
         work_dir: None,
-        temp_dir: PathBuf::from("/tmp"),
+        temp_dir: None,
         grace: DEFAULT_GRACE,
         pass_env: Vec::new(),
         parent: None,
@@ -123,7 +123,7 @@ impl Options {
             "--listen" => self.listen = Some(absolute()?),
             "--frontend-user" => self.frontend_user = Some(user(value)?),
             "--work-dir" => self.work_dir = Some(absolute()?),
-            "--temp-dir" => self.temp_dir = absolute()?,
+            "--temp-dir" => self.temp_dir = Some(absolute()?),
             "--grace" => {
                 let seconds = value.parse().map_err(|_| bad("not a number of seconds"))?;
                 self.grace = Duration::try_from_secs_f64(seconds)

@@ -15,6 +15,7 @@ use tracing::{info, warn};
 use crate::{
     check::{CheckError, Permitted, Policy},
     demote::{self, ServiceAccount},
+    launch::Variable,
     plan,
     plan::Places,
     spawn,
@@ -28,7 +29,8 @@ pub(crate) struct Settings {
     pub(crate) places: Places,
     pub(crate) grace: Duration,
     pub(crate) service: ServiceAccount,
-    pub(crate) pass_env: Vec<String>,
+    /// Variables that programs get from the helper. The rest of its environment is none of their business (D15).
+    pub(crate) passed: Vec<Variable>,
 }
 
 /// Why a conversation ended otherwise than by its rules.
@@ -107,7 +109,7 @@ fn start(
     let plan = plan::plan(permitted, &settings.places, random_number()?);
     let text_length =
         run.code.filter(|_| plan.temporary.entrypoint.is_some()).map(further_link_proto::CodeLength::bytes);
-    let spawned = match spawn::spawn(account, &plan, run.terminal, text_length, &settings.pass_env) {
+    let spawned = match spawn::spawn(account, &plan, run.terminal, text_length, &settings.passed) {
         Ok(spawned) => spawned,
         Err(failure) => {
             warn!(

@@ -14,7 +14,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::{
     account::Account,
-    launch::{self, Failure, Text},
+    launch::{self, Failure, Text, Variable},
     plan::Plan,
     stdio, sys,
 };
@@ -59,7 +59,7 @@ pub(crate) fn spawn(
     plan: &Plan,
     terminal: Option<WindowSize>,
     text_length: Option<u32>,
-    pass_env: &[String],
+    passed: &[Variable],
 ) -> Result<Spawned, Failure> {
     let at = |step| move |error: io::Error| Failure::new(step, &error);
     let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(|error| Failure::new(Step::Streams, &error.into()));
@@ -78,7 +78,7 @@ pub(crate) fn spawn(
             // Or the child itself would keep the end of the text from being seen.
             sys::close_in_child(writing_end.as_fd());
         }
-        let Err(failure) = launch::launch(account, plan, &streams.theirs, from_frontend, pass_env);
+        let Err(failure) = launch::launch(account, plan, &streams.theirs, from_frontend, passed);
         // Without a reader the parent is gone, and with it everybody who would want to know.
         let told = further_link_proto::encode(&failure.event())
             .is_ok_and(|event| rustix::io::write(&report, &event).is_ok());

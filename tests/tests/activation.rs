@@ -42,6 +42,10 @@ impl Helper {
             folders.iter().flat_map(|(option, path)| [(*option).to_owned(), path.display().to_string()]),
         );
         command.extend(arguments.iter().map(|&word| word.to_owned()));
+        if !arguments.contains(&"--allow-user") && wrapper.first() != Some(&"setpriv") {
+            // Root's policy has to be written down.
+            command.extend(["--allow-user", "pi"].map(str::to_owned));
+        }
         let command: Vec<String> = command.iter().map(|word| word.replace("SOCKET", place)).collect();
         let process = Supervised::start(&command, &[]);
         let what = format!("a socket from {command:?}, which said {}", process.log.text());
@@ -165,6 +169,22 @@ fn the_helper_socket_may_come_from_the_environment() {
     let daemon = builder.environment("FURTHER_LINK_HELPER_SOCKET", helper.socket.to_str().unwrap()).start();
     assert_works(&daemon);
     assert_eq!(daemon.processes().len(), 1, "the frontend started a helper although it was given one");
+}
+
+/// A unit file whose variable is empty must not open the door: D9.
+#[test]
+fn a_helper_of_root_needs_a_list_of_users_that_names_somebody() {
+    accounts::ensure();
+    for arguments in [&[][..], &["--allow-users="], &["--allow-users", " , "]] {
+        let scratch = Scratch::new();
+        let socket = scratch.root().join("helper.sock");
+        let output =
+            Command::new(binaries::helper()).arg("--listen").arg(&socket).args(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {output:?}");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.contains("name a user with --allow-user"), "{arguments:?}: {said}");
+        assert!(!socket.exists(), "{arguments:?}");
+    }
 }
 
 /// Without `--frontend-user` it is the helper's own, so a user can run both.

@@ -226,10 +226,14 @@ fn code_and_path_count_only_with_the_right_type() {
         assert_eq!(finished.exit_code, 1, "{code}");
         let temp = daemon.temp();
         assert!(
-            finished.stderr.contains(&format!("can't find '__main__' module in '{}'", temp.display())),
+            finished.stderr.contains(&format!("can't find '__main__' module in '{}", temp.display())),
             "{finished:?}"
         );
     }
+    // D12: anybody could have laid this there.
+    fs::write(daemon.temp().join("__main__.py"), "print('planted')").unwrap();
+    let finished = client.run("1", json!({"runner": "python3"}));
+    assert_eq!((finished.exit_code, finished.stdout.as_str()), (1, ""), "{finished:?}");
 }
 
 /// B8: however the program ends.
