@@ -14,6 +14,8 @@ use nix::{
     unistd::{Gid, Uid, setfsgid, setfsuid, setgroups, setresgid, setresuid},
 };
 
+use rustix::thread::CapabilitySet;
+
 use crate::{
     account::{self, Account},
     identity::clear_capabilities,
@@ -68,7 +70,8 @@ fn leave_root(service: ServiceAccount, owner: &Account) -> Result<(), Errno> {
     rustix::process::setpriority_process(None, PRIORITY)
         .map_err(|error| Errno::from_raw(error.raw_os_error()))?;
     setgroups(&owner.groups)?;
-    clear_capabilities(&[CapSet::Ambient, CapSet::Inheritable, CapSet::Bounding])?;
+    clear_capabilities(&[CapSet::Ambient, CapSet::Inheritable])?;
+    clear_bounding_set()?;
     prctl::set_keepcaps(true)?;
     setresgid(gid, gid, gid)?;
     setresuid(uid, uid, uid)?;
@@ -80,6 +83,18 @@ fn leave_root(service: ServiceAccount, owner: &Account) -> Result<(), Errno> {
         return Err(Errno::EPERM);
     }
     hold(&[Capability::CAP_KILL])
+}
+
+/// So that no exec could ever give one back. Not by the caps crate, which takes a failed look for an empty set.
+fn clear_bounding_set() -> Result<(), Errno> {
+    for capability in CapabilitySet::all().iter() {
+        match rustix::thread::remove_capability_from_bounding_set(capability) {
+            // An older kernel does not know all capabilities.
+            Ok(()) | Err(rustix::io::Errno::INVAL) => {}
+            Err(error) => return Err(Errno::from_raw(error.raw_os_error())),
+        }
+    }
+    Ok(())
 }
 
 /// Holds these capabilities and no others.
