@@ -1,0 +1,152 @@
+"""The machine under test: a throw-away Debian, booted by systemd-nspawn with a network cable to this process.
+
+Used by boot.py, which `run` starts in mount, network and pid namespaces of its own: everything made here (mounts,
+processes, the virtual cable) ends with them. Commands in the machine are run with nsenter; nothing of the test is
+installed in it.
+"""
+
+import json
+import os
+import subprocess
+import time
+
+OUTSIDE, INSIDE = "192.0.2.1", "192.0.2.2"
+NAME = "fl-boot"
+
+
+class Fatal(Exception):
+    """The machine is of no more use; the remaining checks would say nothing."""
+
+
+def wait_for(what, condition, timeout=5.0, pause=0.02):
+    """Waits until a condition is true and returns what it returned."""
+    deadline = time.monotonic() + timeout
+    while True:
+        result = condition()
+        if result:
+            return result
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {timeout} s: {what}")
+        time.sleep(pause)
+
+
+class Machine:
+    def __init__(self, base, scratch):
+        self.scratch = scratch
+        self.root = os.path.join(scratch, "root")
+        self.log = os.path.join(scratch, "console.log")
+        self.nspawn = None
+        self.leader = None
+        os.makedirs(self.root, exist_ok=True)
+        # systemd-nspawn leaves directories there; this one ends with the mount namespace.
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "boot", "/run"], check=True)
+        subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+        memory = os.path.join(scratch, "memory")
+        os.makedirs(memory, exist_ok=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "boot", memory], check=True)
+        for name in ("upper", "work"):
+            os.mkdir(os.path.join(memory, name))
+        layers = f"lowerdir={base},upperdir={memory}/upper,workdir={memory}/work"
+        mounted = subprocess.run(["mount", "-t", "overlay", "overlay", "-o", layers, self.root], capture_output=True)
+        if mounted.returncode != 0:
+            # Overlays on overlays (some containers) do not work: a copy does.
+            subprocess.run(["cp", "-a", "--reflink=auto", f"{base}/.", self.root], check=True)
+
+    def chroot(self, *command):
+        """Before the boot."""
+        subprocess.run(["chroot", self.root, *command], check=True, stdout=subprocess.DEVNULL)
+
+    def boot(self, timeout=60.0):
+        command = ["systemd-nspawn", "--quiet", "--directory", self.root, "--machine", NAME, "--boot"]
+        # No machined to register with, and no unit of the host's to be moved to. A cable instead of the host's network.
+        command += ["--register=no", "--keep-unit", "--network-veth", "--link-journal=no", "--resolv-conf=off"]
+        environment = dict(os.environ, SYSTEMD_NSPAWN_UNIFIED_HIERARCHY="1")
+        self.nspawn = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=open(self.log, "ab"), stderr=subprocess.STDOUT, env=environment
+        )
+        self.await_boot(timeout)
+
+    def await_boot(self, timeout=60.0):
+        """Waits for a machine that is up."""
+        self.leader = wait_for("a first process", lambda: next(self._children(), None), timeout)
+        wait_for("a system that is up", self._is_up, timeout, 0.1)
+        self._plug_in()
+
+    def _children(self):
+        if self.nspawn.poll() is not None:
+            raise Fatal(f"systemd-nspawn ended with {self.nspawn.returncode}:\n{self.console()}")
+        for entry in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                with open(f"/proc/{entry}/stat") as stat, open(f"/proc/{entry}/comm") as comm:
+                    parent = int(stat.read().rpartition(")")[2].split()[1])
+                    if parent == self.nspawn.pid and comm.read().strip() == "systemd":
+                        yield int(entry)
+            except (FileNotFoundError, ProcessLookupError):
+                pass
+
+    def _is_up(self):
+        state = self.run("systemctl", "is-system-running", check=False).strip()
+        return state in ("running", "degraded")
+
+    def _plug_in(self):
+        """Addresses for both ends of the cable. The documentation range (RFC 5737): it exists nowhere else."""
+        outside = f"ve-{NAME}"
+        subprocess.run(["ip", "address", "replace", f"{OUTSIDE}/30", "dev", outside], check=True)
+        subprocess.run(["ip", "link", "set", outside, "up"], check=True)
+        self.run("ip", "address", "replace", f"{INSIDE}/30", "dev", "host0")
+        self.run("ip", "link", "set", "host0", "up")
+
+    def run(self, *command, check=True, timeout=60.0, input=None):
+        """Runs a command in the machine, as root, with a clean environment. Its output."""
+        enter = ["nsenter", "--target", str(self.leader), "--all", "--", "env", "-i", "LANG=C.UTF-8"]
+        enter += ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND=noninteractive"]
+        stdin = {"input": input} if input is not None else {"stdin": subprocess.DEVNULL}
+        done = subprocess.run(
+            enter + list(command), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout, **stdin
+        )
+        if check and done.returncode != 0:
+            raise AssertionError(f"{' '.join(command)[:200]}: exit {done.returncode}: {done.stdout[-2000:]}")
+        return done.stdout
+
+    def python(self, code, *args, user=None):
+        """Runs Python in the machine; what it prints is JSON."""
+        become = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups"] if user else []
+        return json.loads(self.run(*become, "python3", "-c", code, *args))
+
+    def show(self, unit, *properties):
+        """Properties of a unit, as strings."""
+        lines = self.run("systemctl", "show", unit, *(f"--property={name}" for name in properties)).splitlines()
+        found = dict(line.split("=", 1) for line in lines if "=" in line)
+        return [found.get(name, "") for name in properties] if len(properties) > 1 else found.get(properties[0], "")
+
+    def write(self, path, text):
+        self.run("tee", path, input=text)
+
+    def copy_in(self, path):
+        """A file of this machine, to /root in the other. Through a pipe: both see different file systems."""
+        target = f"/root/{os.path.basename(path)}"
+        enter = ["nsenter", "--target", str(self.leader), "--mount", "--root", "--", "dd", f"of={target}", "status=none"]
+        with open(path, "rb") as file:
+            subprocess.run(enter, stdin=file, check=True)
+        return target
+
+    def reboot(self, timeout=60.0):
+        self.run("systemctl", "reboot", check=False)
+        # With --keep-unit a reboot is left to the service manager above, which is us (systemd-nspawn(1), exit status 133).
+        if self.nspawn.wait(timeout) != 133:
+            raise Fatal(f"systemd-nspawn ended with {self.nspawn.returncode} instead of a reboot:\n{self.console()}")
+        self.boot(timeout)
+
+    def power_off(self, timeout=20.0):
+        if self.nspawn is None or self.nspawn.poll() is not None:
+            return
+        try:
+            self.run("systemctl", "poweroff", check=False, timeout=10)
+            self.nspawn.wait(timeout)
+        except (subprocess.TimeoutExpired, AssertionError):
+            self.nspawn.kill()
+            self.nspawn.wait()
+
+    def console(self):
+        with open(self.log, errors="replace") as file:
+            return file.read()[-3000:]
