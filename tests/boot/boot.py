@@ -318,7 +318,10 @@ class Test:
                 missing = [option for option in sorted(set(re.findall(r"--[a-z][a-z-]*", usage)) - {"--name", "--option"}) if option not in manual]
                 equal(missing, [], page)
         with check("GET /status is OK from outside"):
-            equal(get(INSIDE, "/status"), (200, "OK"))
+            try:
+                equal(get(INSIDE, "/status"), (200, "OK"))
+            except Exception as error:
+                raise Fatal(f"the frontend does not answer: {error}") from None
 
     def runs(self):
         machine = self.machine
@@ -472,7 +475,7 @@ except ConnectionError: print(json.dumps('closed'))
             waiting = [p for p in self.processes() if "further-link-exec@" in p["group"]]
             assert waiting and all(p["uid"] == 0 and HELPER in p["command"] for p in waiting), waiting
         machine.copy_in(os.path.join(HERE, "probe.py"))
-        machine.run("install", "-m", "644", "/root/probe.py", "/usr/local/lib/probe.py")
+        machine.run("install", "-m", "644", "/root/boot.py", "/usr/local/lib/probe.py")
         with check("a taken-over frontend can do what it must and nothing else"):
             can = self.probe("further-link.service", "frontend")
             equal(sorted(can), sorted([

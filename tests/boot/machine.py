@@ -124,7 +124,7 @@ class Machine:
 
     def copy_in(self, path):
         """A file of this machine, to /root in the other. Through a pipe: both see different file systems."""
-        target = f"/root/{os.path.basename(path)}"
+        target = f"/root/boot{os.path.splitext(path)[1]}"
         enter = ["nsenter", "--target", str(self.leader), "--mount", "--root", "--", "dd", f"of={target}", "status=none"]
         with open(path, "rb") as file:
             subprocess.run(enter, stdin=file, check=True)
