@@ -363,9 +363,7 @@ class Test:
             with Client(INSIDE) as client:
                 client.start("1", code="import sys; print(input()); print('bad', file=sys.stderr)")
                 client.send("stdin", "1", input="typed\n")
-                equal(client.output_until("\n", "1"), "typed\n")
-                equal(client.output_until("\n", "1", stream="stderr"), "bad\n")
-                equal(client.expect("stopped", "1")["data"]["exitCode"], 0)
+                equal(client.finish("1"), ("typed\n", "bad\n", 0))
                 equal(client.run("2", "exec", path="/bin/true"), ("", "", 0))
 
     def refused(self, user):

@@ -108,24 +108,30 @@ class Client:
         self.send("start", process, runner=runner, **data)
         self.expect("started", process, timeout)
 
-    def output_until(self, text, process, timeout=5.0, stream="stdout"):
-        """Gathers output until it holds a text."""
+    def output_until(self, text, process, timeout=5.0):
+        """Gathers stdout until it holds a text."""
         deadline = time.monotonic() + timeout
         output = ""
         while text not in output:
             try:
-                output += self.expect(stream, process, max(deadline - time.monotonic(), 0.001))["data"]["output"]
+                output += self.expect("stdout", process, max(deadline - time.monotonic(), 0.001))["data"]["output"]
             except Timeout:
-                raise Timeout(f"no {text!r} in {timeout} s; {stream}: {output!r}") from None
+                raise Timeout(f"no {text!r} in {timeout} s; stdout: {output!r}") from None
         return output
 
     def run(self, process="1", runner="python3", timeout=10.0, **data):
         """Starts a program and waits for its end: stdout, stderr and exit code."""
         self.start(process, runner, timeout, **data)
+        return self.finish(process, timeout)
+
+    def finish(self, process, timeout=10.0):
+        """What a program prints until its end, and its exit code. Of its two streams either may come first."""
         output = {"stdout": "", "stderr": ""}
         deadline = time.monotonic() + timeout
         while True:
             message = self.receive(max(deadline - time.monotonic(), 0.001))
+            if message.get("process") != process:
+                raise ConnectionError(f"unexpected: {message}")
             if message["type"] in output:
                 output[message["type"]] += message["data"]["output"]
             elif message["type"] == "stopped":
