@@ -70,7 +70,7 @@ class Machine:
         """Waits for a machine that is up."""
         self.leader = wait_for("a first process", lambda: next(self._children(), None), timeout)
         wait_for("a system that is up", self._is_up, timeout, 0.1)
-        self._plug_in()
+        self.plug_in()
 
     def _children(self):
         if self.nspawn.poll() is not None:
@@ -88,13 +88,17 @@ class Machine:
         state = self.run("systemctl", "is-system-running", check=False).strip()
         return state in ("running", "degraded")
 
-    def _plug_in(self):
+    def plug_in(self):
         """Addresses for both ends of the cable. The documentation range (RFC 5737): it exists nowhere else."""
         outside = f"ve-{NAME}"
         subprocess.run(["ip", "address", "replace", f"{OUTSIDE}/30", "dev", outside], check=True)
         subprocess.run(["ip", "link", "set", outside, "up"], check=True)
         self.run("ip", "address", "replace", f"{INSIDE}/30", "dev", "host0")
         self.run("ip", "link", "set", "host0", "up")
+
+    def unplug(self):
+        """Pulls the cable: neither side is told."""
+        subprocess.run(["ip", "link", "set", f"ve-{NAME}", "down"], check=True)
 
     def run(self, *command, check=True, timeout=60.0, input=None):
         """Runs a command in the machine, as root, with a clean environment. Its output."""
