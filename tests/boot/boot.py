@@ -623,9 +623,9 @@ except ConnectionError: print(json.dumps('closed'))
                 equal(client.run("3", code="print('next')")[0], "next\n")
         with check("waiting helper killed: the next start works"):
             for _ in range(3):
-                for process in self.processes():
-                    if "further-link-exec@" in process["group"]:
-                        machine.run("kill", "-KILL", str(process["pid"]), check=False)
+                waiting = {p["pid"] for p in self.processes() if "further-link-exec@" in p["group"]}
+                machine.run("kill", "-KILL", *map(str, waiting), check=False)
+                wait_for("they are dead", lambda: not waiting & {p["pid"] for p in self.processes()})
                 with Client(INSIDE) as client:
                     equal(client.run(code="print('next')")[0], "next\n")
         with check("program killed: told as such"):
