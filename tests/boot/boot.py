@@ -559,6 +559,30 @@ except ConnectionError: print(json.dumps('closed'))
                 wait_for("the program tidied up", lambda: machine.run("ls", "/home/pi").split().count("tidied"), 3, 0.1)
                 self.none_left(group)
             self.serves()  # the port is open still: a connection starts the service
+        with check("stopping the frontend ends even a run whose connection was passed to somebody else"):
+            # A process of the frontend's account outside of its service, which holds a shell.
+            code = """
+import json, socket, subprocess, sys
+sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+sock.settimeout(5)
+sock.connect('/run/further-link/exec.sock')
+sock.send(bytes([1, 0, 0, 2, 0, 0, 0]))
+message, descriptors, _, _ = socket.recv_fds(sock, 9000, 4)
+assert message[:2] == bytes([1, 1]) and len(descriptors) == 3, message
+print('held', flush=True)
+try: ended = sock.recv(9000)
+except TimeoutError: ended = None
+print(json.dumps(ended is not None), flush=True)
+"""
+            holder = machine.popen("setpriv", "--reuid=further-link", "--regid=further-link", "--init-groups", "python3", "-c", code)
+            try:
+                equal(holder.stdout.readline(), "held\n")
+                machine.run("systemctl", "stop", "further-link.service")
+                equal(holder.stdout.readline(), "true\n", "ended")
+            finally:
+                holder.kill()
+                holder.communicate()
+            self.serves()
         with check("stopping one run's unit gives its program the grace, and leaves nothing"):
             machine.run("rm", "-f", "/home/pi/tidied")
             with Client(INSIDE) as client:
@@ -585,6 +609,8 @@ except ConnectionError: print(json.dumps('closed'))
                 answered = self.serves() + time.monotonic() - begun
                 assert answered < 4, f"served after {answered:.1f} s"
         with check("a frontend that hangs is noticed by the watchdog and started anew"):
+            equal(machine.show("further-link.service", "WatchdogUSec"), "30s")
+            # As packaged, only sooner.
             drop_in = "/run/systemd/system/further-link.service.d"
             machine.run("mkdir", "-p", drop_in)
             machine.write(f"{drop_in}/watchdog.conf", "[Service]\nWatchdogSec=1\n")
@@ -735,6 +761,11 @@ print(json.dumps(refused + len(poll.poll(0))))
                 machine.run("rm", "-r", drop_in)
                 machine.run("systemctl", "daemon-reload")
                 machine.run("systemctl", "restart", "further-link-exec.socket")
+        with check("a port that is knocked on whenever the frontend is down stays open"):
+            for _ in range(25):
+                machine.run("systemctl", "stop", "further-link.service")
+                connect(INSIDE).close()
+            self.serves()
         with check("twenty restarts in a row: no start limit is hit"):
             for _ in range(10):
                 machine.run("systemctl", "restart", "further-link-exec.socket")

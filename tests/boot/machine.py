@@ -100,13 +100,20 @@ class Machine:
         """Pulls the cable: neither side is told."""
         subprocess.run(["ip", "link", "set", f"ve-{NAME}", "down"], check=True)
 
-    def run(self, *command, check=True, timeout=60.0, input=None):
-        """Runs a command in the machine, as root, with a clean environment. Its output."""
+    def _enter(self, command):
         enter = ["nsenter", "--target", str(self.leader), "--all", "--", "env", "-i", "LANG=C.UTF-8"]
         enter += ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND=noninteractive"]
+        return enter + list(command)
+
+    def popen(self, *command):
+        """Starts a command in the machine; its output can be read from."""
+        return subprocess.Popen(self._enter(command), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+
+    def run(self, *command, check=True, timeout=60.0, input=None):
+        """Runs a command in the machine, as root, with a clean environment. Its output."""
         stdin = {"input": input} if input is not None else {"stdin": subprocess.DEVNULL}
         done = subprocess.run(
-            enter + list(command), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout, **stdin
+            self._enter(command), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout, **stdin
         )
         if check and done.returncode != 0:
             raise AssertionError(f"{' '.join(command)[:200]}: exit {done.returncode}: {done.stdout[-2000:]}")
