@@ -45,6 +45,21 @@ pub(crate) struct Config {
         value_parser = clap::value_parser!(u64).range(6..=86400))]
     pub(crate) client_timeout: u64,
 
+    /// Web page that may use this server, as scheme, name and port; repeat it, or separate them by commas. Beside
+    /// <https://further.pi-top.com> and pages of this server itself
+    #[arg(
+        long = "allow-origin",
+        env = "FURTHER_LINK_ALLOW_ORIGINS",
+        value_name = "ORIGIN",
+        value_delimiter = ','
+    )]
+    pub(crate) allow_origins: Vec<String>,
+
+    /// Name under which clients reach this device; repeat it, or separate names by commas. Beside its addresses,
+    /// localhost, its host name alone and with .local, and A-B-C-D.further-link.pi-top.com
+    #[arg(long = "allow-host", env = "FURTHER_LINK_ALLOW_HOSTS", value_name = "NAME", value_delimiter = ',')]
+    pub(crate) allow_hosts: Vec<String>,
+
     /// Socket of a running helper. Its own settings then apply: work dir, temp dir, users and grace are not passed on.
     #[arg(long, env = "FURTHER_LINK_HELPER_SOCKET", value_name = "PATH", value_parser = absolute)]
     pub(crate) helper_socket: Option<PathBuf>,

@@ -14,7 +14,7 @@ use tracing::{debug, warn};
 use warp::{Filter, Rejection, Reply, filters::path::FullPath, reject, reply::Response};
 
 use crate::{
-    apt, helper::Helpers, listen::Client, message::Dialect, outbox::outbox, runner::Choices,
+    access::Access, apt, helper::Helpers, listen::Client, message::Dialect, outbox::outbox, runner::Choices,
     session::Session, shutdown::Shutdown, socket,
 };
 
@@ -26,14 +26,15 @@ const FIRST_SIZE_RUN_PY: WindowSize = WindowSize { rows: 0, cols: 0 };
 /// What all requests share.
 pub(crate) struct App {
     pub(crate) helpers: Arc<Helpers>,
+    pub(crate) access: Access,
     pub(crate) shutdown: Shutdown,
     /// Reading package lists takes a while and much memory bandwidth: one at a time.
     package_lookup: Semaphore,
 }
 
 impl App {
-    pub(crate) fn new(helpers: Arc<Helpers>, shutdown: Shutdown) -> Self {
-        Self { helpers, shutdown, package_lookup: Semaphore::new(1) }
+    pub(crate) fn new(helpers: Arc<Helpers>, access: Access, shutdown: Shutdown) -> Self {
+        Self { helpers, access, shutdown, package_lookup: Semaphore::new(1) }
     }
 }
 
@@ -176,7 +177,8 @@ fn version_text(version: Option<&str>) -> Response {
     text(StatusCode::OK, serde_json::json!({ "version": version }).to_string())
 }
 
-fn text(status: StatusCode, body: impl Into<String>) -> Response {
+/// A plain answer.
+pub(crate) fn text(status: StatusCode, body: impl Into<String>) -> Response {
     let mut response = Response::new(body.into().into());
     *response.status_mut() = status;
     let headers = response.headers_mut();

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use http::Request;
+use http::{Request, header::ORIGIN};
 use hyper::{
     body::Incoming,
     server::conn::http1,
@@ -25,7 +25,12 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
-use crate::http::{App, routes};
+use warp::reply::Response;
+
+use crate::{
+    access,
+    http::{App, routes},
+};
 
 /// A client has this long to send the head of a request. A page needs milliseconds; a slow line some seconds.
 const HEAD_LIMIT: Duration = Duration::from_secs(10);
@@ -85,9 +90,10 @@ pub(crate) async fn run(listener: TcpListener, app: Arc<App>, client_timeout: Du
                 };
                 let client = Client { address: peer, _place: Arc::new(place) };
                 let (service, shutdown) = (service.clone(), app.shutdown.clone());
-                let service = service_fn(move |mut request: Request<Incoming>| {
-                    request.extensions_mut().insert(client.clone());
-                    service.call(request)
+                let Ok(local) = stream.local_addr() else { continue };
+                let gated = Arc::clone(&app);
+                let service = service_fn(move |request| {
+                    answer(request, service.clone(), Arc::clone(&gated), client.clone(), local.ip())
                 });
                 tokio::spawn(async move {
                     let connection = serve(stream, service, client_timeout);
@@ -105,9 +111,36 @@ pub(crate) async fn run(listener: TcpListener, app: Arc<App>, client_timeout: Du
     }
 }
 
+/// Whether a request is served at all (`access`), and then by which route.
+async fn answer<S>(
+    mut request: Request<Incoming>,
+    service: S,
+    app: Arc<App>,
+    client: Client,
+    local: IpAddr,
+) -> Result<Response, Infallible>
+where
+    S: Service<Request<Incoming>, Response = Response, Error = Infallible>,
+{
+    if let Err(refused) = app.access.decide(request.headers(), local) {
+        return Ok(refused.response(request.headers(), client.address));
+    }
+    let origin = request.headers().get(ORIGIN).cloned();
+    let mut response = if let Some(answer) = access::preflight(request.method(), request.headers()) {
+        answer
+    } else {
+        request.extensions_mut().insert(client);
+        service.call(request).await?
+    };
+    if let Some(origin) = origin {
+        access::share(&mut response, origin);
+    }
+    Ok(response)
+}
+
 async fn serve<S>(stream: TcpStream, service: S, client_timeout: Duration)
 where
-    S: Service<Request<Incoming>, Response = warp::reply::Response, Error = Infallible>,
+    S: Service<Request<Incoming>, Response = Response, Error = Infallible>,
 {
     if let Err(error) = prepare(&stream, client_timeout) {
         // The connection works without it, or is gone already.

@@ -12,6 +12,7 @@ mod privilege;
 mod service;
 mod the_helper;
 
+mod access;
 mod http;
 mod listen;
 mod socket;
@@ -43,7 +44,9 @@ use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
-use crate::{config::Config, helper::Helpers, http::App, shutdown::Shutdown, the_helper::TheHelper};
+use crate::{
+    access::Access, config::Config, helper::Helpers, http::App, shutdown::Shutdown, the_helper::TheHelper,
+};
 
 /// How long programs have to end when this daemon is told to end: the longest usual grace and a little.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(5);
@@ -97,9 +100,10 @@ async fn serve(config: &Config, helper: &TheHelper) -> Result<(), DaemonError> {
     let listener = listen::listener(config.address, config.port)
         .await
         .map_err(|error| DaemonError::Listen { port: config.port, error })?;
+    let access = Access::new(&config.allow_origins, &config.allow_hosts);
     let (owner, shutdown) = Shutdown::new();
     let helpers = Arc::new(Helpers::new(helper.address.clone()));
-    let app = Arc::new(App::new(Arc::clone(&helpers), shutdown));
+    let app = Arc::new(App::new(Arc::clone(&helpers), access, shutdown));
     let address = listener.local_addr()?;
     let (host, where_else) = match address.ip() {
         ip if ip.is_unspecified() => ("localhost".to_owned(), " and all other addresses"),

@@ -1,0 +1,109 @@
+//! Which pages and names get in: `Origin` and `Host` (D2, B2), on every route and before anything is done.
+//!
+//! The tables of what matches stand at the bottom of `frontend-daemon/src/access.rs`; here is that they are asked.
+#![expect(clippy::unwrap_used, reason = "helpers of tests may fail the test")]
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use further_link_tests::{DEADLINE, Daemon};
+
+const UPGRADE: &str = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+                       Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+const ROUTES: [&str; 6] = ["/status", "/version", "/version/apt/bash", "/run", "/run-py", "/nowhere"];
+
+/// The head of the answer, names of headers in lower case.
+fn ask(daemon: &Daemon, method: &str, path: &str, host: &str, headers: &str) -> String {
+    let mut stream = TcpStream::connect(daemon.address()).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    write!(stream, "{method} {path} HTTP/1.1\r\nHost: {host}\r\n{headers}\r\n").unwrap();
+    let (mut head, mut byte) = (Vec::new(), [0]);
+    while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap() == 1 {
+        head.extend_from_slice(&byte);
+    }
+    String::from_utf8(head).unwrap().to_ascii_lowercase()
+}
+
+fn status(answer: &str) -> &str {
+    answer.split_whitespace().nth(1).unwrap_or_default()
+}
+
+/// D2: the web page in somebody's browser that the original lets run code as root.
+#[test]
+fn a_page_that_is_not_listed_gets_nowhere_on_any_route() {
+    let daemon = Daemon::start();
+    for path in ROUTES {
+        for origin in ["https://evil.example", "null", "https://evil.pi-top.com", "http://further.pi-top.com"]
+        {
+            for headers in [String::new(), UPGRADE.to_owned()] {
+                let answer =
+                    ask(&daemon, "GET", path, "localhost", &format!("{headers}Origin: {origin}\r\n"));
+                assert_eq!(status(&answer), "403", "{path} {origin}: {answer}");
+                assert!(!answer.contains("access-control"), "{path} {origin}: {answer}");
+            }
+        }
+        let preflight = "Origin: https://evil.example\r\nAccess-Control-Request-Method: GET\r\n";
+        let answer = ask(&daemon, "OPTIONS", path, "localhost", preflight);
+        assert_eq!(status(&answer), "403", "{path}: {answer}");
+        assert!(!answer.contains("access-control"), "{path}: {answer}");
+    }
+    assert!(daemon.log().text().contains("FURTHER_LINK_ALLOW_ORIGINS"), "the log says what to change");
+}
+
+/// B2.1, B2.4: on the 101 of the WebSocket as well.
+#[test]
+fn a_listed_page_gets_in_and_may_read_the_answers() {
+    let daemon = Daemon::builder().argument("--allow-origin=https://class.example").start();
+    let own = format!("http://127.0.0.1:{}", daemon.address().port());
+    for origin in ["https://further.pi-top.com", "https://class.example", &own] {
+        let host = format!("127.0.0.1:{}", daemon.address().port());
+        for (path, headers, expected) in
+            [("/status", "", "200"), ("/run", UPGRADE, "101"), ("/run-py", UPGRADE, "101")]
+        {
+            let answer = ask(&daemon, "GET", path, &host, &format!("{headers}Origin: {origin}\r\n"));
+            assert_eq!(status(&answer), expected, "{path} {origin}: {answer}");
+            for header in [
+                format!("access-control-allow-origin: {origin}\r\n"),
+                "access-control-allow-credentials: true\r\n".to_owned(),
+                "access-control-allow-private-network: true\r\n".to_owned(),
+                "vary: origin\r\n".to_owned(),
+            ] {
+                assert!(answer.contains(&header), "{path} {origin}: no {header} in {answer}");
+            }
+        }
+    }
+}
+
+/// B2.2, B2.3
+#[test]
+fn a_preflight_of_a_listed_page_is_answered() {
+    let daemon = Daemon::start();
+    let asked = "Origin: https://further.pi-top.com\r\nAccess-Control-Request-Method: GET\r\n\
+                 Access-Control-Request-Headers: content-type,x-more\r\n";
+    let answer = ask(&daemon, "OPTIONS", "/status", "localhost", asked);
+    assert_eq!(status(&answer), "200", "{answer}");
+    assert!(answer.contains("access-control-allow-methods: get\r\n"), "{answer}");
+    assert!(answer.contains("access-control-allow-headers: content-type,x-more\r\n"), "{answer}");
+    let answer = ask(&daemon, "OPTIONS", "/status", "localhost", "Origin: https://further.pi-top.com\r\n");
+    assert_eq!(status(&answer), "403", "{answer}");
+}
+
+/// DNS rebinding: a foreign name that was made to point at this device.
+#[test]
+fn a_name_that_is_not_this_devices_is_refused_on_every_route() {
+    let daemon = Daemon::builder().argument("--allow-host=pi7.school.example").start();
+    for path in ROUTES {
+        for host in ["evil.example", "evil.example:8028", "localhost.evil.example", "10.0.0.1", ""] {
+            for headers in [String::new(), UPGRADE.to_owned()] {
+                let answer = ask(&daemon, "GET", path, host, &headers);
+                assert_eq!(status(&answer), "421", "{path} {host}: {answer}");
+            }
+        }
+    }
+    for host in
+        ["localhost", "127.0.0.1:1234", "127-0-0-1.further-link.pi-top.com:8028", "pi7.school.example"]
+    {
+        assert_eq!(status(&ask(&daemon, "GET", "/status", host, "")), "200", "{host}");
+    }
+    assert!(daemon.log().text().contains("FURTHER_LINK_ALLOW_HOSTS"), "the log says what to change");
+}
