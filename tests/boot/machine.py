@@ -144,8 +144,13 @@ class Machine:
     def reboot(self, timeout=60.0):
         self.run("systemctl", "reboot", check=False)
         # With --keep-unit a reboot is left to the service manager above, which is us (systemd-nspawn(1), exit status 133).
-        if self.nspawn.wait(timeout) != 133:
-            raise Fatal(f"systemd-nspawn ended with {self.nspawn.returncode} instead of a reboot:\n{self.console()}")
+        try:
+            status = self.nspawn.wait(timeout)
+        except subprocess.TimeoutExpired:
+            left = self.run("ps", "-eo", "pid,user,stat,wchan:20,args", check=False)
+            raise Fatal(f"no shutdown within {timeout} s:\n{self.console()}\n{left}") from None
+        if status != 133:
+            raise Fatal(f"systemd-nspawn ended with {status} instead of a reboot:\n{self.console()}")
         self.boot(timeout)
 
     def power_off(self, timeout=20.0):
