@@ -50,7 +50,6 @@ pub(crate) enum WatchError {
 pub(crate) struct Inputs<'a> {
     connection: &'a Connection,
     signals: Signals,
-    memory: OutOfMemory,
 }
 
 /// What has happened.
@@ -63,7 +62,7 @@ struct Ready {
 
 impl<'a> Inputs<'a> {
     pub(crate) fn new(connection: &'a Connection) -> io::Result<Self> {
-        Ok(Self { connection, signals: Signals::new()?, memory: OutOfMemory::new() })
+        Ok(Self { connection, signals: Signals::new()? })
     }
 
     /// Waits as long as it takes. False when told to end instead.
@@ -146,6 +145,7 @@ pub(crate) struct Watch<'a> {
     text: Option<std::os::fd::OwnedFd>,
     phase: Phase,
     status: Option<ExitStatus>,
+    memory: OutOfMemory,
     /// A batch was full: more children may have ended.
     unreaped: bool,
     /// Killing was tried to its limit: once is enough.
@@ -165,6 +165,7 @@ impl<'a> Watch<'a> {
             text: spawned.text,
             phase: Phase::Starting(spawned.progress),
             status: None,
+            memory: OutOfMemory::new(),
             unreaped: false,
             killed: false,
             connected: true,
@@ -297,7 +298,7 @@ impl<'a> Watch<'a> {
 
     fn note_end(&mut self, pid: Pid, status: ExitStatus) {
         if pid == self.pid && self.status.is_none() {
-            let by_kernel = status == ExitStatus::Signaled(9) && self.inputs.memory.has_killed();
+            let by_kernel = status == ExitStatus::Signaled(9) && self.memory.has_killed();
             self.status = Some(if by_kernel { ExitStatus::OutOfMemory } else { status });
         }
     }
