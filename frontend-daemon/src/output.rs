@@ -27,8 +27,8 @@ const FIRST_BUFFER: usize = 4 * 1024;
 /// How long streams may stay open after the program's end with nobody writing: somebody outside of the run holds them.
 /// The original meant to wait as long (B6.9).
 const DRAIN_LIMIT: Duration = Duration::from_secs(1);
-/// The longest that a first byte waits for company.
-const MAX_GATHER: Duration = Duration::from_millis(50);
+/// The longest that a first byte waits for company: the original's tick (B6.7).
+const MAX_GATHER: Duration = Duration::from_millis(100);
 
 /// Which stream it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,13 +39,15 @@ pub(crate) enum Channel {
 }
 
 impl Channel {
-    /// How long to wait for more after these bytes. `python3 -u` writes a line and its end separately and a traceback in
-    /// dozens of pieces, so pipes wait; a terminal waits only for what follows a line, since keys have to feel immediate.
+    /// How long to wait for more after these bytes. `python3 -u` writes a line and its end separately, and a traceback in
+    /// dozens of pieces; on a busy device a whole time slice of the scheduler (some ms) may lie between two of them. So a
+    /// line on a pipe waits for its end. A terminal waits only for what follows a line: keys have to feel immediate.
     fn patience(self, gathered: &[u8]) -> Option<Duration> {
         match self {
-            Self::Terminal => gathered.contains(&b'\n').then_some(Duration::from_millis(5)),
-            Self::Stdout => Some(Duration::from_millis(5)),
-            Self::Stderr => Some(Duration::from_millis(10)),
+            Self::Terminal => gathered.contains(&b'\n').then_some(Duration::from_millis(10)),
+            Self::Stdout | Self::Stderr if !gathered.ends_with(b"\n") => Some(MAX_GATHER),
+            Self::Stdout => Some(Duration::from_millis(10)),
+            Self::Stderr => Some(Duration::from_millis(25)),
         }
     }
 
