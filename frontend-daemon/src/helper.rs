@@ -41,6 +41,13 @@ pub(crate) enum HelperError {
     Socket(#[from] SocketError),
 }
 
+impl HelperError {
+    /// The helper closed with a request of ours unread. What it said before comes with the next read.
+    pub(crate) fn is_reset(&self) -> bool {
+        matches!(self, Self::Socket(SocketError::Io(error)) if error.kind() == io::ErrorKind::ConnectionReset)
+    }
+}
+
 impl From<io::Error> for HelperError {
     fn from(error: io::Error) -> Self {
         Self::Socket(error.into())

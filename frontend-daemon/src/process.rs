@@ -5,7 +5,7 @@
 
 use std::{os::fd::OwnedFd, sync::Arc, time::Duration};
 
-use further_link_proto::{Event, ExitStatus, Request, Run, SocketError, UserName, WindowSize};
+use further_link_proto::{Event, ExitStatus, Request, Run, UserName, WindowSize};
 use tokio::{io::Interest, sync::watch, task::JoinSet, time::timeout};
 use tracing::{debug, warn};
 
@@ -139,8 +139,19 @@ async fn begin(
         conversation = helpers.take().await?;
         conversation.send(request).await?;
     }
+    let mut first = conversation.recv().await;
+    if first.as_ref().is_err_and(HelperError::is_reset) {
+        // Reset, not closed: it died with the request unread, so nothing was started.
+        conversation = helpers.take().await?;
+        conversation.send(request).await?;
+        first = conversation.recv().await;
+    }
+    let mut next = Some(first);
     loop {
-        let (event, descriptors) = conversation.recv().await?;
+        let (event, descriptors) = match next.take() {
+            Some(first) => first?,
+            None => conversation.recv().await?,
+        };
         match event {
             Event::Code => write_code(descriptors, code.unwrap_or_default()).await?,
             Event::Started { .. } => return Ok((conversation, streams(descriptors)?)),
@@ -220,7 +231,7 @@ impl Life {
     /// Waits for the helper's last event. A helper that is gone without one was killed, and its run with it.
     async fn exit_status(&self) -> ExitStatus {
         let mut heard = self.conversation.recv().await;
-        if let Err(HelperError::Socket(SocketError::Io(_))) = heard {
+        if heard.as_ref().is_err_and(HelperError::is_reset) {
             // The helper ended with our `Stop` unread: the kernel says "reset" first, and then what was said before.
             heard = self.conversation.recv().await;
         }
