@@ -702,7 +702,8 @@ print(json.dumps(ended is not None), flush=True)
             _, group = self.escaped(client, "1")
             self.machine.unplug()
             try:
-                self.none_left(group, 6 + GONE_WITHIN)
+                # The last probe's answer is waited for as well, and a busy machine is late with both.
+                self.none_left(group, 6 + 3 + GONE_WITHIN)
             finally:
                 self.machine.plug_in()
                 client.sock.close()
@@ -764,7 +765,8 @@ print(json.dumps(refused + len(poll.poll(0))))
                 machine.run("systemctl", "restart", "further-link-exec.socket")
         with check("a port that is knocked on whenever the frontend is down stays open"):
             for _ in range(25):
-                machine.run("systemctl", "stop", "further-link.service")
+                # A connection that waits still starts it anew at once, which cancels the stop.
+                machine.run("systemctl", "stop", "further-link.service", check=False)
                 connect(INSIDE).close()
             self.serves()
         with check("twenty restarts in a row: no start limit is hit"):
