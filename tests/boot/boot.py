@@ -177,15 +177,20 @@ class Test:
             self.left = left
             return not left
 
-        begun = time.monotonic()
-        try:
-            wait_for("nothing left", gone, within, 0.02)
-        except AssertionError:
-            for _ in range(30):
-                if gone():
-                    raise AssertionError(f"gone only after {time.monotonic() - begun:.1f} s") from None
-                time.sleep(0.3)
-            raise AssertionError(f"left after {time.monotonic() - begun:.1f} s: {self.left}") from None
+        # The limit is one of a machine that has nothing else to do: killing what forks for ever is a race for the
+        # processors. Time counts in full while not more than twice as many processes want to run as there are processors
+        # (what escapes here is no more than that), and by its share above.
+        begun = last = time.monotonic()
+        spent = 0.0
+        while not gone():
+            now = time.monotonic()
+            with open("/proc/loadavg") as file:
+                runnable = int(file.read().split()[3].split("/")[0])
+            spent += (now - last) * min(1.0, 2 * os.cpu_count() / max(runnable, 1))
+            last = now
+            assert now - begun < 10 * within, f"left after {now - begun:.1f} s: {self.left}"
+            time.sleep(0.02)
+        assert spent < within, f"gone only after {spent:.1f} s ({last - begun:.1f} s of a busy machine)"
 
     def main_pid(self, unit="further-link.service"):
         return int(self.machine.show(unit, "MainPID"))
