@@ -42,9 +42,10 @@ pub(crate) enum HelperError {
 }
 
 impl HelperError {
-    /// The helper closed with a request of ours unread. What it said before comes with the next read.
-    pub(crate) fn is_reset(&self) -> bool {
-        matches!(self, Self::Socket(SocketError::Io(error)) if error.kind() == io::ErrorKind::ConnectionReset)
+    /// The helper closed with a request of ours unread. What it said before, if anything, comes with the next read.
+    pub(crate) fn is_unread(&self) -> bool {
+        let Self::Socket(SocketError::Io(error)) = self else { return false };
+        matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
     }
 }
 

@@ -127,37 +127,33 @@ impl Process {
     }
 }
 
-/// Asks a helper to start the program. A spare may have died while it waited (an update, a kill): nothing was started by
-/// it then, and another one is asked.
+/// Asks a helper to start the program. A spare may have died while it waited (an update, a kill): when the request was
+/// not read nothing was started, and another one is asked.
 async fn begin(
     helpers: &Helpers,
     request: &Request,
     code: Option<&str>,
 ) -> Result<(Conversation, Streams), StartError> {
     let mut conversation = helpers.take().await?;
-    if conversation.send(request).await.is_err() {
+    let mut heard = ask(&conversation, request).await;
+    if heard.as_ref().is_err_and(HelperError::is_unread) {
         conversation = helpers.take().await?;
-        conversation.send(request).await?;
+        heard = ask(&conversation, request).await;
     }
-    let mut first = conversation.recv().await;
-    if first.as_ref().is_err_and(HelperError::is_reset) {
-        // Reset, not closed: it died with the request unread, so nothing was started.
-        conversation = helpers.take().await?;
-        conversation.send(request).await?;
-        first = conversation.recv().await;
+    let (mut event, mut descriptors) = heard?;
+    if event == Event::Code {
+        write_code(descriptors, code.unwrap_or_default()).await?;
+        (event, descriptors) = conversation.recv().await?;
     }
-    let mut next = Some(first);
-    loop {
-        let (event, descriptors) = match next.take() {
-            Some(first) => first?,
-            None => conversation.recv().await?,
-        };
-        match event {
-            Event::Code => write_code(descriptors, code.unwrap_or_default()).await?,
-            Event::Started { .. } => return Ok((conversation, streams(descriptors)?)),
-            event => return Err(StartError::Answer(event)),
-        }
+    match event {
+        Event::Started { .. } => Ok((conversation, streams(descriptors)?)),
+        event => Err(StartError::Answer(event)),
     }
+}
+
+async fn ask(conversation: &Conversation, request: &Request) -> Result<(Event, Vec<OwnedFd>), HelperError> {
+    conversation.send(request).await?;
+    conversation.recv().await
 }
 
 async fn write_code(descriptors: Vec<OwnedFd>, code: &str) -> Result<(), StartError> {
@@ -231,7 +227,7 @@ impl Life {
     /// Waits for the helper's last event. A helper that is gone without one was killed, and its run with it.
     async fn exit_status(&self) -> ExitStatus {
         let mut heard = self.conversation.recv().await;
-        if heard.as_ref().is_err_and(HelperError::is_reset) {
+        if heard.as_ref().is_err_and(HelperError::is_unread) {
             // The helper ended with our `Stop` unread: the kernel says "reset" first, and then what was said before.
             heard = self.conversation.recv().await;
         }
