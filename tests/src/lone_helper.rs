@@ -2,14 +2,16 @@
 //! and a hostile one.
 //!
 //! Started below a [`Supervised`] like everything else, so that nothing it ever started can hide. `frontend` speaks to
-//! it, in messages or in any bytes; `census` counts what there is before and after; `dice` makes what is random
-//! repeatable; `injector` makes system calls fail. Nothing here knows what an answer should be: that is for the tests.
+//! it, in messages or in any bytes; `census` counts what there is before and after, `scene` puts both around an attack;
+//! `dice` makes what is random repeatable; `injector` makes system calls fail. What an answer should be is known to the
+//! tests, and to `model` alone.
 
 pub mod census;
 pub mod dice;
 pub mod frontend;
 #[cfg(target_arch = "x86_64")]
 pub mod injector;
+pub mod model;
 pub mod scene;
 
 use std::path::PathBuf;

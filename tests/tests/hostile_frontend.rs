@@ -25,6 +25,9 @@ use further_link_tests::lone_helper::frontend::{
 use further_link_tests::lone_helper::scene::traced;
 use further_link_tests::lone_helper::{Dice, Frontend, Heard, Scene};
 
+/// Sets another number of random messages, for runs at night.
+const COUNT_VARIABLE: &str = "FURTHER_LINK_TESTS_MESSAGES";
+
 /// Requests of every form.
 fn valid_requests() -> Vec<Request> {
     let runs = [
@@ -168,14 +171,14 @@ fn mutate(dice: &mut Dice, bytes: &mut Vec<u8>) {
 /// security.md 4.2 no. 9, against the live socket. Half of them are random bytes, half are valid ones gone wrong.
 #[test]
 fn tens_of_thousands_of_random_messages_do_no_harm() {
-    const MESSAGES: usize = 20_000;
     /// Helpers at work at once: enough to keep the machine busy, few enough to wait for any of them.
     const AT_ONCE: usize = 32;
+    let messages = std::env::var(COUNT_VARIABLE).map_or(20_000, |text| text.parse().expect("a number"));
     let mut scene = Scene::new();
     let mut dice = Dice::new(3);
     let valid: Vec<_> = valid_requests().iter().map(bytes_of).collect();
     let mut waiting: VecDeque<(Frontend, Vec<u8>)> = VecDeque::new();
-    for number in 0..MESSAGES {
+    for number in 0..messages {
         let mut bytes = if dice.once_in(4) { Vec::new() } else { dice.choose(&valid).clone() };
         if bytes.is_empty() {
             let length = 1 + dice.below(1 << (1 + dice.clone().below(12)));

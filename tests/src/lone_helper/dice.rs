@@ -19,7 +19,11 @@ impl Dice {
     #[track_caller]
     pub fn new(seed: u64) -> Self {
         let given = std::env::var(SEED_VARIABLE).ok().map(|text| text.parse().expect("a number"));
-        let seed = given.unwrap_or(seed);
+        Self::of(given.unwrap_or(seed))
+    }
+
+    /// Starts from `seed` in any case.
+    pub fn of(seed: u64) -> Self {
         Self { state: seed, seed }
     }
 

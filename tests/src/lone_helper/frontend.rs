@@ -86,15 +86,15 @@ impl Frontend {
     /// The next event, or the end.
     #[track_caller]
     pub fn hear(&self) -> Heard {
-        assert!(self.has_news(2 * DEADLINE), "the helper says nothing");
-        match self.0.recv_with() {
-            Ok((event, descriptors)) => Heard::Event(event, descriptors),
-            Err(SocketError::Closed) => Heard::End,
-            // PROTOCOL.md, "Order": a reset is said once, for what the helper had not read, and then what it said before.
-            Err(SocketError::Io(error)) if error.kind() == io::ErrorKind::ConnectionReset => {
-                self.0.recv_with().map_or(Heard::End, |(event, descriptors)| Heard::Event(event, descriptors))
+        loop {
+            assert!(self.has_news(2 * DEADLINE), "the helper says nothing");
+            match self.0.recv_with() {
+                Ok((event, descriptors)) => return Heard::Event(event, descriptors),
+                Err(SocketError::Closed) => return Heard::End,
+                // What the helper did not read when it closed is told once as a reset, before what it had said last.
+                Err(SocketError::Io(error)) if error.kind() == io::ErrorKind::ConnectionReset => {}
+                Err(error) => panic!("from the helper: {error}"),
             }
-            Err(error) => panic!("from the helper: {error}"),
         }
     }
 
@@ -170,7 +170,8 @@ pub struct Program {
 }
 
 impl Program {
-    fn new(pid: i32) -> Self {
+    /// Looks after `pid`.
+    pub fn new(pid: i32) -> Self {
         Self { pid, start: Process::read(pid).map(|process| process.start) }
     }
 

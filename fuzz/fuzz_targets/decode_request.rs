@@ -1,0 +1,29 @@
+//! What root decodes: any bytes give a request or an error, and a request is what its type allows.
+//!
+//! A request that was decoded means the same after another trip over the wire, and what only its type could have let
+//! through is checked here once more, against PROTOCOL.md and not against the code.
+#![no_main]
+
+use further_link_proto::{MAX_MESSAGE, Request, VERSION, decode, encode};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    let Ok(request) = decode::<Request>(bytes) else { return };
+    assert_eq!(bytes.first(), Some(&VERSION));
+    assert!(bytes.len() <= MAX_MESSAGE + 1, "decoded beyond the limit");
+    let again = encode(&request).expect("what was decoded can be encoded");
+    assert!(again.len() <= bytes.len(), "the form of `encode` is the shortest");
+    assert_eq!(decode::<Request>(&again).expect("what was encoded can be decoded"), request);
+    let Request::Run(run) = request else { return };
+    if let Some(user) = &run.user {
+        let name = user.as_str();
+        assert!((1..=32).contains(&name.len()));
+        assert!(!name.contains(['/', ':', ',', '\0', '\n', ' ', '\t']));
+        assert!(!name.bytes().all(|byte| byte.is_ascii_digit()));
+        assert!(!name.starts_with(['-', '+', '~', '.']));
+    }
+    if let Some(path) = &run.path {
+        assert!((1..=4095).contains(&path.as_str().len()) && !path.as_str().contains('\0'));
+    }
+    assert!(run.code.is_none_or(|code| code.bytes() <= 4 * 1024 * 1024));
+});
