@@ -18,7 +18,7 @@ use rustix::thread::CapabilitySet;
 
 use crate::{
     account::{self, Account},
-    identity::clear_capabilities,
+    identity::{self, clear_capabilities},
 };
 
 /// The package's account for this.
@@ -59,6 +59,10 @@ impl ServiceAccount {
 /// Gives it up. `owner` is the user of the run.
 pub(crate) fn demote(service: ServiceAccount, owner: &Account) -> Result<(), DemoteError> {
     let demoted = if Uid::effective().is_root() { leave_root(service, owner) } else { Ok(()) };
+    if demoted.is_err() {
+        // Half-way it may hold nothing that is in effect, and the program has to be killed all the same.
+        let (Ok(()) | Err(_)) = hold(&[Capability::CAP_KILL]);
+    }
     demoted
         .and_then(|()| prctl::set_no_new_privs())
         .and_then(|()| prctl::set_dumpable(false))
@@ -82,7 +86,8 @@ fn leave_root(service: ServiceAccount, owner: &Account) -> Result<(), Errno> {
     if setfsgid(owner.gid) != owner.gid || setfsuid(owner.uid) != owner.uid {
         return Err(Errno::EPERM);
     }
-    hold(&[Capability::CAP_KILL])
+    hold(&[Capability::CAP_KILL])?;
+    identity::verify_ids(uid, gid)
 }
 
 /// So that no exec could ever give one back. Not by the caps crate, which takes a failed look for an empty set.

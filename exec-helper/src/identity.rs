@@ -6,7 +6,7 @@
 use caps::CapSet;
 use nix::{
     errno::Errno,
-    unistd::{Uid, getresgid, getresuid, setgroups, setresgid, setresuid},
+    unistd::{Gid, Uid, getgroups, getresgid, getresuid, setgroups, setresgid, setresuid},
 };
 
 use crate::{account::Account, sys};
@@ -14,7 +14,8 @@ use crate::{account::Account, sys};
 /// Switches this process to the account. A helper that is not root already is the account (`check` saw to it), and its
 /// groups are the ones it was given by its own login.
 pub(crate) fn become_user(account: &Account) -> Result<(), Errno> {
-    if Uid::effective().is_root() {
+    let switched = Uid::effective().is_root();
+    if switched {
         setgroups(&account.groups)?;
         setresgid(account.gid, account.gid, account.gid)?;
         // Inheritable and ambient capabilities would survive an exec (capabilities(7)); the others go with the uid.
@@ -22,14 +23,20 @@ pub(crate) fn become_user(account: &Account) -> Result<(), Errno> {
         setresuid(account.uid, account.uid, account.uid)?;
         sys::leave_session_keyring()?;
     }
-    verify(account)
+    verify(account, switched)
 }
 
-fn verify(account: &Account) -> Result<(), Errno> {
+/// Reads back what the calls before claim to have done.
+pub(crate) fn verify_ids(uid: Uid, gid: Gid) -> Result<(), Errno> {
     let (uids, gids) = (getresuid()?, getresgid()?);
-    let is_user = [uids.real, uids.effective, uids.saved].iter().all(|uid| *uid == account.uid);
-    let has_group = [gids.real, gids.effective, gids.saved].iter().all(|gid| *gid == account.gid);
-    if !(is_user && has_group) {
+    let is_user = [uids.real, uids.effective, uids.saved].iter().all(|one| *one == uid);
+    let has_group = [gids.real, gids.effective, gids.saved].iter().all(|one| *one == gid);
+    if is_user && has_group { Ok(()) } else { Err(Errno::EPERM) }
+}
+
+fn verify(account: &Account, switched: bool) -> Result<(), Errno> {
+    verify_ids(account.uid, account.gid)?;
+    if switched && getgroups()?.iter().any(|group| !account.groups.contains(group)) {
         return Err(Errno::EPERM);
     }
     if !account.uid.is_root() && nix::unistd::seteuid(Uid::from_raw(0)).is_ok() {
