@@ -24,9 +24,9 @@ SOCK_SEQPACKET socket: one accepted connection, or a listener.
 
   --listen PATH          listen on this path and fork one helper per connection
   --frontend-user NAME   the only account that may connect [the helper's own]
-  --allow-user NAME      programs may run as this user (repeatable), and as nobody
-                         who is not named; the default user is pi if named, else
-                         the first. Root's helper needs it
+  --allow-user NAME      programs may run as this user (repeatable), and as no
+                         other; the default user is pi if named, else the first.
+                         Root's helper needs it
                          [the user who starts the helper]
   --allow-users LIST     the same for several, separated by commas or spaces
   --work-dir DIR         where relative paths start, for all users [~/further]

@@ -1,5 +1,5 @@
-//! Signals as data: blocked by `entry`, read from a descriptor beside the socket. There is no signal handler anywhere in
-//! the helper, so none can run at the wrong moment (the class of CVE-2024-6387).
+//! Signals as data: blocked by `entry`, read from a descriptor beside the socket. No handler of ours
+//! is anywhere in the helper (std has one for stack overflows), so none can run at the wrong moment (the class of CVE-2024-6387).
 
 use std::{
     io,

@@ -170,6 +170,18 @@ impl Client {
         error["data"]["message"].as_str().expect("checked by the record").to_owned()
     }
 
+    /// Sends each frame and compares the one error that follows with `expected`.
+    #[track_caller]
+    pub fn refuses(&mut self, frames: &[impl AsRef<str>], expected: &str) {
+        for frame in frames.iter().map(AsRef::as_ref) {
+            self.send_text(frame);
+            // Taken before the ping is sent, so that the failure names the frame.
+            let error = self.next_error();
+            assert_eq!(error, expected, "answer to {frame}");
+            self.expect_no_reply();
+        }
+    }
+
     /// Asks for a pong and waits for it. All messages sent before have been handled then (B4.8).
     #[track_caller]
     pub fn ping(&mut self) {

@@ -4,6 +4,11 @@
 
 use serde_json::{Value, json};
 
+/// B4.6: the text for what is no message, or none that fits now.
+pub const BAD: &str = "Bad message";
+/// B4.6: the text for what is JSON and no object, or not to be had.
+pub const EXCEPTION: &str = "Message Exception";
+
 /// Runs python code.
 pub fn python(code: &str) -> Value {
     json!({"runner": "python3", "code": code})

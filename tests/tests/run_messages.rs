@@ -3,25 +3,10 @@
 //! Items B4.2 to B4.9 and B5 as tables: a frame, and the error it gets. After each frame a ping is answered and
 //! nothing else has come. What a well-formed `start` does is in `runners.rs` and `run_lifecycle.rs`.
 
-use further_link_tests::snippets::{SLEEPER, python};
+use further_link_tests::snippets::{BAD, EXCEPTION, SLEEPER, python};
 use further_link_tests::{Client, Daemon};
 use serde_json::{Value, json};
 use tungstenite::Message;
-
-const BAD: &str = "Bad message";
-const EXCEPTION: &str = "Message Exception";
-
-/// Sends each frame and compares the one error that follows with `expected`.
-#[track_caller]
-fn refused(client: &mut Client, frames: &[impl AsRef<str>], expected: &str) {
-    for frame in frames.iter().map(AsRef::as_ref) {
-        client.send_text(frame);
-        // Taken before the ping is sent, so that the failure names the frame.
-        let error = client.next_error();
-        assert_eq!(error, expected, "answer to {frame}");
-        client.expect_no_reply();
-    }
-}
 
 /// Sends each frame, which must change nothing and get no reply.
 #[track_caller]
@@ -57,7 +42,7 @@ fn what_is_not_json_is_a_bad_message() {
         "{\"type\": \"\\x\"}",
         "€",
     ];
-    refused(&mut client, &frames, BAD);
+    client.refuses(&frames, BAD);
 }
 
 /// B4.5
@@ -65,11 +50,7 @@ fn what_is_not_json_is_a_bad_message() {
 fn json_that_is_no_object_is_a_message_exception() {
     let daemon = Daemon::start();
     let mut client = daemon.run("");
-    refused(
-        &mut client,
-        &["null", "true", "1", "-1.5e3", "\"ping\"", "[]", "[{\"type\": \"ping\"}]"],
-        EXCEPTION,
-    );
+    client.refuses(&["null", "true", "1", "-1.5e3", "\"ping\"", "[]", "[{\"type\": \"ping\"}]"], EXCEPTION);
 }
 
 /// B4.5
@@ -120,7 +101,7 @@ fn a_missing_or_unknown_type_is_a_bad_message() {
             json!({"data": {"type": "ping"}}).to_string(),
         ])
         .collect();
-    refused(&mut client, &frames, BAD);
+    client.refuses(&frames, BAD);
 }
 
 /// B4.4, B5
@@ -155,7 +136,7 @@ fn a_start_without_a_usable_id_or_runner_is_a_bad_message() {
     frames.push(json!({"type": "start", "process": "1", "data": {"code": "print(1)"}}));
     frames.push(json!({"type": "start", "process": "1"}));
     let frames: Vec<String> = frames.iter().map(Value::to_string).collect();
-    refused(&mut client, &frames, BAD);
+    client.refuses(&frames, BAD);
     assert_eq!(client.run("1", python("print('now')")).stdout, "now\n");
 }
 
@@ -178,16 +159,12 @@ fn messages_about_an_unknown_process_are_bad_messages() {
     let ids =
         [json!("2"), json!(""), json!(" 1"), json!("1 "), json!("01"), json!(1), json!(null), json!(["1"])];
     for id in ids {
-        refused(&mut client, &about(&id).map(|message| message.to_string()), BAD);
+        client.refuses(&about(&id).map(|message| message.to_string()), BAD);
     }
-    refused(
-        &mut client,
-        &["{\"type\": \"stop\"}", "{\"type\": \"stdin\", \"data\": {\"input\": \"x\"}}"],
-        BAD,
-    );
+    client.refuses(&["{\"type\": \"stop\"}", "{\"type\": \"stdin\", \"data\": {\"input\": \"x\"}}"], BAD);
     // Another connection's process of that id is not this connection's.
     let mut neighbour = daemon.run("pty=1");
-    refused(&mut neighbour, &about(&json!("1")).map(|message| message.to_string()), BAD);
+    neighbour.refuses(&about(&json!("1")).map(|message| message.to_string()), BAD);
     client.stop("1");
     client.wait_stopped("1");
 }
@@ -198,7 +175,7 @@ fn messages_about_a_finished_process_are_bad_messages() {
     let daemon = Daemon::start();
     let mut client = daemon.run("");
     assert_eq!(client.run("1", python("")).exit_code, 0);
-    refused(&mut client, &about(&json!("1")).map(|message| message.to_string()), BAD);
+    client.refuses(&about(&json!("1")).map(|message| message.to_string()), BAD);
 }
 
 /// B5
@@ -208,7 +185,7 @@ fn a_start_with_the_id_of_a_live_process_is_a_bad_message_and_disturbs_nobody() 
     let mut client = daemon.run("");
     client.start("1", python("print(input())"));
     let again = json!({"type": "start", "process": "1", "data": python("print('second')")}).to_string();
-    refused(&mut client, &[again], BAD);
+    client.refuses(&[again], BAD);
     client.stdin("1", "first\n");
     assert_eq!(client.wait_stopped("1"), 0);
     assert_eq!(client.stdout("1"), "first\n");
@@ -233,7 +210,7 @@ fn stdin_without_a_string_is_a_bad_message_and_writes_nothing() {
         json!({"Input": "x\n"}),
     ];
     let frames = data.map(|data| json!({"type": "stdin", "process": "1", "data": data}).to_string());
-    refused(&mut client, &frames, BAD);
+    client.refuses(&frames, BAD);
     silent(&mut client, &[json!({"type": "stdin", "process": "1", "data": {"input": ""}})]);
     client.stdin("1", "ünï\u{1F600}\t\n");
     assert_eq!(client.wait_stopped("1"), 0);
@@ -250,7 +227,7 @@ fn resize_without_a_terminal_is_a_bad_message() {
     client.take_output();
     let data = [json!({"rows": 4, "cols": 60}), json!({"rows": 70_000, "cols": 60}), json!({})];
     let frames = data.map(|data| json!({"type": "resize", "process": "1", "data": data}).to_string());
-    refused(&mut client, &frames, BAD);
+    client.refuses(&frames, BAD);
 }
 
 fn resize(rows: &Value, columns: &Value) -> String {
@@ -267,19 +244,19 @@ fn resize_takes_integers_of_sixteen_bits() {
     let not_integers =
         [json!(null), json!("24"), json!(3.0), json!(24.5), json!([24]), json!({"n": 24}), json!(1e2)];
     for wrong in &not_integers {
-        refused(&mut client, &[resize(wrong, &good), resize(&good, wrong)], BAD);
+        client.refuses(&[resize(wrong, &good), resize(&good, wrong)], BAD);
     }
     let missing = [json!({"rows": 24}), json!({"cols": 80}), json!({}), json!(null), json!([24, 80])];
     let missing = missing.map(|data| json!({"type": "resize", "process": "1", "data": data}).to_string());
-    refused(&mut client, &missing, BAD);
+    client.refuses(&missing, BAD);
     for wrong in
         [json!(-1), json!(65_536), json!(-65_536), json!(4_294_967_320_u64), json!(u64::MAX), json!(i64::MIN)]
     {
-        refused(&mut client, &[resize(&wrong, &good), resize(&good, &wrong)], EXCEPTION);
+        client.refuses(&[resize(&wrong, &good), resize(&good, &wrong)], EXCEPTION);
     }
     let huge = format!("1{}", "0".repeat(30));
     let huge = format!(r#"{{"type": "resize", "process": "1", "data": {{"rows": {huge}, "cols": 80}}}}"#);
-    refused(&mut client, &[huge], EXCEPTION);
+    client.refuses(&[huge], EXCEPTION);
     for fine in [json!(0), json!(1), json!(65_535), json!(true), json!(false)] {
         client.send_text(&resize(&fine, &good));
         client.send_text(&resize(&good, &fine));
@@ -306,7 +283,7 @@ fn keyevent_without_its_strings_is_a_bad_message() {
         json!(["a", "keydown"]),
     ];
     let frames = data.map(|data| json!({"type": "keyevent", "process": "1", "data": data}).to_string());
-    refused(&mut client, &frames, BAD);
+    client.refuses(&frames, BAD);
 }
 
 /// B5: any text; without a listener in the program there is neither reply nor error.

@@ -8,25 +8,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use further_link_tests::scratch::{directory_for, file_for};
-use further_link_tests::snippets::SLEEPER;
+use further_link_tests::snippets::{BAD, EXCEPTION, SLEEPER};
 use further_link_tests::{Client, DEADLINE, Daemon, accounts, wait_until};
 use serde_json::{Value, json};
 
-const BAD: &str = "Bad message";
-const EXCEPTION: &str = "Message Exception";
-
 fn source(code: &str) -> Value {
     json!({"sourceScript": code})
-}
-
-#[track_caller]
-fn refused(client: &mut Client, frames: &[impl AsRef<str>], expected: &str) {
-    for frame in frames.iter().map(AsRef::as_ref) {
-        client.send_text(frame);
-        let error = client.next_error();
-        assert_eq!(error, expected, "answer to {frame}");
-        client.expect_no_reply();
-    }
 }
 
 /// Spec, /run-py, `start`; B10.1
@@ -52,7 +39,7 @@ fn a_start_while_a_program_runs_is_a_bad_message() {
     client.start("", source("print('first', input())"));
     let start = json!({"type": "start", "data": source("print('second')")});
     let with_id = json!({"type": "start", "process": "2", "data": source("print('third')")});
-    refused(&mut client, &[start.to_string(), with_id.to_string()], BAD);
+    client.refuses(&[start.to_string(), with_id.to_string()], BAD);
     client.stdin("", "and only\n");
     assert_eq!(client.wait_stopped(""), 0);
     assert_eq!(client.stdout(""), "first and only\n");
@@ -69,9 +56,9 @@ fn messages_to_a_program_that_does_not_run_are_bad_messages() {
         json!({"type": "keyevent", "data": {"key": "a", "event": "keydown"}}),
     ];
     let frames = messages.map(|message| message.to_string());
-    refused(&mut client, &frames, BAD);
+    client.refuses(&frames, BAD);
     assert_eq!(client.run("", source("pass")).exit_code, 0);
-    refused(&mut client, &frames, BAD);
+    client.refuses(&frames, BAD);
 }
 
 /// B4.4 to B4.6, B10: no resize, no ids, no runners.
@@ -79,8 +66,8 @@ fn messages_to_a_program_that_does_not_run_are_bad_messages() {
 fn malformed_messages_are_refused_and_the_connection_lives() {
     let daemon = Daemon::start();
     let mut client = daemon.run_py("pty=1");
-    refused(&mut client, &["", "x", "{", "{\"type\": \"ping\",}"], BAD);
-    refused(&mut client, &["null", "1", "\"ping\"", "[]"], EXCEPTION);
+    client.refuses(&["", "x", "{", "{\"type\": \"ping\",}"], BAD);
+    client.refuses(&["null", "1", "\"ping\"", "[]"], EXCEPTION);
     let nothing_to_run = [
         json!({}),
         json!(null),
@@ -103,7 +90,7 @@ fn malformed_messages_are_refused_and_the_connection_lives() {
     client.stdin("", "it\r");
     assert_eq!(client.wait_stopped(""), 0);
     client.take_output();
-    refused(&mut client, &frames.iter().map(Value::to_string).collect::<Vec<_>>(), BAD);
+    client.refuses(&frames.iter().map(Value::to_string).collect::<Vec<_>>(), BAD);
     client.start("", source("input()"));
     let to_a_live_program = [
         json!({"type": "resize", "data": {"rows": 24, "cols": 80}}),
@@ -111,7 +98,7 @@ fn malformed_messages_are_refused_and_the_connection_lives() {
         json!({"type": "stdin", "data": {"input": 1}}),
         json!({"type": "keyevent", "data": {"key": "a"}}),
     ];
-    refused(&mut client, &to_a_live_program.map(|message| message.to_string()), BAD);
+    client.refuses(&to_a_live_program.map(|message| message.to_string()), BAD);
 }
 
 /// B10.1, B4.4: an id of any type in a message is as good as none; the answers name none.
