@@ -1,40 +1,75 @@
-//! The one place that decides: a request goes in, a permitted run or a refusal comes out.
+//! The one place that decides: a request goes in, a permitted run or upload comes out, or a refusal.
 //!
 //! Only this file can make a [`Permitted`], and only a `Permitted` can be planned and started. The policy is the
 //! helper's own (its command line); nothing the frontend says can widen it.
 
-use std::io;
+use std::{
+    fs::File,
+    io::{self, Read},
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
 
-use further_link_proto::{Refusal, Run, UserName};
+use further_link_proto::{Identity, Refusal, Run, Token, Upload, UserName};
 use nix::unistd::Uid;
+use tracing::error;
 
 use crate::account::{self, Account};
 
 /// Whom the original runs programs as unless told otherwise (B7.1).
 const USUAL_USER: &str = "pi";
 
+/// The token's file is one line; what is longer is another file.
+const MAX_TOKEN_FILE: u64 = 1024;
+
+/// One who may run programs here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Allowed {
+    pub(crate) name: UserName,
+    /// Only for those who have the token.
+    pub(crate) guarded: bool,
+}
+
 /// Who may run programs here.
 #[derive(Clone, Debug)]
 pub(crate) struct Policy {
-    allowed: Vec<UserName>,
+    allowed: Vec<Allowed>,
     default: UserName,
+    token_file: Option<PathBuf>,
     own_uid: Uid,
 }
 
-/// A run that may be started, and as whom.
-#[derive(Debug)]
-pub(crate) struct Permitted {
-    account: Account,
-    run: Run,
+/// What is asked for in a user's name.
+pub(crate) trait Ask {
+    fn identity(&self) -> &Identity;
 }
 
-impl Permitted {
+impl Ask for Run {
+    fn identity(&self) -> &Identity {
+        &self.identity
+    }
+}
+
+impl Ask for Upload {
+    fn identity(&self) -> &Identity {
+        &self.identity
+    }
+}
+
+/// What may be done, and as whom.
+#[derive(Debug)]
+pub(crate) struct Permitted<Request> {
+    account: Account,
+    request: Request,
+}
+
+impl<Request> Permitted<Request> {
     pub(crate) fn account(&self) -> &Account {
         &self.account
     }
 
-    pub(crate) fn run(&self) -> &Run {
-        &self.run
+    pub(crate) fn request(&self) -> &Request {
+        &self.request
     }
 }
 
@@ -50,18 +85,21 @@ pub(crate) enum CheckError {
 impl Policy {
     /// The named users and nobody else. Without a list a helper that is not root runs programs as its own user; root's
     /// policy has to be written down, and an empty list is a mistake.
-    pub(crate) fn new(allowed: Option<Vec<UserName>>) -> io::Result<Self> {
+    pub(crate) fn new(allowed: Option<Vec<Allowed>>, token_file: Option<PathBuf>) -> io::Result<Self> {
         let own_uid = Uid::effective();
         let allowed = match allowed {
             Some(named) => named,
             None if own_uid.is_root() => Vec::new(),
-            None => account::own_name()?.into_iter().collect(),
+            None => account::own_name()?.map(|name| Allowed { name, guarded: false }).into_iter().collect(),
         };
-        let usual = allowed.iter().find(|name| name.as_str() == USUAL_USER);
-        let Some(default) = usual.or(allowed.first()).cloned() else {
+        let usual = allowed.iter().find(|user| user.name.as_str() == USUAL_USER);
+        let Some(default) = usual.or(allowed.first()).map(|user| user.name.clone()) else {
             return Err(io::Error::other("nobody may run programs: name a user with --allow-user"));
         };
-        Ok(Self { allowed, default, own_uid })
+        if token_file.is_none() && allowed.iter().any(|user| user.guarded) {
+            return Err(io::Error::other("a user is named with :token, but --token-file is not given"));
+        }
+        Ok(Self { allowed, default, token_file, own_uid })
     }
 
     /// Who runs when the request names nobody.
@@ -70,33 +108,79 @@ impl Policy {
     }
 
     /// The decision.
-    pub(crate) fn check(&self, run: Run) -> Result<Permitted, CheckError> {
-        let name = run.user.as_ref().unwrap_or(&self.default);
+    pub(crate) fn check<Request: Ask>(&self, request: Request) -> Result<Permitted<Request>, CheckError> {
+        let identity = request.identity();
+        let name = identity.user.as_ref().unwrap_or(&self.default);
         // The list first: names that a hostile frontend makes up never reach the name service of root.
-        if !self.allowed.contains(name) {
+        let Some(user) = self.allowed.iter().find(|user| user.name == *name) else {
             return Err(CheckError::Refused(Refusal::UserNotAllowed));
+        };
+        if user.guarded {
+            self.check_token(identity.token.as_ref()).map_err(CheckError::Refused)?;
         }
         let account = account::by_name(name)?.ok_or(CheckError::Refused(Refusal::UnknownUser))?;
         if !self.own_uid.is_root() && account.uid != self.own_uid {
             return Err(CheckError::Refused(Refusal::CannotSwitchUser));
         }
-        Ok(Permitted { account, run })
+        Ok(Permitted { account, request })
     }
+
+    /// Read anew each time, so that a new token is the only one from then on.
+    fn check_token(&self, shown: Option<&Token>) -> Result<(), Refusal> {
+        let shown = shown.ok_or(Refusal::TokenMissing)?;
+        let file = self.token_file.as_deref().unwrap_or(Path::new(""));
+        match read_token(file, self.own_uid) {
+            Ok(secret) if shown.is(&secret) => Ok(()),
+            Ok(_) => Err(Refusal::TokenWrong),
+            Err(error) => {
+                error!("cannot use the token in {}: {error}", file.display());
+                Err(Refusal::TokenWrong)
+            }
+        }
+    }
+}
+
+/// The token, from a file that nobody else could have read or written.
+fn read_token(file: &Path, owner: Uid) -> io::Result<Token> {
+    let file = File::open(file)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() || metadata.uid() != owner.as_raw() || metadata.mode() & 0o077 != 0 {
+        return Err(io::Error::other("it is not a file of this helper's user alone (chmod 600)"));
+    }
+    let mut text = String::new();
+    file.take(MAX_TOKEN_FILE).read_to_string(&mut text)?;
+    Token::new(text.lines().next().unwrap_or_default().trim()).map_err(io::Error::other)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use further_link_proto::Runner;
+    use std::{fs::Permissions, os::unix::fs::PermissionsExt};
 
     fn policy(allowed: &[&str], own_uid: u32) -> Policy {
-        let allowed: Vec<_> = allowed.iter().map(|name| UserName::new(*name).unwrap()).collect();
-        Policy { default: allowed[0].clone(), allowed, own_uid: Uid::from_raw(own_uid) }
+        let allowed = named(allowed);
+        Policy {
+            default: allowed[0].name.clone(),
+            allowed,
+            token_file: None,
+            own_uid: Uid::from_raw(own_uid),
+        }
+    }
+
+    fn named(list: &[&str]) -> Vec<Allowed> {
+        list.iter().map(|name| Allowed { name: UserName::new(*name).unwrap(), guarded: false }).collect()
     }
 
     fn decide(policy: &Policy, user: Option<&str>) -> Result<String, Refusal> {
+        decide_with(policy, user, None)
+    }
+
+    fn decide_with(policy: &Policy, user: Option<&str>, token: Option<&str>) -> Result<String, Refusal> {
         let user = user.map(|name| UserName::new(name).unwrap());
-        let run = Run { user, runner: Runner::Shell, path: None, code: None, terminal: None };
+        let token = token.map(|token| Token::new(token).unwrap());
+        let identity = Identity { user, token };
+        let run = Run { identity, runner: Runner::Shell, path: None, code: None, terminal: None };
         match policy.check(run) {
             Ok(permitted) => Ok(permitted.account().name.clone()),
             Err(CheckError::Refused(refusal)) => Err(refusal),
@@ -126,10 +210,34 @@ mod tests {
     }
 
     #[test]
+    fn a_guarded_user_needs_the_token_of_a_file_that_nobody_else_can_read() {
+        let file = std::env::temp_dir().join(format!("further-link-token.{}", std::process::id()));
+        std::fs::write(&file, "s3cret\n").unwrap();
+        let set_mode = |mode| std::fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
+        let own = Uid::effective();
+        let mut policy = policy(&["daemon", "bin"], own.as_raw());
+        policy.own_uid = own;
+        policy.allowed[1].guarded = true;
+        policy.token_file = Some(file.clone());
+        let with = |token| decide_with(&policy, Some("bin"), token).map(drop);
+        // Whoever is not root is told so only after the token was right.
+        let right = if own.is_root() { Ok(()) } else { Err(Refusal::CannotSwitchUser) };
+        set_mode(0o600);
+        assert_eq!(with(Some("s3cret")), right);
+        assert_eq!(with(None), Err(Refusal::TokenMissing));
+        assert_eq!(with(Some("secret")), Err(Refusal::TokenWrong));
+        set_mode(0o640);
+        assert_eq!(with(Some("s3cret")), Err(Refusal::TokenWrong), "its group could have read it");
+        std::fs::remove_file(&file).unwrap();
+        assert_eq!(with(Some("s3cret")), Err(Refusal::TokenWrong), "no file is no token");
+        let guarded = vec![Allowed { name: UserName::new("root").unwrap(), guarded: true }];
+        assert!(Policy::new(Some(guarded), None).is_err(), "guarded by nothing");
+    }
+
+    #[test]
     fn the_default_is_pi_if_named_else_the_first_named() {
         let names = |list: &[&str]| {
-            let list: Vec<_> = list.iter().map(|name| UserName::new(*name).unwrap()).collect();
-            Policy::new(Some(list)).map(|policy| policy.default_user().to_string()).ok()
+            Policy::new(Some(named(list)), None).map(|policy| policy.default_user().to_string()).ok()
         };
         assert_eq!(names(&["root", "pi"]).as_deref(), Some("pi"));
         assert_eq!(names(&["bin", "daemon"]).as_deref(), Some("bin"));

@@ -87,12 +87,13 @@ fn start(options: Options) -> io::Result<()> {
     let frontend_uid = frontend_uid(options.frontend_user.as_ref())?;
     let settings = Settings {
         frontend_uid,
-        policy: Policy::new(options.allowed)?,
+        passed: passed_variables(&options),
+        policy: Policy::new(options.allowed, options.token_file)?,
         service: ServiceAccount::new(frontend_uid)?,
-        passed: passed_variables(&options.pass_env, options.temp_dir.as_deref()),
         places: Places {
             work_dir: options.work_dir,
             temp_dir: options.temp_dir.unwrap_or_else(|| PathBuf::from(USUAL_TEMP_DIR)),
+            projects_dir: options.projects_dir,
         },
         grace: options.grace,
     };
@@ -151,11 +152,14 @@ fn bind(path: &Path, frontend: Uid) -> io::Result<OwnedFd> {
 }
 
 /// What programs get of this process's environment, and where the temp dir is if it is not the usual one: the package
-/// for user programs asks (B7.5).
-fn passed_variables(more: &[String], temp_dir: Option<&Path>) -> Vec<Variable> {
-    let names = PASSED.into_iter().chain(more.iter().map(String::as_str));
+/// for user programs of the original asks (B7.5).
+fn passed_variables(options: &Options) -> Vec<Variable> {
+    let names = PASSED.into_iter().chain(options.pass_env.iter().map(String::as_str));
     let inherited = names.filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?)));
-    let told = temp_dir.map(|dir| ("FURTHER_LINK_TEMP_DIR".to_owned(), dir.to_string_lossy().into_owned()));
+    let places = [("FURTHER_LINK_TEMP_DIR", &options.temp_dir), ("PYTHONPATH", &options.python_path)];
+    let told = places
+        .into_iter()
+        .filter_map(|(name, dir)| Some((name.to_owned(), dir.as_ref()?.to_string_lossy().into_owned())));
     inherited.chain(told).collect()
 }
 

@@ -21,17 +21,23 @@ use std::{
 
 use further_link_proto::{Event, Step};
 use nix::{errno::Errno, sys::stat::Mode};
+use rustix::net::SocketAddrUnix;
 
 use crate::{
     account::Account,
     identity,
-    plan::{Entrypoint, Plan, Program},
+    plan::{Entrypoint, Plan, Program, Temporary},
     stdio::Theirs,
     sys,
 };
 
 /// PATH where the helper itself was started without one: what Debian's login(1) gives.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/local/games:/usr/games";
+
+/// The variable that tells programs where the user channel of their run is.
+const CHANNEL: &str = "FURTHER_LINK_CHANNEL";
+/// Programs of one run that connect at the same moment.
+const CHANNEL_BACKLOG: i32 = 64;
 
 /// A name and a value.
 pub(crate) type Variable = (String, String);
@@ -64,6 +70,7 @@ pub(crate) fn launch(
     account: &Account,
     plan: &Plan,
     theirs: &Theirs,
+    channel: &OwnedFd,
     text: Option<Text>,
     passed: &[Variable],
 ) -> Result<Infallible, Failure> {
@@ -74,14 +81,26 @@ pub(crate) fn launch(
     if let Some(directory) = &plan.directory {
         fs::create_dir_all(directory).map_err(at(Step::MakeDirectory))?;
     }
-    if let Some(private) = &plan.temporary.private {
-        DirBuilder::new().mode(0o700).create(private).map_err(at(Step::WriteCode))?;
+    let private = DirBuilder::new().mode(0o700).create(&plan.temporary.private);
+    let mut passed = passed.to_vec();
+    if private.is_ok() && open_channel(channel, &plan.temporary).is_ok() {
+        passed.push((CHANNEL.to_owned(), plan.temporary.channel().to_string_lossy().into_owned()));
     }
     if let (Some(entrypoint), Some(text)) = (&plan.temporary.entrypoint, text) {
+        if entrypoint.file.starts_with(&plan.temporary.private) {
+            private.map_err(at(Step::WriteCode))?;
+        }
         write_entrypoint(entrypoint, text).map_err(at(Step::WriteCode))?;
     }
     std::env::set_current_dir(&plan.cwd).map_err(at(Step::ChangeDirectory))?;
-    execute(account, plan, passed).map_err(at(Step::Execute))
+    execute(account, plan, &passed).map_err(at(Step::Execute))
+}
+
+/// Lets the user's programs, and nobody else, connect. Where it does not work (a full disk) the program runs without a
+/// channel: a person needs a terminal then more than ever.
+fn open_channel(channel: &OwnedFd, temporary: &Temporary) -> io::Result<()> {
+    rustix::net::bind(channel, &SocketAddrUnix::new(temporary.channel())?)?;
+    Ok(rustix::net::listen(channel, CHANNEL_BACKLOG)?)
 }
 
 /// Own session and process group, the controlling terminal (D28), the three descriptors, clean signals, umask 022.

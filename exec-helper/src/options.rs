@@ -8,10 +8,15 @@ use std::{path::PathBuf, time::Duration};
 
 use further_link_proto::UserName;
 
+use crate::check::Allowed;
+
 /// Time between SIGTERM and SIGKILL: long enough to switch motors off (D33), short enough for a person to wait.
 const DEFAULT_GRACE: Duration = Duration::from_secs(2);
 /// Longest grace: systemd would not wait longer for the unit either (`TimeoutStopSec=` of the exec unit).
 const MAX_GRACE: Duration = Duration::from_mins(1);
+
+/// So that the address of a user channel below it fits into a `sockaddr_un` (unix(7): 108 bytes with the final NUL).
+const MAX_TEMP_DIR: usize = 70;
 
 /// What `--help` prints.
 pub const USAGE: &str = "\
@@ -26,14 +31,20 @@ SOCK_SEQPACKET socket: one accepted connection, or a listener.
   --frontend-user NAME   the only account that may connect [the helper's own]
   --allow-user NAME      programs may run as this user (repeatable), and as no
                          other; the default user is pi if named, else the first.
+                         NAME:token lets only those in who have the token.
                          Root's helper needs it
                          [the user who starts the helper]
   --allow-users LIST     the same for several, separated by commas or spaces
+  --token-file PATH      the token for users named with :token, in the first line
+                         of a file that only this helper's user can read
   --work-dir DIR         where relative paths start, for all users [~/further]
   --temp-dir DIR         working directory of programs without a path [/tmp]
   --grace SECONDS        time between SIGTERM and SIGKILL [2], at most 60
+  --projects-dir DIR     where uploads with a project.cfg are copied to, for all
+                         users [~/Desktop/Projects/Further]
   --pass-env NAME        give programs this variable of the helper (repeatable);
                          PATH, LANG, LC_ALL and TZ are given anyway
+  --python-path DIR      give programs PYTHONPATH with this directory
   --exit-with-parent PID end when this parent process ends (set by further-link)
   --help, --version
 ";
@@ -44,9 +55,12 @@ pub(crate) struct Options {
     pub(crate) listen: Option<PathBuf>,
     pub(crate) frontend_user: Option<UserName>,
     /// None when no list was given at all.
-    pub(crate) allowed: Option<Vec<UserName>>,
+    pub(crate) allowed: Option<Vec<Allowed>>,
+    pub(crate) token_file: Option<PathBuf>,
     pub(crate) work_dir: Option<PathBuf>,
     pub(crate) temp_dir: Option<PathBuf>,
+    pub(crate) projects_dir: Option<PathBuf>,
+    pub(crate) python_path: Option<PathBuf>,
     pub(crate) grace: Duration,
     pub(crate) pass_env: Vec<String>,
     pub(crate) parent: Option<u32>,
@@ -77,8 +91,11 @@ pub(crate) fn parse(mut args: impl Iterator<Item = String>) -> Result<Command, O
         listen: None,
         frontend_user: None,
         allowed: None,
+        token_file: None,
         work_dir: None,
         temp_dir: None,
+        projects_dir: None,
+        python_path: None,
         grace: DEFAULT_GRACE,
         pass_env: Vec::new(),
         parent: None,
@@ -114,15 +131,21 @@ impl Options {
             "--allow-user" | "--allow-users" => {
                 let allowed = self.allowed.get_or_insert_default();
                 for one in value.split([',', ' ', '\t']).filter(|one| !one.is_empty()) {
-                    allowed.push(user(one)?);
+                    let (name, guarded) =
+                        one.strip_suffix(":token").map_or((one, false), |name| (name, true));
+                    allowed.push(Allowed { name: user(name)?, guarded });
                 }
             }
-            "--listen" | "--frontend-user" | "--work-dir" | "--temp-dir" | "--grace" | "--pass-env"
-            | "--exit-with-parent"
+            "--listen" | "--frontend-user" | "--token-file" | "--work-dir" | "--temp-dir"
+            | "--projects-dir" | "--python-path" | "--grace" | "--pass-env" | "--exit-with-parent"
                 if value.is_empty() => {}
             "--listen" => self.listen = Some(absolute()?),
             "--frontend-user" => self.frontend_user = Some(user(value)?),
+            "--token-file" => self.token_file = Some(absolute()?),
             "--work-dir" => self.work_dir = Some(absolute()?),
+            "--projects-dir" => self.projects_dir = Some(absolute()?),
+            "--python-path" => self.python_path = Some(absolute()?),
+            "--temp-dir" if value.len() > MAX_TEMP_DIR => return Err(bad("longer than 70 bytes")),
             "--temp-dir" => self.temp_dir = Some(absolute()?),
             "--grace" => {
                 let seconds = value.parse().map_err(|_| bad("not a number of seconds"))?;
@@ -164,8 +187,16 @@ mod tests {
     fn a_list_of_users_may_be_separated_by_commas_or_spaces() {
         let options = parse(["--allow-users".to_owned(), "pi, root alice".to_owned()].into_iter());
         let Ok(Command::Run(options)) = options else { panic!("{options:?}") };
-        let names: Vec<_> = options.allowed.iter().flatten().map(UserName::as_str).collect();
+        let names: Vec<_> = options.allowed.iter().flatten().map(|user| user.name.as_str()).collect();
         assert_eq!(names, ["pi", "root", "alice"]);
+    }
+
+    #[test]
+    fn a_user_named_with_token_is_guarded() {
+        let allowed = parsed("--allow-users pi,root:token").unwrap().allowed.unwrap();
+        assert_eq!(allowed.iter().map(|user| user.guarded).collect::<Vec<_>>(), [false, true]);
+        assert_eq!(allowed[1].name.as_str(), "root");
+        assert!(matches!(parsed("--allow-users root:tokens"), Err(OptionError::Bad { .. })));
     }
 
     #[test]
@@ -197,8 +228,11 @@ mod tests {
             "--frontend-user",
             "--allow-user",
             "--allow-users",
+            "--token-file",
             "--work-dir",
             "--temp-dir",
+            "--projects-dir",
+            "--python-path",
             "--grace",
             "--pass-env",
             "--exit-with-parent",

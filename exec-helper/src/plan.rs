@@ -6,15 +6,28 @@
 
 use std::path::{Path, PathBuf};
 
-use further_link_proto::Runner;
+use further_link_proto::{Run, Runner};
 
-use crate::check::Permitted;
+use crate::{account::Account, check::Permitted};
 
 /// Where the helper's command line says that files are.
 #[derive(Clone, Debug)]
 pub(crate) struct Places {
     pub(crate) work_dir: Option<PathBuf>,
     pub(crate) temp_dir: PathBuf,
+    pub(crate) projects_dir: Option<PathBuf>,
+}
+
+impl Places {
+    /// Where relative paths of this user start, and uploads go (B7.3).
+    pub(crate) fn work_dir_of(&self, account: &Account) -> PathBuf {
+        self.work_dir.clone().unwrap_or_else(|| account.home.join("further"))
+    }
+
+    /// Where the copies of this user's projects go (B11.12).
+    pub(crate) fn projects_dir_of(&self, account: &Account) -> PathBuf {
+        self.projects_dir.clone().unwrap_or_else(|| account.home.join("Desktop/Projects/Further"))
+    }
 }
 
 /// What to run.
@@ -40,12 +53,20 @@ pub(crate) enum Program {
 }
 
 /// What is made for this run alone, and removed when it ends.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Temporary {
-    /// A directory of mode 0700, removed with all that is in it.
-    pub(crate) private: Option<PathBuf>,
+    /// A directory of mode 0700, removed with all that is in it: the socket of the user channel, and program text that
+    /// has no other place.
+    pub(crate) private: PathBuf,
     /// The file that program text goes into.
     pub(crate) entrypoint: Option<Entrypoint>,
+}
+
+impl Temporary {
+    /// The socket of the user channel.
+    pub(crate) fn channel(&self) -> PathBuf {
+        self.private.join("channel")
+    }
 }
 
 /// A file for program text.
@@ -56,12 +77,12 @@ pub(crate) struct Entrypoint {
 }
 
 /// Decides. `number` makes the names of temporary files: random, so that nobody can lay something in the way.
-pub(crate) fn plan(permitted: &Permitted, places: &Places, number: u64) -> Plan {
+pub(crate) fn plan(permitted: &Permitted<Run>, places: &Places, number: u64) -> Plan {
     let account = permitted.account();
-    let run = permitted.run();
-    let work_dir = places.work_dir.clone().unwrap_or_else(|| account.home.join("further"));
-    let path = run.path.as_ref().map(|path| work_dir.join(path.as_str()));
+    let run = permitted.request();
+    let path = run.path.as_ref().map(|path| places.work_dir_of(account).join(path.as_str()));
     let temp_dir = &places.temp_dir;
+    let private = temp_dir.join(format!("further-link-{number:016x}"));
 
     if run.runner == Runner::Shell {
         return Plan {
@@ -69,11 +90,10 @@ pub(crate) fn plan(permitted: &Permitted, places: &Places, number: u64) -> Plan 
             args: vec![account.shell.clone()],
             cwd: path.clone().unwrap_or_else(|| temp_dir.clone()),
             directory: path,
-            temporary: Temporary::default(),
+            temporary: Temporary { private, entrypoint: None },
         };
     }
-    let private = || temp_dir.join(format!("further-link-{number:016x}"));
-    let mut temporary = Temporary::default();
+    let mut entrypoint = None;
     let (file, cwd, directory) = match (&run.code, path) {
         (None, Some(file)) => {
             let cwd = file.parent().unwrap_or(Path::new("/")).to_owned();
@@ -81,17 +101,12 @@ pub(crate) fn plan(permitted: &Permitted, places: &Places, number: u64) -> Plan 
         }
         // Nothing to run. python is given a directory without a `__main__`, and says so (B8): its own, since anybody
         // could have put one into the temp dir.
-        (None, None) => {
-            temporary.private = Some(private());
-            (private(), temp_dir.clone(), None)
-        }
+        (None, None) => (private.clone(), temp_dir.clone(), None),
         (Some(_), path) => {
             let (name, mode) = entrypoint_name(run.runner, number);
-            temporary.private = path.is_none().then(private);
-            let cwd = path.clone().unwrap_or_else(|| temp_dir.clone());
-            let file = temporary.private.as_ref().unwrap_or(&cwd).join(name);
-            temporary.entrypoint = Some(Entrypoint { file: file.clone(), mode });
-            (file, cwd, path)
+            let file = path.as_ref().unwrap_or(&private).join(name);
+            entrypoint = Some(Entrypoint { file: file.clone(), mode });
+            (file, path.clone().unwrap_or_else(|| temp_dir.clone()), path)
         }
     };
     let (program, args) = if run.runner == Runner::Python3 {
@@ -99,7 +114,7 @@ pub(crate) fn plan(permitted: &Permitted, places: &Places, number: u64) -> Plan 
     } else {
         (Program::Script(file.clone()), vec![file])
     };
-    Plan { program, args, cwd, directory, temporary }
+    Plan { program, args, cwd, directory, temporary: Temporary { private, entrypoint } }
 }
 
 /// Name and mode of the file made for program text (B8).
@@ -115,20 +130,27 @@ fn entrypoint_name(runner: Runner, number: u64) -> (String, u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::Policy;
-    use further_link_proto::{CodeLength, PathText, Run, UserName};
+    use crate::check::{Allowed, Policy};
+    use further_link_proto::{CodeLength, Identity, PathText, UserName};
+
+    const PRIVATE: &str = "/t/further-link-000000ab00000007";
 
     fn planned(runner: Runner, path: Option<&str>, code: bool) -> Plan {
-        let policy = Policy::new(Some(vec![UserName::new("root").unwrap()])).unwrap();
+        let root = Allowed { name: UserName::new("root").unwrap(), guarded: false };
+        let policy = Policy::new(Some(vec![root]), None).unwrap();
         let run = Run {
-            user: None,
+            identity: Identity { user: None, token: None },
             runner,
             path: path.map(|path| PathText::new(path).unwrap()),
             code: code.then(|| CodeLength::new(1).unwrap()),
             terminal: None,
         };
-        let places = Places { work_dir: Some("/w".into()), temp_dir: "/t".into() };
+        let places = Places { work_dir: Some("/w".into()), temp_dir: "/t".into(), projects_dir: None };
         plan(&policy.check(run).unwrap(), &places, 0xab_0000_0007)
+    }
+
+    fn only_private(entrypoint: Option<Entrypoint>) -> Temporary {
+        Temporary { private: PRIVATE.into(), entrypoint }
     }
 
     fn paths(texts: &[&str]) -> Vec<PathBuf> {
@@ -142,7 +164,8 @@ mod tests {
         assert_eq!(plan.args, paths(&["python3", "-u", "/t/further-link-000000ab00000007/7.py"]));
         assert_eq!(plan.cwd, Path::new("/t"));
         assert_eq!(plan.directory, None);
-        assert_eq!(plan.temporary.private.as_deref(), Some(Path::new("/t/further-link-000000ab00000007")));
+        assert_eq!(plan.temporary.private, Path::new(PRIVATE));
+        assert_eq!(plan.temporary.channel(), Path::new(PRIVATE).join("channel"));
         assert_eq!(plan.temporary.entrypoint.unwrap().mode, 0o644);
     }
 
@@ -158,7 +181,7 @@ mod tests {
             assert_eq!(plan.cwd, Path::new(directory));
             assert_eq!(plan.directory.as_deref(), Some(Path::new(directory)));
             let entrypoint = Some(Entrypoint { file, mode: 0o755 });
-            assert_eq!(plan.temporary, Temporary { private: None, entrypoint });
+            assert_eq!(plan.temporary, only_private(entrypoint));
         }
     }
 
@@ -167,7 +190,7 @@ mod tests {
         let plan = planned(Runner::Python3, Some("p/run.py"), false);
         assert_eq!(plan.args, paths(&["python3", "-u", "/w/p/run.py"]));
         assert_eq!((plan.cwd.as_path(), &plan.directory), (Path::new("/w/p"), &None));
-        assert_eq!(plan.temporary, Temporary::default());
+        assert_eq!(plan.temporary, only_private(None));
         let plan = planned(Runner::Exec, Some("/bin/true"), false);
         assert_eq!((plan.program, plan.cwd), (Program::Script("/bin/true".into()), "/bin".into()));
         assert_eq!(planned(Runner::Exec, Some("/"), false).cwd, Path::new("/"));
@@ -177,7 +200,7 @@ mod tests {
     fn neither_path_nor_text_means_an_empty_directory_of_the_runs_own() {
         let plan = planned(Runner::Python3, None, false);
         assert_eq!(plan.args, paths(&["python3", "-u", "/t/further-link-000000ab00000007"]));
-        assert_eq!(plan.temporary.private.as_deref(), Some(Path::new("/t/further-link-000000ab00000007")));
+        assert_eq!(plan.temporary, only_private(None));
         assert_eq!(plan.cwd, Path::new("/t"));
     }
 
@@ -186,7 +209,7 @@ mod tests {
         for code in [false, true] {
             let plan = planned(Runner::Shell, None, code);
             assert_eq!(plan.args.len(), 1);
-            assert_eq!((plan.cwd, plan.directory, plan.temporary), ("/t".into(), None, Temporary::default()));
+            assert_eq!((plan.cwd, plan.directory, plan.temporary), ("/t".into(), None, only_private(None)));
             let plan = planned(Runner::Shell, Some("a/b"), code);
             assert_eq!((plan.cwd, plan.directory), ("/w/a/b".into(), Some("/w/a/b".into())));
         }

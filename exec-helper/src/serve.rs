@@ -38,7 +38,7 @@ pub(crate) struct Settings {
 pub(crate) enum ServeError {
     #[error("the peer has uid {0}, not the frontend's")]
     Stranger(u32),
-    #[error("Stop before Run")]
+    #[error("a message before Run")]
     OutOfPlace,
     #[error(transparent)]
     Socket(#[from] SocketError),
@@ -74,7 +74,7 @@ fn converse(connection: &Connection, settings: &Settings) -> Result<(), ServeErr
         return Ok(());
     }
     let Some(run) = first_request(connection)? else { return Ok(()) };
-    let (user, runner) = (run.user.clone(), run.runner.name());
+    let (user, runner) = (run.identity.user.clone(), run.runner.name());
     match settings.policy.check(run) {
         Ok(permitted) => start(connection, inputs, settings, &permitted),
         Err(CheckError::Refused(refusal)) => {
@@ -89,7 +89,7 @@ fn converse(connection: &Connection, settings: &Settings) -> Result<(), ServeErr
 fn first_request(connection: &Connection) -> Result<Option<Run>, ServeError> {
     match connection.recv() {
         Ok(Request::Run(run)) => Ok(Some(run)),
-        Ok(Request::Stop) => Err(ServeError::OutOfPlace),
+        Ok(_) => Err(ServeError::OutOfPlace),
         Err(SocketError::Codec(error @ CodecError::Version { .. })) => {
             warn!("{error}");
             connection.send(&Event::Refused(Refusal::Version))?;
@@ -103,9 +103,9 @@ fn start(
     connection: &Connection,
     inputs: Inputs<'_>,
     settings: &Settings,
-    permitted: &Permitted,
+    permitted: &Permitted<Run>,
 ) -> Result<(), ServeError> {
-    let (account, run) = (permitted.account(), permitted.run());
+    let (account, run) = (permitted.account(), permitted.request());
     let plan = plan::plan(permitted, &settings.places, random_number()?);
     let text_length =
         run.code.filter(|_| plan.temporary.entrypoint.is_some()).map(further_link_proto::CodeLength::bytes);

@@ -25,7 +25,7 @@ const MAX_REPORT: usize = 32;
 /// A child on its way to becoming the program.
 pub(crate) struct Spawned {
     pub(crate) pid: Pid,
-    /// The frontend's ends of the streams.
+    /// The frontend's ends of the streams, and the socket of the user channel.
     pub(crate) streams: Vec<OwnedFd>,
     /// Where the frontend writes program text, if any is to come.
     pub(crate) text: Option<OwnedFd>,
@@ -64,7 +64,9 @@ pub(crate) fn spawn(
     let at = |step| move |error: io::Error| Failure::new(step, &error);
     let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(|error| Failure::new(Step::Streams, &error.into()));
 
-    let streams = stdio::open(terminal, account.uid).map_err(at(Step::Streams))?;
+    let mut streams = stdio::open(terminal, account.uid).map_err(at(Step::Streams))?;
+    // The child names it and listens, so that it is the user's.
+    let channel = stdio::channel().map_err(at(Step::Streams))?;
     let (progress, report) = pipe()?;
     let (from_frontend, text) = match text_length {
         Some(length) => {
@@ -78,12 +80,13 @@ pub(crate) fn spawn(
             // Or the child itself would keep the end of the text from being seen.
             sys::close_in_child(writing_end.as_fd());
         }
-        let Err(failure) = launch::launch(account, plan, &streams.theirs, from_frontend, passed);
+        let Err(failure) = launch::launch(account, plan, &streams.theirs, &channel, from_frontend, passed);
         // Without a reader the parent is gone, and with it everybody who would want to know.
         let told = further_link_proto::encode(&failure.event())
             .is_ok_and(|event| rustix::io::write(&report, &event).is_ok());
         if told { 1 } else { 2 }
     })
     .map_err(at(Step::Fork))?;
+    streams.ours.push(channel);
     Ok(Spawned { pid, streams: streams.ours, text, progress: Progress(progress) })
 }

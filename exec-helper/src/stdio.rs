@@ -12,7 +12,10 @@ use std::{
 use further_link_proto::WindowSize;
 use nix::unistd::Uid;
 use pty_process::blocking::Pts;
-use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::{
+    net::{AddressFamily, SocketFlags, SocketType},
+    pipe::{PipeFlags, pipe_with},
+};
 
 /// What the program gets.
 pub(crate) enum Theirs {
@@ -52,6 +55,12 @@ pub(crate) fn open(terminal: Option<WindowSize>, owner: Uid) -> io::Result<Strea
     let theirs = Theirs::Terminal(follower);
     give(&theirs, owner)?;
     Ok(Streams { ours: vec![leader.into()], theirs })
+}
+
+/// The socket of the user channel, still without a name.
+pub(crate) fn channel() -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC;
+    Ok(rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?)
 }
 
 /// Makes them the user's, as after a login: programs open `/dev/stdout` or `/dev/tty` again by name. A terminal keeps the

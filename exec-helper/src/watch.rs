@@ -139,7 +139,7 @@ impl Phase {
 pub(crate) struct Watch<'a> {
     inputs: Inputs<'a>,
     grace: Duration,
-    temporary: Temporary,
+    temporary: Option<Temporary>,
     pid: Pid,
     streams: Vec<std::os::fd::OwnedFd>,
     text: Option<std::os::fd::OwnedFd>,
@@ -159,7 +159,7 @@ impl<'a> Watch<'a> {
         Self {
             inputs,
             grace,
-            temporary,
+            temporary: Some(temporary),
             pid: spawned.pid,
             streams: spawned.streams,
             text: spawned.text,
@@ -179,7 +179,7 @@ impl<'a> Watch<'a> {
     /// Watches until nothing of the run is left. The last event, which has been sent if somebody is there.
     pub(crate) fn run(&mut self) -> Result<Event, WatchError> {
         if let Some(text) = self.text.take() {
-            self.inputs.connection.send_with(&Event::Code, &[text.as_fd()])?;
+            self.inputs.connection.send_with(&Event::Data, &[text.as_fd()])?;
         }
         loop {
             let report =
@@ -216,7 +216,7 @@ impl<'a> Watch<'a> {
 
     /// The same for a helper that could not give root up: it touches no file of the user.
     pub(crate) fn abandon_as_root(&mut self) {
-        self.temporary = Temporary::default();
+        self.temporary = None;
         self.kill();
     }
 
@@ -238,7 +238,7 @@ impl<'a> Watch<'a> {
     fn on_message(&mut self) -> Result<(), WatchError> {
         match self.inputs.connection.recv() {
             Ok(Request::Stop) => self.stop(),
-            Ok(Request::Run(_)) => return Err(WatchError::OutOfPlace),
+            Ok(_) => return Err(WatchError::OutOfPlace),
             Err(SocketError::Closed) => {
                 self.connected = false;
                 self.stop();
@@ -337,7 +337,7 @@ impl<'a> Watch<'a> {
     fn finish_failed(&mut self, failed: Event) -> Result<Event, WatchError> {
         if matches!(failed, Event::Failed { errno: libc::EEXIST, .. }) {
             // A file of that name was there before: it is somebody else's.
-            self.temporary = Temporary::default();
+            self.temporary = None;
         }
         self.finish(failed)
     }
@@ -352,15 +352,14 @@ impl<'a> Watch<'a> {
 
     /// The temporary files of this run, with the rights of its user. What the program moved away or removed is its own.
     fn remove_files(&mut self) {
-        let removed = match std::mem::take(&mut self.temporary) {
-            Temporary { private: Some(private), .. } => fs::remove_dir_all(private),
-            Temporary { entrypoint: Some(entrypoint), .. } => fs::remove_file(entrypoint.file),
-            Temporary { .. } => return,
-        };
-        if let Err(error) = removed
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            error!(pid = self.pid(), "cannot remove a temporary file: {error}");
+        let Some(Temporary { private, entrypoint }) = self.temporary.take() else { return };
+        let elsewhere = entrypoint.filter(|entrypoint| !entrypoint.file.starts_with(&private));
+        for removed in [Some(fs::remove_dir_all(private)), elsewhere.map(|code| fs::remove_file(code.file))] {
+            if let Some(Err(error)) = removed
+                && error.kind() != io::ErrorKind::NotFound
+            {
+                error!(pid = self.pid(), "cannot remove a temporary file: {error}");
+            }
         }
     }
 }

@@ -36,9 +36,12 @@ pub(crate) fn not_started(event: &Event, runner: Runner, user: Option<&str>) -> 
     Complaint::NotStarted(match event {
         Event::Refused(refusal) => refused(*refusal, user),
         Event::Failed { step, errno } => failed(*step, Errno::from_raw_os_error(*errno), runner),
-        Event::Code | Event::Started { .. } | Event::Exited(_) => {
-            "the helper gave an answer out of place".to_owned()
-        }
+        Event::Data
+        | Event::Started { .. }
+        | Event::Exited(_)
+        | Event::Cached
+        | Event::Missing
+        | Event::Stored => "the helper gave an answer out of place".to_owned(),
     })
 }
 
@@ -54,6 +57,13 @@ fn refused(refusal: Refusal, user: Option<&str>) -> String {
         (Refusal::UserNotAllowed, user) => {
             let user = user.unwrap_or("the default user");
             format!("{user} may not run programs here; whoever administers this device can allow it with --allow-user")
+        }
+        (Refusal::TokenMissing, user) => {
+            let user = user.unwrap_or("the default user");
+            format!("{user} may run programs here for those only who have this device's token for it, and none was given")
+        }
+        (Refusal::TokenWrong, user) => {
+            format!("this is not the device's token for {}", user.unwrap_or("the default user"))
         }
         (Refusal::CannotSwitchUser, _) => {
             "the server was not started as root, so it runs programs as its own user only".to_owned()
@@ -79,7 +89,16 @@ fn failed(step: Step, errno: Errno, runner: Runner) -> String {
         (Step::ChangeDirectory, _) => format!("cannot work in the directory: {reason}"),
         (Step::MakeDirectory, _) => format!("cannot make the directory: {reason}"),
         (Step::WriteCode, _) => format!("cannot write the program's file: {reason}"),
-        (Step::Streams | Step::Fork | Step::Attach | Step::Identity, _) => {
+        (
+            Step::Streams
+            | Step::Fork
+            | Step::Attach
+            | Step::Identity
+            | Step::Stage
+            | Step::WriteFile
+            | Step::Replace,
+            _,
+        ) => {
             format!("the device cannot start programs now ({step:?}: {reason})")
         }
     }

@@ -63,7 +63,7 @@ impl Process {
         tasks: &mut JoinSet<()>,
     ) -> Result<Self, Complaint> {
         let runner = run.runner;
-        let user = run.user.clone();
+        let user = run.identity.user.clone();
         let request = Request::Run(run);
         let (conversation, streams) = timeout(START_LIMIT, begin(helpers, &request, code))
             .await
@@ -141,7 +141,7 @@ async fn begin(
         heard = ask(&conversation, request).await;
     }
     let (mut event, mut descriptors) = heard?;
-    if event == Event::Code {
+    if event == Event::Data {
         write_code(descriptors, code.unwrap_or_default()).await?;
         (event, descriptors) = conversation.recv().await?;
     }
@@ -158,7 +158,7 @@ async fn ask(conversation: &Conversation, request: &Request) -> Result<(Event, V
 
 async fn write_code(descriptors: Vec<OwnedFd>, code: &str) -> Result<(), StartError> {
     let Ok([pipe]) = <[OwnedFd; 1]>::try_from(descriptors) else {
-        return Err(StartError::Answer(Event::Code));
+        return Err(StartError::Answer(Event::Data));
     };
     if let Err(error) = Stream::new(pipe, Interest::WRITABLE)?.write_all(code.as_bytes()).await {
         // The other side could not write the file: its event, which comes next, says why.
@@ -167,8 +167,10 @@ async fn write_code(descriptors: Vec<OwnedFd>, code: &str) -> Result<(), StartEr
     Ok(())
 }
 
-fn streams(descriptors: Vec<OwnedFd>) -> Result<Streams, StartError> {
+fn streams(mut descriptors: Vec<OwnedFd>) -> Result<Streams, StartError> {
     let stream = |descriptor, interest| Stream::new(descriptor, interest).map(Arc::new);
+    // The listening socket of the user channel.
+    drop(descriptors.pop());
     let mut descriptors = descriptors.into_iter();
     match (descriptors.next(), descriptors.next(), descriptors.next()) {
         (Some(leader), None, None) => {

@@ -2,7 +2,7 @@
 //!
 //! Which file is executed, where it lies and whether the user may run at all is the helper's business.
 
-use further_link_proto::{CodeLength, PathText, Run, UserName, WindowSize};
+use further_link_proto::{CodeLength, Identity, PathText, Run, UserName, WindowSize};
 
 use crate::{complaint::Complaint, message::Start};
 
@@ -36,7 +36,13 @@ pub(crate) fn request(choices: &Choices, start: &Start) -> Result<Run, Complaint
         .as_ref()
         .map(|code| CodeLength::new(code.len()).map_err(|error| refuse(&error.to_string())))
         .transpose()?;
-    Ok(Run { user, runner: start.runner, path, code, terminal: choices.terminal })
+    Ok(Run {
+        identity: Identity { user, token: None },
+        runner: start.runner,
+        path,
+        code,
+        terminal: choices.terminal,
+    })
 }
 
 #[cfg(test)]
@@ -51,8 +57,8 @@ mod tests {
 
     #[test]
     fn an_absent_user_is_the_default_and_an_empty_or_impossible_one_is_refused() {
-        assert_eq!(requested(None, "p").unwrap().user, None);
-        assert_eq!(requested(Some("pi"), "p").unwrap().user, Some(UserName::new("pi").unwrap()));
+        assert_eq!(requested(None, "p").unwrap().identity.user, None);
+        assert_eq!(requested(Some("pi"), "p").unwrap().identity.user, Some(UserName::new("pi").unwrap()));
         for name in ["", "0", "../etc", "a\nb"] {
             assert!(matches!(requested(Some(name), "p"), Err(Complaint::NotStarted(_))), "{name:?}");
         }

@@ -7,10 +7,10 @@
 use bincode::{Decode, Encode, config};
 
 /// Version of the protocol. Both sides come from one package and must agree exactly.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 
-/// Largest message in bytes: a `Run` with the longest path and user name, rounded up. A datagram above it is an error.
-pub const MAX_MESSAGE: usize = 8 * 1024;
+/// Largest message in bytes: a `Link` with two of the longest paths, rounded up. A datagram above it is an error.
+pub const MAX_MESSAGE: usize = 16 * 1024;
 
 /// Why bytes are not a message.
 #[derive(Debug, thiserror::Error)]
@@ -57,13 +57,18 @@ pub fn decode<M: Decode<()>>(datagram: &[u8]) -> Result<M, CodecError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::value::{MAX_DEPTH, MAX_NAME, MAX_PATH, MAX_TOKEN, MAX_USER_NAME};
     use crate::{
-        CodeLength, Event, ExitStatus, PathText, Refusal, Request, Run, Runner, Step, UserName, WindowSize,
+        CodeLength, Event, ExitStatus, Identity, PathText, Refusal, RelativePath, Request, Run, Runner, Step,
+        Token, Upload, UserName, WindowSize,
     };
 
     fn run() -> Request {
         Request::Run(Run {
-            user: Some(UserName::new("pi").unwrap()),
+            identity: Identity {
+                user: Some(UserName::new("pi").unwrap()),
+                token: Some(Token::new("s3cret").unwrap()),
+            },
             runner: Runner::Python3,
             path: Some(PathText::new("my project").unwrap()),
             code: Some(CodeLength::new(300).unwrap()),
@@ -72,7 +77,25 @@ mod tests {
     }
 
     fn least_run() -> Request {
-        Request::Run(Run { user: None, runner: Runner::Shell, path: None, code: None, terminal: None })
+        Request::Run(Run {
+            identity: Identity { user: None, token: None },
+            runner: Runner::Shell,
+            path: None,
+            code: None,
+            terminal: None,
+        })
+    }
+
+    fn path(text: &str) -> RelativePath {
+        RelativePath::new(text).unwrap()
+    }
+
+    fn upload() -> Request {
+        Request::Upload(Upload {
+            identity: Identity { user: None, token: None },
+            directory: path("my project"),
+            project_of: Some(path("ann")),
+        })
     }
 
     /// The hexdump that PROTOCOL.md prints under a heading `` `name` ``.
@@ -98,7 +121,16 @@ mod tests {
         agrees("run", &run());
         agrees("run-least", &least_run());
         agrees("stop", &Request::Stop);
-        agrees("code", &Event::Code);
+        agrees("upload", &upload());
+        agrees("file", &Request::File { path: path("a/b.py"), length: 300 });
+        agrees("link", &Request::Link { path: path("c.png"), cached: path("k/c.png") });
+        agrees("piece", &Request::Piece { length: 65_536 });
+        agrees("downloaded", &Request::Downloaded);
+        agrees("commit", &Request::Commit);
+        agrees("data", &Event::Data);
+        agrees("cached", &Event::Cached);
+        agrees("missing", &Event::Missing);
+        agrees("stored", &Event::Stored);
         agrees("started", &Event::Started { pid: 4711 });
         agrees("refused", &Event::Refused(Refusal::UserNotAllowed));
         agrees("failed", &Event::Failed { step: Step::Execute, errno: 8 });
@@ -124,8 +156,8 @@ mod tests {
     #[test]
     fn another_version_is_told_apart_from_nonsense() {
         let mut bytes = encode(&Request::Stop).unwrap();
-        bytes[0] = 2;
-        assert!(matches!(decode::<Request>(&bytes), Err(CodecError::Version { theirs: Some(2) })));
+        bytes[0] = VERSION + 1;
+        assert!(matches!(decode::<Request>(&bytes), Err(CodecError::Version { theirs: Some(3) })));
         assert!(matches!(decode::<Request>(&[]), Err(CodecError::Version { theirs: None })));
     }
 
@@ -134,12 +166,34 @@ mod tests {
         let with_user = |name: &str| {
             let mut bytes = vec![VERSION, 0, 1, u8::try_from(name.len()).unwrap()];
             bytes.extend_from_slice(name.as_bytes());
-            bytes.extend_from_slice(&[2, 0, 0, 0]);
+            bytes.extend_from_slice(&[0, 2, 0, 0, 0]);
             decode::<Request>(&bytes)
         };
         assert!(with_user("pi").is_ok());
         for bad in ["", "0", "../x", "a:b", "-u"] {
             assert!(matches!(with_user(bad), Err(CodecError::Malformed(_))), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn the_longest_messages_fit_into_a_datagram() {
+        let longest = ["d"; MAX_DEPTH].join("/") + &"n".repeat(MAX_NAME - 1);
+        let token = Some(Token::new("t".repeat(MAX_TOKEN)).unwrap());
+        let user = Some(UserName::new("u".repeat(MAX_USER_NAME)).unwrap());
+        let identity = Identity { user, token };
+        let widest = path(&[&"n".repeat(MAX_NAME)[..]; 15].join("/"));
+        let run = Request::Run(Run {
+            identity: identity.clone(),
+            runner: Runner::Shell,
+            path: Some(PathText::new("p".repeat(MAX_PATH)).unwrap()),
+            code: Some(CodeLength::new(1).unwrap()),
+            terminal: Some(WindowSize { rows: u16::MAX, cols: u16::MAX }),
+        });
+        let upload = Upload { identity, directory: widest.clone(), project_of: Some(path(&longest)) };
+        let link = Request::Link { path: widest.clone(), cached: widest };
+        for message in [run, Request::Upload(upload), link] {
+            assert_eq!(decode::<Request>(&encode(&message).unwrap()).unwrap(), message);
+            assert!(encode(&message).unwrap().len() <= MAX_MESSAGE);
         }
     }
 

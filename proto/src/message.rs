@@ -1,11 +1,11 @@
-//! The messages: two requests, five events. PROTOCOL.md has them as tables.
+//! The messages: requests from the frontend, events from the helper. PROTOCOL.md has them as tables.
 //!
-//! Which one is allowed when is not decided here but by the helper's phases (`exec-helper/src/serve.rs`).
+//! Which one is allowed when is not decided here but by the helper's phases (`exec-helper/src/serve.rs` and `files.rs`).
 //! Nothing here can carry argv, an environment, a uid or a descriptor number, so no frontend can ask for one.
 
 use bincode::{Decode, Encode};
 
-use crate::value::{CodeLength, PathText, UserName};
+use crate::value::{CodeLength, PathText, RelativePath, Token, UserName};
 
 /// What the frontend may ask for.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -14,13 +14,58 @@ pub enum Request {
     Run(Run),
     /// End the program: SIGTERM, a grace time, SIGKILL. May be repeated; closing the connection means the same.
     Stop,
+    /// Store one directory of files. The first message of a connection, and once only.
+    Upload(Upload),
+    /// A file of the upload. Its content follows through the pipe of [`Event::Data`].
+    File {
+        /// Where, below the directory.
+        path: RelativePath,
+        /// How many bytes.
+        length: u32,
+    },
+    /// A link of the upload to a file in the user's cache of downloads.
+    Link {
+        /// Where, below the directory.
+        path: RelativePath,
+        /// Which file, below the cache.
+        cached: RelativePath,
+    },
+    /// After [`Event::Missing`]: so many bytes of the download follow through the pipe. Any number of times.
+    Piece {
+        /// How many bytes.
+        length: u32,
+    },
+    /// After the last `Piece`: the download is complete and may be kept.
+    Downloaded,
+    /// The upload is complete: it replaces the directory.
+    Commit,
+}
+
+/// Who may ask for something for a user.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Identity {
+    /// Whom to become; none means the default user, whom the helper knows.
+    pub user: Option<UserName>,
+    /// The proof that users need whom the helper's list marks so (root, as packaged).
+    pub token: Option<Token>,
+}
+
+/// One directory of files to store.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Upload {
+    /// Whom to become.
+    pub identity: Identity,
+    /// Which directory, below the user's work dir.
+    pub directory: RelativePath,
+    /// Store a copy of it among the projects of this person, too (B11.12).
+    pub project_of: Option<RelativePath>,
 }
 
 /// One program to start.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Run {
-    /// Whom to become; none means the default user, whom the helper knows.
-    pub user: Option<UserName>,
+    /// Whom to become.
+    pub identity: Identity,
     /// Which kind of program.
     pub runner: Runner,
     /// The client's path (B8): the file to start, or the directory to work in.
@@ -65,9 +110,10 @@ pub struct WindowSize {
 /// What the helper says.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Event {
-    /// With one descriptor: write the program text into this pipe, then close it.
-    Code,
-    /// The program runs. With the pty leader, or with the pipes stdin, stdout, stderr in this order.
+    /// With one descriptor: write the program text, or what the files of an upload have in them, into this pipe.
+    Data,
+    /// The program runs. With the pty leader, or with the pipes stdin, stdout, stderr in this order; then the listening
+    /// socket of the user channel.
     Started {
         /// Its pid, which is its process group and its session too.
         pid: u32,
@@ -83,6 +129,12 @@ pub enum Event {
     },
     /// The program has ended and nothing of its run is left. The last message.
     Exited(ExitStatus),
+    /// The file is in the cache, and the link is made.
+    Cached,
+    /// The file is not in the cache: its pieces are waited for.
+    Missing,
+    /// The directory is in its place. The last message.
+    Stored,
 }
 
 /// Why the helper refuses.
@@ -96,9 +148,13 @@ pub enum Refusal {
     UserNotAllowed,
     /// The helper is not root and so cannot become another user.
     CannotSwitchUser,
+    /// This user needs a token, and none was given.
+    TokenMissing,
+    /// The token is not the one.
+    TokenWrong,
 }
 
-/// The steps of a start, in their order. The first that fails is reported.
+/// The steps of a start, in their order, and those of an upload. The first that fails is reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Step {
     /// Make the pty or the pipes.
@@ -117,6 +173,12 @@ pub enum Step {
     ChangeDirectory,
     /// Find and execute the program.
     Execute,
+    /// Open the work dir, or make a directory in it, for an upload.
+    Stage,
+    /// Write a file or make a link of an upload.
+    WriteFile,
+    /// Put the uploaded directory into its place.
+    Replace,
 }
 
 /// How the program ended, as wait(2) tells it.

@@ -1,7 +1,7 @@
 //! The `SOCK_SEQPACKET` connection under the messages, for both sides: datagrams with descriptors, nothing truncated.
 //!
 //! The helper reads requests with no room for descriptors: the kernel drops what a hostile frontend attaches, and the
-//! mark it leaves (`MSG_CTRUNC`) ends the conversation. The frontend takes at most three. Blocking or not is the
+//! mark it leaves (`MSG_CTRUNC`) ends the conversation. The frontend takes at most four. Blocking or not is the
 //! caller's choice of file status flag; both sides use the same two calls.
 
 use std::{
@@ -19,8 +19,8 @@ use rustix::net::{
 
 use crate::codec::{self, CodecError, MAX_MESSAGE};
 
-/// Most descriptors in one message: the three pipes of `Started`.
-pub const MAX_DESCRIPTORS: usize = 3;
+/// Most descriptors in one message: the three pipes of `Started`, and the socket of the user channel.
+pub const MAX_DESCRIPTORS: usize = 4;
 
 /// Waiting connections of a listener: more starts at one moment than `MaxConnections=` of the unit lets through.
 const BACKLOG: i32 = 128;
@@ -223,7 +223,7 @@ mod tests {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(16))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         assert!(control.push(SendAncillaryMessage::ScmRights(&many)));
-        let bytes = codec::encode(&Event::Code).unwrap();
+        let bytes = codec::encode(&Event::Data).unwrap();
         rustix::net::sendmsg(&helper, &[IoSlice::new(&bytes)], &mut control, SendFlags::empty()).unwrap();
         drop(writer);
         assert!(matches!(frontend.recv_with::<Event>(), Err(SocketError::Descriptors)));

@@ -16,6 +16,13 @@ pub const MAX_PATH: usize = 4095;
 /// Longest program text in bytes: the largest WebSocket message is 4 MiB (B3.2), and the text comes in one.
 pub const MAX_CODE: u32 = 4 * 1024 * 1024;
 
+/// Deepest nesting of a path within an upload: far more than any project has.
+pub const MAX_DEPTH: usize = 32;
+/// Longest name of one file or directory in bytes: `NAME_MAX` of linux/limits.h.
+pub const MAX_NAME: usize = 255;
+/// Longest token in bytes: the ones that we make have 43.
+pub const MAX_TOKEN: usize = 128;
+
 /// Why a value was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ValueError {
@@ -28,6 +35,12 @@ pub enum ValueError {
     /// More than [`MAX_CODE`] bytes.
     #[error("program text longer than {MAX_CODE} bytes")]
     Code,
+    /// Absolute, empty, going up, too deep, or with a name that no file can have.
+    #[error("not a path below a directory")]
+    RelativePath,
+    /// Empty, longer than [`MAX_TOKEN`], or with a character that no header can carry.
+    #[error("not a token")]
+    Token,
 }
 
 /// The name of an account. Never a uid: `4294967295` and `0` written as text are refused (the class of CVE-2019-14287).
@@ -98,6 +111,64 @@ impl CodeLength {
     }
 }
 
+/// A path that stays below the directory it is taken from, whatever that is: plain names joined by single slashes.
+/// Never empty, so it cannot mean that directory itself (D11).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Encode)]
+pub struct RelativePath(String);
+
+impl RelativePath {
+    /// Checks each name: none is empty, `.`, `..`, too long, or has a NUL.
+    pub fn new(text: impl Into<String>) -> Result<Self, ValueError> {
+        let text = text.into();
+        let plain = |name: &str| !matches!(name, "" | "." | "..") && name.len() <= MAX_NAME;
+        let fits = text.len() <= MAX_PATH && !text.contains('\0');
+        if fits && text.split('/').all(plain) && text.split('/').count() <= MAX_DEPTH {
+            Ok(Self(text))
+        } else {
+            Err(ValueError::RelativePath)
+        }
+    }
+
+    /// The path as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Its names, from the top down. There is at least one.
+    pub fn names(&self) -> impl DoubleEndedIterator<Item = &str> {
+        self.0.split('/')
+    }
+}
+
+/// A secret that proves that somebody may use a user whom the helper guards. Printed by nothing.
+#[derive(Clone, PartialEq, Eq, Encode)]
+pub struct Token(String);
+
+impl Token {
+    /// Checks the length, and that all is printable ASCII without spaces (RFC 6750, section 2.1, allows less).
+    pub fn new(text: impl Into<String>) -> Result<Self, ValueError> {
+        let text = text.into();
+        if (1..=MAX_TOKEN).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            Ok(Self(text))
+        } else {
+            Err(ValueError::Token)
+        }
+    }
+
+    /// Whether it is this secret, in a time that depends on the lengths alone.
+    pub fn is(&self, secret: &Self) -> bool {
+        let (own, other) = (self.0.as_bytes(), secret.0.as_bytes());
+        let differing = own.iter().zip(other).fold(0, |bits, (a, b)| bits | (a ^ b));
+        own.len() == other.len() && std::hint::black_box(differing) == 0
+    }
+}
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Token(…)")
+    }
+}
+
 /// Decoding goes through the same check as making: there is no second way in.
 macro_rules! decode_checked {
     ($type:ident, $inner:ty, $check:expr) => {
@@ -119,6 +190,8 @@ macro_rules! decode_checked {
 
 decode_checked!(UserName, String, Self::new);
 decode_checked!(PathText, String, Self::new);
+decode_checked!(RelativePath, String, Self::new);
+decode_checked!(Token, String, Self::new);
 decode_checked!(CodeLength, u32, |n| usize::try_from(n).map_err(|_| ValueError::Code).and_then(Self::new));
 
 #[cfg(test)]
@@ -158,6 +231,49 @@ mod tests {
         }
         for bad in ["", "a\0b", &"p".repeat(MAX_PATH + 1)] {
             assert_eq!(PathText::new(bad), Err(ValueError::Path));
+        }
+    }
+
+    #[test]
+    fn paths_of_an_upload_stay_below_their_directory() {
+        for good in
+            ["a", "a/b/c.py", "...", "..a/ b", "-", "ä/€", &"n".repeat(MAX_NAME), &["d"; 32].join("/")]
+        {
+            assert!(RelativePath::new(good).is_ok(), "{good:?}");
+        }
+        for bad in [
+            "",
+            ".",
+            "..",
+            "/",
+            "/a",
+            "a/",
+            "a//b",
+            "./a",
+            "a/.",
+            "../a",
+            "a/../b",
+            "a/..",
+            "a\0b",
+            &"n".repeat(MAX_NAME + 1),
+            &["d"; 33].join("/"),
+        ] {
+            assert_eq!(RelativePath::new(bad), Err(ValueError::RelativePath), "{bad:?}");
+        }
+        let path = RelativePath::new("a/b/c").unwrap();
+        assert_eq!(path.names().collect::<Vec<_>>(), ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn a_token_is_compared_whole_and_never_printed() {
+        let token = Token::new("s3cret").unwrap();
+        assert!(token.is(&Token::new("s3cret").unwrap()));
+        for other in ["s3creT", "s3cre", "s3crets", "x"] {
+            assert!(!token.is(&Token::new(other).unwrap()), "{other}");
+        }
+        assert_eq!(format!("{token:?}"), "Token(…)");
+        for bad in ["", "a b", "a\n", "ä", &"t".repeat(MAX_TOKEN + 1)] {
+            assert_eq!(Token::new(bad), Err(ValueError::Token), "{bad:?}");
         }
     }
 

@@ -116,7 +116,7 @@ impl Talk {
             Heard::Event(event, mut descriptors) => {
                 let checked = self.model.hears(&event, descriptors.len());
                 match event {
-                    Event::Code => self.pipe = descriptors.pop().map(File::from),
+                    Event::Data => self.pipe = descriptors.pop().map(File::from),
                     Event::Started { pid } => {
                         self.program = Some(Program::new(pid.try_into().expect("a pid")));
                     }

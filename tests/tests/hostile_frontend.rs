@@ -62,25 +62,25 @@ fn malformed() -> Vec<Vec<u8>> {
         [&[200][..], &[251, 0xff, 0xff], &[252, 0xff, 0xff, 0xff, 0xff], &[253; 9], &[254; 17], &[255]]
     {
         all.push([&head, &[1][..], length, b"pi"].concat());
-        all.push([&head, &[0, 2, 1][..], length, b"/bin/true", &[0, 0]].concat());
+        all.push([&head, &[0, 0, 2, 1][..], length, b"/bin/true", &[0, 0]].concat());
     }
     for rest in [
         // An option that is neither, a runner that is none, UTF-8 that is none, a NUL and nothing as path.
         &[2][..],
-        &[0, 3, 0, 0, 0],
-        &[1, 2, 0xc3, 0x28, 2, 0, 0, 0],
-        &[0, 2, 1, 1, 0, 0, 0],
-        &[0, 2, 1, 0, 0, 0],
+        &[0, 0, 3, 0, 0, 0],
+        &[1, 2, 0xc3, 0x28, 0, 2, 0, 0, 0],
+        &[0, 0, 2, 1, 1, 0, 0, 0],
+        &[0, 0, 2, 1, 0, 0, 0],
         // Program text of 4 MiB and one byte, of 4 GiB less one, of more than 4 GiB; a terminal of 65,536 rows.
-        &[0, 0, 0, 1, 252, 1, 0, 64, 0, 0],
-        &[0, 0, 0, 1, 252, 0xff, 0xff, 0xff, 0xff, 0],
-        &[0, 0, 0, 1, 253, 0, 0, 0, 0, 1, 0, 0, 0, 0],
-        &[0, 2, 0, 0, 1, 252, 0, 0, 1, 0, 1],
+        &[0, 0, 0, 0, 1, 252, 1, 0, 64, 0, 0],
+        &[0, 0, 0, 0, 1, 252, 0xff, 0xff, 0xff, 0xff, 0],
+        &[0, 0, 0, 0, 1, 253, 0, 0, 0, 0, 1, 0, 0, 0, 0],
+        &[0, 0, 2, 0, 0, 1, 252, 0, 0, 1, 0, 1],
     ] {
         all.push([&head, rest].concat());
     }
     // What only the helper may say.
-    for event in [Event::Code, Event::Started { pid: 1 }, Event::Failed { step: Step::Fork, errno: 1 }] {
+    for event in [Event::Data, Event::Started { pid: 1 }, Event::Failed { step: Step::Fork, errno: 1 }] {
         let bytes = further_link_proto::encode(&event).expect("an event");
         all.extend(decode::<Request>(&bytes).is_err().then_some(bytes));
     }
@@ -134,11 +134,11 @@ fn answer_to(bytes: &[u8]) -> Answer {
     match decode::<Request>(bytes) {
         _ if bytes.is_empty() || bytes.len() > MAX_MESSAGE => Answer::End,
         Err(CodecError::Version { .. }) => Answer::Refused(Refusal::Version),
-        Err(_) | Ok(Request::Stop) => Answer::End,
-        Ok(Request::Run(run)) => match run.user.as_ref().map(UserName::as_str) {
+        Ok(Request::Run(run)) => match run.identity.user.as_ref().map(UserName::as_str) {
             None | Some("pi") => Answer::Run,
             Some(_) => Answer::Refused(Refusal::UserNotAllowed),
         },
+        Err(_) | Ok(_) => Answer::End,
     }
 }
 

@@ -165,7 +165,7 @@ impl Bench {
         loop {
             assert!(frontend.has_news(2 * DEADLINE), "after {fault:?} neither an event nor the end");
             match frontend.hear() {
-                Heard::Event(Event::Code, mut pipe) => {
+                Heard::Event(Event::Data, mut pipe) => {
                     // Whoever should read it may be gone already.
                     let (Ok(()) | Err(_)) = File::from(pipe.remove(0)).write_all(PROGRAM);
                 }
@@ -178,6 +178,7 @@ impl Bench {
                 Heard::Event(Event::Failed { step, .. }, _) => outcome = Outcome::Failed(number_of(step)),
                 Heard::Event(Event::Refused(_), _) => outcome = Outcome::Refused,
                 Heard::Event(Event::Exited(_), _) => {}
+                Heard::Event(event, _) => panic!("{event:?} is of an upload"),
                 Heard::End => return outcome,
             }
         }

@@ -10,8 +10,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use further_link_proto::{
-    CodeLength, Connection, Event, ExitStatus, PathText, Refusal, Request, Run, Runner, SocketError,
-    UserName, WindowSize,
+    CodeLength, Connection, Event, ExitStatus, Identity, PathText, Refusal, Request, Run, Runner,
+    SocketError, UserName, WindowSize,
 };
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -114,14 +114,14 @@ impl Frontend {
         self.expect_end();
     }
 
-    /// Waits for `Code`; the writing end of its pipe.
+    /// Waits for `Data`; the writing end of its pipe.
     #[track_caller]
     pub fn expect_code(&self) -> File {
         match self.hear() {
-            Heard::Event(Event::Code, mut descriptors) if descriptors.len() == 1 => {
+            Heard::Event(Event::Data, mut descriptors) if descriptors.len() == 1 => {
                 descriptors.remove(0).into()
             }
-            other => panic!("not Code but {other:?}"),
+            other => panic!("not Data but {other:?}"),
         }
     }
 
@@ -152,7 +152,8 @@ impl Frontend {
     pub fn expect_started(self, terminal: bool) -> Running {
         match self.hear() {
             Heard::Event(Event::Started { pid }, descriptors) => {
-                assert_eq!(descriptors.len(), if terminal { 1 } else { 3 }, "{descriptors:?}");
+                // With the socket of the user channel behind the streams.
+                assert_eq!(descriptors.len(), if terminal { 2 } else { 4 }, "{descriptors:?}");
                 let pid = i32::try_from(pid).expect("a pid");
                 Running::new(self, Program::new(pid), descriptors)
             }
@@ -194,16 +195,20 @@ pub struct Running {
     pub output: BufReader<File>,
     /// Standard error; absent with a terminal.
     pub errors: Option<File>,
+    /// The listening socket of the user channel.
+    pub channel: OwnedFd,
 }
 
 impl Running {
     fn new(frontend: Frontend, program: Program, descriptors: Vec<OwnedFd>) -> Self {
         let mut files: Vec<File> = descriptors.into_iter().map(File::from).collect();
+        let channel = files.pop().expect("the user channel").into();
         let errors = (files.len() == 3).then(|| files.remove(2));
         // The leader of a terminal is read and written.
         let output =
             if files.len() == 2 { files.remove(1) } else { files[0].try_clone().expect("a duplicate") };
-        Self { frontend, program, input: files.remove(0), output: BufReader::new(output), errors }
+        let input = files.remove(0);
+        Self { frontend, program, input, output: BufReader::new(output), errors, channel }
     }
 
     /// Writes a line to its input.
@@ -248,7 +253,7 @@ fn readable(descriptor: BorrowedFd<'_>, end: Instant) -> bool {
 
 /// A run of the default user without path, text or terminal.
 pub fn run(runner: Runner) -> Run {
-    Run { user: None, runner, path: None, code: None, terminal: None }
+    Run { identity: Identity { user: None, token: None }, runner, path: None, code: None, terminal: None }
 }
 
 /// Starts this file.
@@ -266,7 +271,8 @@ pub fn with_text(runner: Runner, length: usize) -> Run {
 /// The same as this user.
 #[track_caller]
 pub fn as_user(user: &str, run: Run) -> Run {
-    Run { user: Some(UserName::new(user).expect("a user name")), ..run }
+    let user = Some(UserName::new(user).expect("a user name"));
+    Run { identity: Identity { user, token: None }, ..run }
 }
 
 /// The same on a terminal.

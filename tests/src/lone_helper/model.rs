@@ -178,7 +178,7 @@ impl Model {
     /// Takes an event with so many descriptors; what is wrong with it, if something is.
     pub fn hears(&mut self, event: &Event, descriptors: usize) -> Result<(), String> {
         let next = match event {
-            Event::Code => HeardLast::Code,
+            Event::Data => HeardLast::Code,
             Event::Started { .. } => HeardLast::Started,
             _ => HeardLast::LastMessage,
         };
@@ -208,12 +208,12 @@ impl Model {
         let has_text = !kind.text().is_empty();
         let started = self.heard == HeardLast::Started;
         match event {
-            Event::Code => (has_text, 1),
+            Event::Data => (has_text, 1),
             Event::Started { .. } => {
                 let terminal = matches!(kind, Kind::Ends(true) | Kind::Stays(true));
                 let may =
                     !matches!(kind, Kind::Refused | Kind::Absent) && (!has_text || self.text_left() == 0);
-                (may && (!has_text || self.heard == HeardLast::Code), if terminal { 1 } else { 3 })
+                (may && (!has_text || self.heard == HeardLast::Code), if terminal { 2 } else { 4 })
             }
             Event::Refused(refusal) => (kind == Kind::Refused && *refusal == Refusal::UserNotAllowed, 0),
             Event::Failed { step, errno: _ } => match kind {
@@ -224,6 +224,7 @@ impl Model {
                 _ => (false, 0),
             },
             Event::Exited(status) => (kind != Kind::Refused && self.may_exit(kind, started, *status), 0),
+            Event::Cached | Event::Missing | Event::Stored => (false, 0),
         }
     }
 
