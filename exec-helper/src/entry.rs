@@ -47,7 +47,7 @@ const USUAL_TEMP_DIR: &str = "/tmp";
 /// Runs the helper under this name with these arguments.
 pub fn main(name: &str, args: impl Iterator<Item = String>) -> ExitCode {
     let options = match options::parse(args) {
-        Ok(Command::Run(options)) => options,
+        Ok(Command::Run(options)) => *options,
         Ok(Command::Help) => {
             print!("{USAGE}");
             return ExitCode::SUCCESS;
@@ -86,14 +86,15 @@ fn start(options: Options) -> io::Result<()> {
 
     let frontend_uid = frontend_uid(options.frontend_user.as_ref())?;
     let settings = Settings {
+        serves: options.serves,
         frontend_uid,
         passed: passed_variables(&options),
         policy: Policy::new(options.allowed, options.token_file)?,
         service: ServiceAccount::new(frontend_uid)?,
         places: Places {
-            work_dir: options.work_dir,
-            temp_dir: options.temp_dir.unwrap_or_else(|| PathBuf::from(USUAL_TEMP_DIR)),
-            projects_dir: options.projects_dir,
+            work: options.work_dir,
+            temp: options.temp_dir.unwrap_or_else(|| PathBuf::from(USUAL_TEMP_DIR)),
+            projects: options.projects_dir,
         },
         grace: options.grace,
     };

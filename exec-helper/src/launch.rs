@@ -49,6 +49,7 @@ pub(crate) struct Text {
 }
 
 /// The step that failed, and the kernel's reason.
+#[derive(Debug)]
 pub(crate) struct Failure {
     step: Step,
     errno: i32,
@@ -58,6 +59,14 @@ impl Failure {
     pub(crate) fn new(step: Step, error: &io::Error) -> Self {
         // Errors that do not come from the kernel are NUL bytes in names; the kernel would call them invalid, too.
         Self { step, errno: error.raw_os_error().unwrap_or(libc::EINVAL) }
+    }
+
+    pub(crate) fn step(&self) -> Step {
+        self.step
+    }
+
+    pub(crate) fn reason(&self) -> io::Error {
+        io::Error::from_raw_os_error(self.errno)
     }
 
     pub(crate) fn event(&self) -> Event {

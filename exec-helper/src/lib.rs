@@ -1,5 +1,5 @@
 //! The root side of further-link. It does four things: become the target user, make a terminal or pipes, start a
-//! program, signal it. One process serves one run and is gone; it has one thread, reads no configuration file, opens
+//! program, signal it; and for an upload only the first of them. One process serves one run or upload and is gone; it has one thread, reads no configuration file, opens
 //! no path a user controls as root, and never sees a byte that a program or a client writes.
 //!
 //! The modules stand in the order in which a request passes through them; a reader who follows them has seen all that
@@ -23,6 +23,10 @@ mod sys;
 
 mod identity;
 mod launch;
+
+mod beneath;
+mod files;
+mod stage;
 
 mod demote;
 mod memory;

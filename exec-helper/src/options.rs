@@ -8,7 +8,7 @@ use std::{path::PathBuf, time::Duration};
 
 use further_link_proto::UserName;
 
-use crate::check::Allowed;
+use crate::{check::Allowed, serve::Serves};
 
 /// Time between SIGTERM and SIGKILL: long enough to switch motors off (D33), short enough for a person to wait.
 const DEFAULT_GRACE: Duration = Duration::from_secs(2);
@@ -22,7 +22,9 @@ const MAX_TEMP_DIR: usize = 70;
 pub const USAGE: &str = "\
 The root side of further-link: starts one program for each connection.
 
-usage: further-link-exec-helper [--option VALUE]...
+usage: further-link-exec-helper [files] [--option VALUE]...
+
+With the word \"files\" it stores uploads and starts no programs.
 
 Without --listen, standard input (or the descriptor that systemd passes) is the
 SOCK_SEQPACKET socket: one accepted connection, or a listener.
@@ -52,6 +54,7 @@ SOCK_SEQPACKET socket: one accepted connection, or a listener.
 /// The settings of a helper, checked.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Options {
+    pub(crate) serves: Serves,
     pub(crate) listen: Option<PathBuf>,
     pub(crate) frontend_user: Option<UserName>,
     /// None when no list was given at all.
@@ -69,7 +72,7 @@ pub(crate) struct Options {
 /// What the command line asks for.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Command {
-    Run(Options),
+    Run(Box<Options>),
     Help,
     Version,
 }
@@ -88,6 +91,7 @@ pub(crate) enum OptionError {
 /// Reads the arguments that follow the program's name.
 pub(crate) fn parse(mut args: impl Iterator<Item = String>) -> Result<Command, OptionError> {
     let mut options = Options {
+        serves: Serves::RunsAndUploads,
         listen: None,
         frontend_user: None,
         allowed: None,
@@ -104,6 +108,10 @@ pub(crate) fn parse(mut args: impl Iterator<Item = String>) -> Result<Command, O
         match arg.as_str() {
             "--help" | "-h" => return Ok(Command::Help),
             "--version" | "-V" => return Ok(Command::Version),
+            "files" => {
+                options.serves = Serves::Uploads;
+                continue;
+            }
             _ => {}
         }
         let (name, value) = match arg.split_once('=') {
@@ -115,7 +123,7 @@ pub(crate) fn parse(mut args: impl Iterator<Item = String>) -> Result<Command, O
         };
         options.set(&name, &value)?;
     }
-    Ok(Command::Run(options))
+    Ok(Command::Run(Box::new(options)))
 }
 
 impl Options {
@@ -168,7 +176,7 @@ mod tests {
 
     fn parsed(line: &str) -> Result<Options, OptionError> {
         match parse(line.split_whitespace().map(str::to_owned))? {
-            Command::Run(options) => Ok(options),
+            Command::Run(options) => Ok(*options),
             other => panic!("{other:?}"),
         }
     }
@@ -181,6 +189,8 @@ mod tests {
                 .unwrap();
         assert_eq!(spaced, joined);
         assert_eq!(spaced.grace, Duration::from_millis(500));
+        assert_eq!(spaced.serves, Serves::RunsAndUploads);
+        assert_eq!(parsed("files --grace 1").unwrap().serves, Serves::Uploads);
     }
 
     #[test]

@@ -13,20 +13,20 @@ use crate::{account::Account, check::Permitted};
 /// Where the helper's command line says that files are.
 #[derive(Clone, Debug)]
 pub(crate) struct Places {
-    pub(crate) work_dir: Option<PathBuf>,
-    pub(crate) temp_dir: PathBuf,
-    pub(crate) projects_dir: Option<PathBuf>,
+    pub(crate) work: Option<PathBuf>,
+    pub(crate) temp: PathBuf,
+    pub(crate) projects: Option<PathBuf>,
 }
 
 impl Places {
     /// Where relative paths of this user start, and uploads go (B7.3).
     pub(crate) fn work_dir_of(&self, account: &Account) -> PathBuf {
-        self.work_dir.clone().unwrap_or_else(|| account.home.join("further"))
+        self.work.clone().unwrap_or_else(|| account.home.join("further"))
     }
 
     /// Where the copies of this user's projects go (B11.12).
     pub(crate) fn projects_dir_of(&self, account: &Account) -> PathBuf {
-        self.projects_dir.clone().unwrap_or_else(|| account.home.join("Desktop/Projects/Further"))
+        self.projects.clone().unwrap_or_else(|| account.home.join("Desktop/Projects/Further"))
     }
 }
 
@@ -81,7 +81,7 @@ pub(crate) fn plan(permitted: &Permitted<Run>, places: &Places, number: u64) -> 
     let account = permitted.account();
     let run = permitted.request();
     let path = run.path.as_ref().map(|path| places.work_dir_of(account).join(path.as_str()));
-    let temp_dir = &places.temp_dir;
+    let temp_dir = &places.temp;
     let private = temp_dir.join(format!("further-link-{number:016x}"));
 
     if run.runner == Runner::Shell {
@@ -145,7 +145,7 @@ mod tests {
             code: code.then(|| CodeLength::new(1).unwrap()),
             terminal: None,
         };
-        let places = Places { work_dir: Some("/w".into()), temp_dir: "/t".into(), projects_dir: None };
+        let places = Places { work: Some("/w".into()), temp: "/t".into(), projects: None };
         plan(&policy.check(run).unwrap(), &places, 0xab_0000_0007)
     }
 

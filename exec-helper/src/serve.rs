@@ -5,6 +5,8 @@
 //! | --- | --- | --- |
 //! | waiting | `Run` | refused, failed, or watched |
 //! | watched (`watch`) | `Stop`, close | ended |
+//! | waiting | `Upload` | refused, failed, or storing |
+//! | storing (`files`) | `File`, `Link`, `Piece`, `Downloaded`, `Commit`, close | ended |
 
 use std::{io, time::Duration};
 
@@ -13,8 +15,9 @@ use nix::{sys::prctl, unistd::Uid};
 use tracing::{info, warn};
 
 use crate::{
-    check::{CheckError, Permitted, Policy},
+    check::{Ask, CheckError, Permitted, Policy},
     demote::{self, ServiceAccount},
+    files,
     launch::Variable,
     plan,
     plan::Places,
@@ -22,8 +25,17 @@ use crate::{
     watch::{Inputs, Watch, WatchError},
 };
 
+/// What this helper does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Serves {
+    RunsAndUploads,
+    /// In a sandbox that no program should inherit (`further-link-files@.service`).
+    Uploads,
+}
+
 /// What the command line settled, for every conversation alike.
 pub(crate) struct Settings {
+    pub(crate) serves: Serves,
     pub(crate) frontend_uid: Uid,
     pub(crate) policy: Policy,
     pub(crate) places: Places,
@@ -38,7 +50,7 @@ pub(crate) struct Settings {
 pub(crate) enum ServeError {
     #[error("the peer has uid {0}, not the frontend's")]
     Stranger(u32),
-    #[error("a message before Run")]
+    #[error("a message out of place, or of the other service")]
     OutOfPlace,
     #[error(transparent)]
     Socket(#[from] SocketError),
@@ -46,6 +58,8 @@ pub(crate) enum ServeError {
     Check(#[from] CheckError),
     #[error(transparent)]
     Watch(#[from] WatchError),
+    #[error(transparent)]
+    Files(#[from] files::FilesError),
     #[error(transparent)]
     Demote(#[from] demote::DemoteError),
     #[error("{0}")]
@@ -73,23 +87,45 @@ fn converse(connection: &Connection, settings: &Settings) -> Result<(), ServeErr
     if !inputs.wait_for_request()? {
         return Ok(());
     }
-    let Some(run) = first_request(connection)? else { return Ok(()) };
-    let (user, runner) = (run.identity.user.clone(), run.runner.name());
-    match settings.policy.check(run) {
-        Ok(permitted) => start(connection, inputs, settings, &permitted),
+    match first_request(connection)? {
+        Some(Request::Run(run)) if settings.serves == Serves::RunsAndUploads => {
+            let runner = run.runner.name();
+            let Some(permitted) = permitted(connection, settings, run, runner)? else { return Ok(()) };
+            start(connection, inputs, settings, &permitted)
+        }
+        Some(Request::Upload(upload)) => {
+            let Some(permitted) = permitted(connection, settings, upload, "upload")? else { return Ok(()) };
+            let numbers = [random_number()?, random_number()?];
+            Ok(files::store(connection, &inputs, &settings.places, &permitted, numbers)?)
+        }
+        Some(_) => Err(ServeError::OutOfPlace),
+        None => Ok(()),
+    }
+}
+
+/// What was asked for, if it may be done; else the refusal has been sent.
+fn permitted<Request: Ask>(
+    connection: &Connection,
+    settings: &Settings,
+    request: Request,
+    what: &str,
+) -> Result<Option<Permitted<Request>>, ServeError> {
+    let user = request.identity().user.clone();
+    match settings.policy.check(request) {
+        Ok(permitted) => Ok(Some(permitted)),
         Err(CheckError::Refused(refusal)) => {
             let user = user.as_ref().unwrap_or(settings.policy.default_user());
-            info!(user = user.as_str(), runner, outcome = ?refusal, "refused");
-            Ok(connection.send(&Event::Refused(refusal))?)
+            info!(user = user.as_str(), what, outcome = ?refusal, "refused");
+            connection.send(&Event::Refused(refusal))?;
+            Ok(None)
         }
         Err(error) => Err(error.into()),
     }
 }
 
-fn first_request(connection: &Connection) -> Result<Option<Run>, ServeError> {
+fn first_request(connection: &Connection) -> Result<Option<Request>, ServeError> {
     match connection.recv() {
-        Ok(Request::Run(run)) => Ok(Some(run)),
-        Ok(_) => Err(ServeError::OutOfPlace),
+        Ok(request) => Ok(Some(request)),
         Err(SocketError::Codec(error @ CodecError::Version { .. })) => {
             warn!("{error}");
             connection.send(&Event::Refused(Refusal::Version))?;

@@ -78,6 +78,11 @@ impl<'a> Inputs<'a> {
         }
     }
 
+    /// Waits for a signal. True when told to end.
+    pub(crate) fn wait_for_signal(&self) -> io::Result<bool> {
+        Ok(self.wait(false, None, None)?.signal && self.signals.told_to_end()?)
+    }
+
     fn wait(
         &self,
         messages: bool,

@@ -14,14 +14,30 @@ fuzz_target!(|bytes: &[u8]| {
     let again = encode(&request).expect("what was decoded can be encoded");
     assert!(again.len() <= bytes.len(), "the form of `encode` is the shortest");
     assert_eq!(decode::<Request>(&again).expect("what was encoded can be decoded"), request);
-    let Request::Run(run) = request else { return };
-    if let Some(user) = &run.user {
+    let identity = match &request {
+        Request::Run(run) => Some(&run.identity),
+        Request::Upload(upload) => Some(&upload.identity),
+        _ => None,
+    };
+    if let Some(user) = identity.and_then(|identity| identity.user.as_ref()) {
         let name = user.as_str();
         assert!((1..=32).contains(&name.len()));
         assert!(!name.contains(['/', ':', ',', '\0', '\n', ' ', '\t']));
         assert!(!name.bytes().all(|byte| byte.is_ascii_digit()));
         assert!(!name.starts_with(['-', '+', '~', '.']));
     }
+    let below = match &request {
+        Request::Upload(upload) => vec![Some(&upload.directory), upload.project_of.as_ref()],
+        Request::File { path, .. } => vec![Some(path)],
+        Request::Link { path, cached } => vec![Some(path), Some(cached)],
+        _ => Vec::new(),
+    };
+    for path in below.into_iter().flatten() {
+        let plain = |name: &str| !name.is_empty() && name.len() <= 255 && name != "." && name != "..";
+        assert!(path.as_str().len() <= 4095 && !path.as_str().contains('\0'));
+        assert!(path.as_str().split('/').all(plain) && path.as_str().split('/').count() <= 32);
+    }
+    let Request::Run(run) = request else { return };
     if let Some(path) = &run.path {
         assert!((1..=4095).contains(&path.as_str().len()) && !path.as_str().contains('\0'));
     }

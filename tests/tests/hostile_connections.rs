@@ -131,7 +131,7 @@ fn closing_at_any_stage_of_a_run_leaves_nothing() {
         let mut running = stubborn();
         running.frontend.send(&Request::Stop);
         assert_eq!(running.read_line().trim_end(), "told");
-        let Running { frontend, input, output, errors, program } = running;
+        let Running { frontend, input, output, errors, program, .. } = running;
         drop(frontend);
         wait_until(DEADLINE, "it is killed after the grace", || !program.is_alive());
         scene.helper.assert_as_before(&scene.before, "a close while it was being stopped");

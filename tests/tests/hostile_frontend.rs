@@ -17,7 +17,7 @@ use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 
 use further_link_proto::{
-    CodecError, Event, MAX_MESSAGE, Refusal, Request, Runner, Step, UserName, VERSION, decode,
+    CodecError, Event, MAX_MESSAGE, Refusal, Request, Run, Runner, Step, Upload, UserName, VERSION, decode,
 };
 use further_link_tests::lone_helper::frontend::{
     MOST_DESCRIPTORS, as_user, bytes_of, exec, on_terminal, run, with_text,
@@ -126,18 +126,20 @@ fn another_version_is_refused_whatever_follows_it() {
 enum Answer {
     End,
     Refused(Refusal),
-    /// A permitted run, of which the test wants nothing but that it ends when the frontend has gone.
-    Run,
+    /// A permitted run or upload, of which the test wants nothing but that it ends when the frontend has gone.
+    Permitted,
 }
 
 fn answer_to(bytes: &[u8]) -> Answer {
     match decode::<Request>(bytes) {
         _ if bytes.is_empty() || bytes.len() > MAX_MESSAGE => Answer::End,
         Err(CodecError::Version { .. }) => Answer::Refused(Refusal::Version),
-        Ok(Request::Run(run)) => match run.identity.user.as_ref().map(UserName::as_str) {
-            None | Some("pi") => Answer::Run,
-            Some(_) => Answer::Refused(Refusal::UserNotAllowed),
-        },
+        Ok(Request::Run(Run { identity, .. }) | Request::Upload(Upload { identity, .. })) => {
+            match identity.user.as_ref().map(UserName::as_str) {
+                None | Some("pi") => Answer::Permitted,
+                Some(_) => Answer::Refused(Refusal::UserNotAllowed),
+            }
+        }
         Err(_) | Ok(_) => Answer::End,
     }
 }
@@ -146,8 +148,8 @@ fn answer_to(bytes: &[u8]) -> Answer {
 fn check(frontend: &Frontend, bytes: &[u8], seed: u64) {
     let what = || format!("seed {seed}, sent {bytes:02x?}");
     match (answer_to(bytes), frontend.hear()) {
-        (Answer::Run, Heard::Event(Event::Refused(why), _)) => panic!("refused, {why:?}: {}", what()),
-        (Answer::Run, _) | (Answer::End, Heard::End) => {}
+        (Answer::Permitted, Heard::Event(Event::Refused(why), _)) => panic!("refused, {why:?}: {}", what()),
+        (Answer::Permitted, _) | (Answer::End, Heard::End) => {}
         (Answer::Refused(expected), Heard::Event(Event::Refused(why), _)) if why == expected => {}
         (expected, heard) => panic!("not {expected:?} but {heard:?}: {}", what()),
     }

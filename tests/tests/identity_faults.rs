@@ -8,7 +8,12 @@
 //! identity is read by the tracer at the moment of the exec (ptrace(2), `PTRACE_EVENT_EXEC`), before the first
 //! instruction of the program: killing it afterwards would be too late.
 #![cfg(target_arch = "x86_64")]
-#![expect(clippy::indexing_slicing, clippy::expect_used, reason = "helpers of tests may fail the test")]
+#![expect(
+    clippy::indexing_slicing,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests may fail the test"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};

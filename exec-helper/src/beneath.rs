@@ -1,0 +1,160 @@
+//! A directory as the only way to what is below it: no name and no link leads out (openat2(2), `RESOLVE_BENEATH`).
+//!
+//! Used for uploads by a process that already is their user, so what is made belongs to that user. Links on the way are
+//! refused rather than followed: nobody needs them, and whoever swaps one in while an upload runs gains nothing (D10, D12).
+
+use std::{fs::File, io, os::fd::OwnedFd, path::Path};
+
+use further_link_proto::RelativePath;
+use rustix::{
+    fs::{CWD, Mode, OFlags, RenameFlags, ResolveFlags},
+    io::Errno,
+};
+
+/// What directories of an upload may be (B11.11).
+const DIRECTORY: Mode = Mode::from_raw_mode(0o755);
+/// What files of an upload may be (B11.11).
+const FILE: Mode = Mode::from_raw_mode(0o644);
+
+/// A directory that is open.
+pub(crate) struct Beneath(OwnedFd);
+
+impl Beneath {
+    /// Opens the directory, which is made with its parents if it is not there. The one path that is followed as it is: it
+    /// comes from the helper's command line, or from the account.
+    pub(crate) fn make(path: &Path) -> io::Result<Self> {
+        std::fs::create_dir_all(path)?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(Self(rustix::fs::openat(CWD, path, flags, Mode::empty())?))
+    }
+
+    pub(crate) fn descriptor(&self) -> &OwnedFd {
+        &self.0
+    }
+
+    /// The path under which the rest of this process can use it, whatever it is called by now.
+    pub(crate) fn path(&self) -> std::path::PathBuf {
+        use std::os::fd::AsRawFd;
+        format!("/proc/self/fd/{}", self.0.as_raw_fd()).into()
+    }
+
+    /// Opens what is there, as a directory or a file.
+    fn open(&self, path: &str, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
+        let stay = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        rustix::fs::openat2(&self.0, path, flags | OFlags::NOFOLLOW | OFlags::CLOEXEC, mode, stay)
+    }
+
+    /// A directory below this one, if it is there.
+    pub(crate) fn directory(&self, path: &str) -> Result<Self, Errno> {
+        self.open(path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).map(Self)
+    }
+
+    /// The same, made with its parents if it is not there.
+    pub(crate) fn make_directory(&self, path: &str) -> Result<Self, Errno> {
+        match self.directory(path) {
+            Err(Errno::NOENT) => {}
+            done => return done,
+        }
+        let mut made = Self(rustix::io::fcntl_dupfd_cloexec(&self.0, 0)?);
+        for name in path.split('/') {
+            match rustix::fs::mkdirat(&made.0, name, DIRECTORY) {
+                Ok(()) | Err(Errno::EXIST) => made = made.directory(name)?,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(made)
+    }
+
+    /// The directory that the last name of the path is in, made if need be, and that name.
+    pub(crate) fn make_parent<'a>(&self, path: &'a RelativePath) -> Result<(Self, &'a str), Errno> {
+        match path.as_str().rsplit_once('/') {
+            Some((parent, name)) => Ok((self.make_directory(parent)?, name)),
+            None => Ok((Self(rustix::io::fcntl_dupfd_cloexec(&self.0, 0)?), path.as_str())),
+        }
+    }
+
+    /// A new file, for writing.
+    pub(crate) fn create(&self, path: &RelativePath) -> Result<File, Errno> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
+        let file = match self.open(path.as_str(), flags, FILE) {
+            Err(Errno::NOENT) => {
+                let (parent, name) = self.make_parent(path)?;
+                parent.open(name, flags, FILE)?
+            }
+            opened => opened?,
+        };
+        Ok(file.into())
+    }
+
+    /// A new symbolic link.
+    pub(crate) fn link(&self, path: &RelativePath, target: &Path) -> Result<(), Errno> {
+        let (parent, name) = self.make_parent(path)?;
+        rustix::fs::symlinkat(target, &parent.0, name)
+    }
+
+    /// Whether a file of that name is there, and nothing else.
+    pub(crate) fn has_file(&self, path: &RelativePath) -> Result<bool, Errno> {
+        let stat = match self.open(path.as_str(), OFlags::PATH, Mode::empty()) {
+            Ok(file) => rustix::fs::fstat(&file)?,
+            Err(Errno::NOENT) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        if rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file() { Ok(true) } else { Err(Errno::EXIST) }
+    }
+
+    /// Moves what is here under this name to another directory and name.
+    pub(crate) fn rename(&self, name: &str, to: &Self, new: &str, flags: RenameFlags) -> Result<(), Errno> {
+        rustix::fs::renameat_with(&self.0, name, &to.0, new, flags)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    /// A directory with a neighbour that nothing may reach.
+    fn scene(name: &str) -> std::path::PathBuf {
+        let root = std::env::temp_dir().join(format!("further-link-beneath.{name}.{}", std::process::id()));
+        fs::create_dir_all(root.join("in/sub")).unwrap();
+        fs::create_dir_all(root.join("out")).unwrap();
+        root
+    }
+
+    fn path(text: &str) -> RelativePath {
+        RelativePath::new(text).unwrap()
+    }
+
+    #[test]
+    fn files_are_made_with_their_directories_and_never_over_others() {
+        let root = scene("make");
+        let beneath = Beneath::make(&root.join("in")).unwrap();
+        beneath.create(&path("a/b/c")).unwrap();
+        assert_eq!(beneath.create(&path("a/b/c")).unwrap_err(), Errno::EXIST);
+        assert_eq!(beneath.create(&path("a/b/c/d")).unwrap_err(), Errno::NOTDIR);
+        beneath.link(&path("l/i/n/k"), Path::new("/somewhere")).unwrap();
+        assert_eq!(fs::read_link(root.join("in/l/i/n/k")).unwrap(), Path::new("/somewhere"));
+        assert_eq!(beneath.has_file(&path("a/b/c")), Ok(true));
+        assert_eq!(beneath.has_file(&path("a/x")), Ok(false));
+        assert_eq!(beneath.has_file(&path("a/b")), Err(Errno::EXIST), "a directory is no file");
+        fs::remove_dir_all(root).unwrap();
+    }
+
+    #[test]
+    fn links_lead_nowhere() {
+        let root = scene("links");
+        let (inside, outside) = (root.join("in"), root.join("out"));
+        std::os::unix::fs::symlink(&outside, inside.join("up")).unwrap();
+        std::os::unix::fs::symlink("../out", inside.join("sub/up")).unwrap();
+        std::os::unix::fs::symlink(outside.join("file"), inside.join("file")).unwrap();
+        let beneath = Beneath::make(&inside).unwrap();
+        for name in ["up/x", "sub/up/x", "up"] {
+            assert!(beneath.create(&path(name)).is_err(), "{name}");
+        }
+        assert!(beneath.create(&path("file")).is_err());
+        assert!(beneath.make_directory("up/more").is_err());
+        assert!(beneath.has_file(&path("file")).is_err());
+        assert_eq!(fs::read_dir(&outside).unwrap().count(), 0, "something was made outside");
+        fs::remove_dir_all(root).unwrap();
+    }
+}

@@ -1,0 +1,215 @@
+//! One upload, from the request to its directory being in its place: the conversation that PROTOCOL.md has as a picture.
+//!
+//! The process becomes the user for good before it looks at a single file, and never was anything else to what it writes.
+//! Two processes share the work: the worker does it, the guard waits, and sweeps up should the worker be killed.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    os::fd::AsFd,
+};
+
+use further_link_proto::{Connection, Event, RelativePath, Request, SocketError, Step, Upload};
+use nix::{
+    errno::Errno,
+    sys::{
+        prctl,
+        signal::{Signal, kill},
+        stat::{Mode, umask},
+    },
+    unistd::Pid,
+};
+use rustix::pipe::{PipeFlags, pipe_with};
+use tracing::{info, warn};
+
+use crate::{
+    beneath::Beneath,
+    check::Permitted,
+    identity,
+    launch::Failure,
+    plan::Places,
+    reap::{self, Reaped},
+    stage::{self, Stage},
+    sys,
+    watch::Inputs,
+};
+
+/// Most files and links in one upload: a hundred times a large project of a school.
+const MAX_FILES: u32 = 20_000;
+
+/// Why an upload was given up.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FilesError {
+    #[error("a message out of place")]
+    OutOfPlace,
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    #[error("failed at {:?}: {}", .0.step(), .0.reason())]
+    Failed(Failure),
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+/// Becomes the user and stores the upload.
+pub(crate) fn store(
+    connection: &Connection,
+    inputs: &Inputs<'_>,
+    places: &Places,
+    permitted: &Permitted<Upload>,
+    numbers: [u64; 2],
+) -> Result<(), FilesError> {
+    let account = permitted.account();
+    if let Err(errno) = become_user_for_good(permitted) {
+        let failure = Failure::new(Step::Identity, &errno.into());
+        connection.send(&failure.event())?;
+        return Err(FilesError::Failed(failure));
+    }
+    let worker = sys::fork(|| {
+        let outcome = sys::reset_signals()
+            .map_err(|errno| FilesError::Io(errno.into()))
+            .and_then(|()| work(connection, places, permitted, numbers));
+        match outcome {
+            Ok(files) => info!(user = account.name, files, outcome = "stored", "upload"),
+            // The frontend has gone before the end, which is its way to take an upload back.
+            Err(FilesError::Socket(SocketError::Closed)) => {
+                info!(user = account.name, outcome = "taken back", "upload");
+            }
+            Err(error) => warn!(user = account.name, outcome = %error, "upload"),
+        }
+        0
+    })?;
+    if !guard(inputs, worker)? {
+        warn!(user = account.name, outcome = "killed", "upload");
+        let projects = permitted.request().project_of.as_ref().map(|_| places.projects_dir_of(account));
+        for place in [Some(places.work_dir_of(account)), projects].into_iter().flatten() {
+            stage::sweep(&Beneath::make(&place)?);
+        }
+    }
+    Ok(())
+}
+
+fn become_user_for_good(permitted: &Permitted<Upload>) -> Result<(), Errno> {
+    identity::become_user(permitted.account())?;
+    prctl::set_no_new_privs()?;
+    prctl::set_dumpable(false)?;
+    umask(Mode::S_IWGRP | Mode::S_IWOTH);
+    Ok(())
+}
+
+/// Waits for the worker, and passes on that it shall end. False if it was killed.
+fn guard(inputs: &Inputs<'_>, worker: Pid) -> io::Result<bool> {
+    loop {
+        if inputs.wait_for_signal()? {
+            // ESRCH cannot be: it is unreaped.
+            let (Ok(()) | Err(_)) = kill(worker, Signal::SIGTERM);
+        }
+        while let Reaped::Child(pid, status) = reap::reap() {
+            if pid == worker {
+                return Ok(status == further_link_proto::ExitStatus::Exited(0));
+            }
+        }
+    }
+}
+
+/// How many files and links were stored. What fails is told to the frontend.
+fn work(
+    connection: &Connection,
+    places: &Places,
+    permitted: &Permitted<Upload>,
+    numbers: [u64; 2],
+) -> Result<u32, FilesError> {
+    let stored = receive(connection, places, permitted, numbers);
+    match &stored {
+        Ok(_) => connection.send(&Event::Stored)?,
+        Err(FilesError::Failed(failure)) => connection.send(&failure.event())?,
+        Err(_) => {}
+    }
+    stored
+}
+
+fn at(step: Step) -> impl Fn(io::Error) -> FilesError {
+    move |error| FilesError::Failed(Failure::new(step, &error))
+}
+
+fn receive(
+    connection: &Connection,
+    places: &Places,
+    permitted: &Permitted<Upload>,
+    [number, project_number]: [u64; 2],
+) -> Result<u32, FilesError> {
+    let (account, upload) = (permitted.account(), permitted.request());
+    let stage = Stage::new(&places.work_dir_of(account), number).map_err(at(Step::Stage))?;
+    let (from_frontend, to_us) =
+        pipe_with(PipeFlags::CLOEXEC).map_err(|error| at(Step::Stage)(error.into()))?;
+    connection.send_with(&Event::Data, &[to_us.as_fd()])?;
+    drop(to_us);
+    let mut content = File::from(from_frontend);
+    for files in 0..=MAX_FILES {
+        match connection.recv()? {
+            Request::File { path, length } => {
+                write_file(&stage, &path, length, &mut content).map_err(at(Step::WriteFile))?;
+            }
+            Request::Link { path, cached } => {
+                if stage.link(&path, &cached).map_err(at(Step::WriteFile))? {
+                    connection.send(&Event::Cached)?;
+                } else {
+                    connection.send(&Event::Missing)?;
+                    receive_download(connection, &stage, &cached, &mut content)?;
+                    stage.link(&path, &cached).map_err(at(Step::WriteFile))?;
+                }
+            }
+            Request::Commit => {
+                let project = stage_project(&stage, places, permitted, project_number)?;
+                stage.replace(&upload.directory).map_err(at(Step::Replace))?;
+                if let Some((copy, directory)) = project {
+                    copy.replace(&directory).map_err(at(Step::Replace))?;
+                }
+                return Ok(files);
+            }
+            _ => return Err(FilesError::OutOfPlace),
+        }
+    }
+    Err(at(Step::WriteFile)(Errno::EMFILE.into()))
+}
+
+fn write_file(stage: &Stage, path: &RelativePath, length: u32, content: &mut File) -> io::Result<()> {
+    write(&mut stage.create(path)?, length, content)
+}
+
+/// Exactly so many bytes, however long they take to come.
+fn write(file: &mut File, length: u32, content: &mut File) -> io::Result<()> {
+    let length = length.into();
+    let copied = io::copy(&mut content.take(length), file)?;
+    if copied == length { Ok(()) } else { Err(Errno::EPIPE.into()) }
+}
+
+fn receive_download(
+    connection: &Connection,
+    stage: &Stage,
+    cached: &RelativePath,
+    content: &mut File,
+) -> Result<(), FilesError> {
+    let mut file = stage.download().map_err(at(Step::WriteFile))?;
+    loop {
+        match connection.recv()? {
+            Request::Piece { length } => write(&mut file, length, content).map_err(at(Step::WriteFile))?,
+            Request::Downloaded => return stage.keep_download(cached).map_err(at(Step::WriteFile)),
+            _ => return Err(FilesError::OutOfPlace),
+        }
+    }
+}
+
+/// The copy among the projects of a person (B11.12), made before anything is replaced.
+fn stage_project(
+    stage: &Stage,
+    places: &Places,
+    permitted: &Permitted<Upload>,
+    number: u64,
+) -> Result<Option<(Stage, RelativePath)>, FilesError> {
+    let Upload { directory, project_of: Some(person), .. } = permitted.request() else { return Ok(None) };
+    let place = RelativePath::new(format!("{}/{}", person.as_str(), directory.as_str()))
+        .map_err(|error| at(Step::Stage)(io::Error::other(error)))?;
+    let copy = Stage::new(&places.projects_dir_of(permitted.account()), number).map_err(at(Step::Stage))?;
+    stage.copy_to(&copy).map_err(at(Step::WriteFile))?;
+    Ok(Some((copy, place)))
+}

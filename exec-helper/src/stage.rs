@@ -1,0 +1,347 @@
+//! A directory in the making, next to the one that it will replace as a whole, or not at all.
+//!
+//! Made in a container of its own in the work dir, `.flupload-…`, which is locked as long as somebody works in it. The new
+//! directory and the old one change places in one step (`RENAME_EXCHANGE`), so at any moment one of them is there,
+//! complete. What a killed upload leaves is an unlocked container: the guard (`files`) and the next upload sweep it away.
+
+use std::{
+    fs::{self, File, Permissions},
+    io,
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use further_link_proto::RelativePath;
+use rustix::{
+    fs::{AtFlags, FlockOperation, Mode, RenameFlags},
+    io::Errno,
+};
+use tracing::warn;
+
+use crate::beneath::Beneath;
+
+/// How names of containers begin; clients cannot upload to such a name.
+const PREFIX: &str = ".flupload-";
+/// The new directory within its container; after the exchange the old one.
+const TREE: &str = "tree";
+/// A download within the container, until it is complete.
+const DOWNLOAD: &str = "download";
+/// The old directory, where the file system cannot exchange.
+const OLD: &str = "old";
+/// The user's cache of downloads in the work dir (B11.9).
+const CACHE: &str = ".flcache";
+
+/// Between making a container and locking it another upload can take it for a killed one's. That is a matter of
+/// microseconds: nobody has so bad luck so many times.
+const MAX_ATTEMPTS: u64 = 16;
+
+/// A directory in the making. Dropping it removes what is in its container.
+pub(crate) struct Stage {
+    base: Beneath,
+    base_path: PathBuf,
+    name: String,
+    container: Beneath,
+    tree: Beneath,
+}
+
+impl Stage {
+    /// Begins one in this directory, which is made if it is not there. `number` is random.
+    pub(crate) fn new(base_path: &Path, number: u64) -> io::Result<Self> {
+        let base = Beneath::make(base_path)?;
+        sweep(&base);
+        for attempt in 0..MAX_ATTEMPTS {
+            let name = format!("{PREFIX}{:016x}", number.wrapping_add(attempt));
+            rustix::fs::mkdirat(base.descriptor(), &name, Mode::RWXU)?;
+            let Ok(container) = base.directory(&name) else { continue };
+            let lock = FlockOperation::NonBlockingLockExclusive;
+            // Fails if another upload sweeps it away before it is locked.
+            if rustix::fs::flock(container.descriptor(), lock).is_ok()
+                && rustix::fs::mkdirat(container.descriptor(), TREE, Mode::RWXU).is_ok()
+            {
+                let tree = container.directory(TREE)?;
+                return Ok(Self { base, base_path: base_path.to_owned(), name, container, tree });
+            }
+        }
+        Err(Errno::AGAIN.into())
+    }
+
+    /// A new file of the directory.
+    pub(crate) fn create(&self, path: &RelativePath) -> io::Result<File> {
+        Ok(self.tree.create(path)?)
+    }
+
+    /// Links to a file of the cache. False if it is not there.
+    pub(crate) fn link(&self, path: &RelativePath, cached: &RelativePath) -> io::Result<bool> {
+        let (cache, name) = self.cache()?;
+        if !cache.has_file(cached)? {
+            return Ok(false);
+        }
+        self.tree.link(path, &self.base_path.join(name).join(cached.as_str()))?;
+        Ok(true)
+    }
+
+    /// A file for a download.
+    pub(crate) fn download(&self) -> io::Result<File> {
+        let name = RelativePath::new(DOWNLOAD).map_err(io::Error::other)?;
+        Ok(self.container.create(&name)?)
+    }
+
+    /// The download is complete: it goes into the cache. If somebody else was faster, theirs is as good: same url.
+    pub(crate) fn keep_download(&self, cached: &RelativePath) -> io::Result<()> {
+        let (cache, _) = self.cache()?;
+        let (parent, name) = cache.make_parent(cached)?;
+        match self.container.rename(DOWNLOAD, &parent, name, RenameFlags::NOREPLACE) {
+            Err(Errno::EXIST) => {
+                Ok(rustix::fs::unlinkat(self.container.descriptor(), DOWNLOAD, AtFlags::empty())?)
+            }
+            done => Ok(done?),
+        }
+    }
+
+    /// The cache, and what it is called. Never one that belongs to somebody else, who could have put anything into it: in
+    /// a work dir that several users share each has their own.
+    fn cache(&self) -> io::Result<(Beneath, String)> {
+        let own = rustix::process::geteuid().as_raw();
+        let mut last = Errno::ACCESS;
+        for name in [CACHE.to_owned(), format!("{CACHE}-{own}")] {
+            match self.base.make_directory(&name) {
+                Ok(cache) if rustix::fs::fstat(cache.descriptor())?.st_uid == own => {
+                    return Ok((cache, name));
+                }
+                Ok(_) => {}
+                Err(error) => last = error,
+            }
+        }
+        Err(last.into())
+    }
+
+    /// Copies all of it into another stage: links as what they lead to, and nothing that is neither file nor directory
+    /// (B11.12).
+    pub(crate) fn copy_to(&self, other: &Self) -> io::Result<()> {
+        copy(&self.tree.path(), "", other)
+    }
+
+    /// Puts the directory into its place.
+    pub(crate) fn replace(self, directory: &RelativePath) -> io::Result<()> {
+        let (parent, name) = self.base.make_parent(directory)?;
+        rustix::fs::fchmod(self.tree.descriptor(), Mode::from_raw_mode(0o755))?;
+        loop {
+            match rustix::fs::statat(parent.descriptor(), name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) if rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file() => {
+                    return Err(Errno::NOTDIR.into());
+                }
+                Ok(_) => match self.container.rename(TREE, &parent, name, RenameFlags::EXCHANGE) {
+                    Err(Errno::NOENT) => {}
+                    // No exchange on this file system, or not of this directory (the lower side of an overlay).
+                    Err(Errno::INVAL | Errno::XDEV) => self.set_aside(&parent, name)?,
+                    done => return Ok(done?),
+                },
+                Err(Errno::NOENT) => match self.container.rename(TREE, &parent, name, RenameFlags::NOREPLACE)
+                {
+                    // Another upload was faster: exchange with it.
+                    Err(Errno::EXIST) => {}
+                    done => return Ok(done?),
+                },
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// The second best: for a moment nothing is there.
+    fn set_aside(&self, parent: &Beneath, name: &str) -> io::Result<()> {
+        match parent.rename(name, &self.container, OLD, RenameFlags::empty()) {
+            Err(Errno::XDEV) => remove(&parent.path().join(name)),
+            done => Ok(done?),
+        }
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        clear(&self.base, &self.name, &self.container);
+    }
+}
+
+/// Removes the containers in this directory that nobody works in.
+pub(crate) fn sweep(base: &Beneath) {
+    let own = rustix::process::geteuid().as_raw();
+    for entry in fs::read_dir(base.path()).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else { continue };
+        let Ok(container) = base.directory(name) else { continue };
+        let is_own = rustix::fs::fstat(container.descriptor()).is_ok_and(|stat| stat.st_uid == own);
+        let lock = FlockOperation::NonBlockingLockExclusive;
+        if is_own && rustix::fs::flock(container.descriptor(), lock).is_ok() {
+            clear(base, name, &container);
+        }
+    }
+}
+
+/// Removes a container, unless a program still works in the old directory that is in it by now: its working directory
+/// stays usable, and a later upload finds the container again.
+fn clear(base: &Beneath, name: &str, container: &Beneath) {
+    if is_somebodys_cwd(container) {
+        return;
+    }
+    if let Err(error) = remove(&base.path().join(name))
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        warn!("cannot remove {name} from the work dir: {error}");
+    }
+}
+
+/// Whether a process of this user works in the directory or below. Other users' processes cannot be seen, and need not.
+fn is_somebodys_cwd(container: &Beneath) -> bool {
+    let Ok(place) = fs::read_link(container.path()) else { return false };
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    processes
+        .filter(|entry| entry.file_name().as_encoded_bytes().iter().all(u8::is_ascii_digit))
+        .any(|entry| fs::read_link(entry.path().join("cwd")).is_ok_and(|cwd| cwd.starts_with(&place)))
+}
+
+/// Removes a file or a tree, also where its owner has made directories read-only.
+fn remove(path: &Path) -> io::Result<()> {
+    let is_directory = fs::symlink_metadata(path)?.is_dir();
+    if !is_directory {
+        return fs::remove_file(path);
+    }
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            open_directories(path)?;
+            fs::remove_dir_all(path)
+        }
+        done => done,
+    }
+}
+
+fn open_directories(path: &Path) -> io::Result<()> {
+    fs::set_permissions(path, Permissions::from_mode(0o700))?;
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            open_directories(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+fn copy(from: &Path, below: &str, to: &Stage) -> io::Result<()> {
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        // Uploaded names are UTF-8; another one was put there meanwhile by somebody who can do without the copy.
+        let Some(name) = entry.file_name().to_str().map(|name| format!("{below}{name}")) else { continue };
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &format!("{name}/"), to)?;
+            continue;
+        }
+        // Not to wait for a writer if it is a pipe.
+        let mut source = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(entry.path())?;
+        if source.metadata()?.is_file() {
+            let name = RelativePath::new(name).map_err(io::Error::other)?;
+            io::copy(&mut source, &mut to.create(&name)?)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{io::Write, os::unix::fs::MetadataExt};
+
+    fn work_dir(name: &str) -> PathBuf {
+        let dir = std::env::temp_dir().join(format!("further-link-stage.{name}.{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        dir
+    }
+
+    fn path(text: &str) -> RelativePath {
+        RelativePath::new(text).unwrap()
+    }
+
+    fn write(stage: &Stage, name: &str, text: &str) {
+        stage.create(&path(name)).unwrap().write_all(text.as_bytes()).unwrap();
+    }
+
+    fn names(dir: &Path) -> Vec<String> {
+        let mut names: Vec<_> = fs::read_dir(dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_directory_is_replaced_as_a_whole_and_nothing_else_stays() {
+        let work = work_dir("replace");
+        for (number, file) in [(1, "old"), (2, "new")] {
+            let stage = Stage::new(&work, number).unwrap();
+            write(&stage, &format!("sub/{file}"), file);
+            stage.replace(&path("a/b")).unwrap();
+        }
+        assert_eq!(names(&work.join("a/b/sub")), ["new"]);
+        assert_eq!(names(&work), ["a"]);
+        assert_eq!(fs::metadata(work.join("a/b")).unwrap().mode() & 0o777, 0o755);
+        fs::remove_dir_all(work).unwrap();
+    }
+
+    #[test]
+    fn what_is_not_replaced_leaves_nothing_and_changes_nothing() {
+        let work = work_dir("abandon");
+        fs::create_dir(work.join("a")).unwrap();
+        fs::write(work.join("a/file"), "kept").unwrap();
+        fs::write(work.join("plain"), "a file").unwrap();
+        let stage = Stage::new(&work, 1).unwrap();
+        write(&stage, "file", "lost");
+        drop(stage);
+        let stage = Stage::new(&work, 2).unwrap();
+        assert!(stage.replace(&path("plain")).is_err(), "a file is not a directory to replace");
+        assert_eq!(names(&work), ["a", "plain"]);
+        assert_eq!(fs::read_to_string(work.join("a/file")).unwrap(), "kept");
+        fs::remove_dir_all(work).unwrap();
+    }
+
+    #[test]
+    fn the_next_one_sweeps_what_a_killed_one_left_but_not_what_is_in_use() {
+        let work = work_dir("sweep");
+        let killed = Stage::new(&work, 1).unwrap();
+        write(&killed, "file", "half");
+        fs::set_permissions(work.join(".flupload-0000000000000001/tree"), Permissions::from_mode(0o500))
+            .unwrap();
+        let in_use = Stage::new(&work, 2).unwrap();
+        // As the kernel does with the lock of a process that is killed.
+        rustix::fs::flock(killed.container.descriptor(), FlockOperation::Unlock).unwrap();
+        std::mem::forget(killed);
+        drop(Stage::new(&work, 3).unwrap());
+        assert_eq!(names(&work), [".flupload-0000000000000002"]);
+        drop(in_use);
+        fs::remove_dir_all(work).unwrap();
+    }
+
+    #[test]
+    fn a_download_appears_in_the_cache_when_it_is_complete_and_the_first_one_stays() {
+        let work = work_dir("cache");
+        let cached = path("bucket/key/picture.png");
+        for (number, text) in [(1, "first"), (2, "second")] {
+            let stage = Stage::new(&work, number).unwrap();
+            stage.download().unwrap().write_all(text.as_bytes()).unwrap();
+            assert_eq!(stage.link(&path("p.png"), &cached).unwrap(), number == 2);
+            stage.keep_download(&cached).unwrap();
+        }
+        let stage = Stage::new(&work, 3).unwrap();
+        assert!(stage.link(&path("pictures/p.png"), &cached).unwrap());
+        let copied = Stage::new(&work.join("projects"), 4).unwrap();
+        stage.copy_to(&copied).unwrap();
+        stage.replace(&path("project")).unwrap();
+        copied.replace(&path("ann/project")).unwrap();
+        let link = work.join("project/pictures/p.png");
+        assert_eq!(fs::read_link(&link).unwrap(), work.join(".flcache/bucket/key/picture.png"));
+        assert_eq!(fs::read_to_string(link).unwrap(), "first");
+        let copy = work.join("projects/ann/project/pictures/p.png");
+        assert!(fs::symlink_metadata(&copy).unwrap().is_file(), "links are resolved");
+        assert_eq!(fs::read_to_string(copy).unwrap(), "first");
+        assert_eq!(names(&work), [".flcache", "project", "projects"]);
+        fs::remove_dir_all(work).unwrap();
+    }
+}
