@@ -59,6 +59,7 @@ mod embedded {
     use std::{
         env, io,
         os::unix::process::CommandExt,
+        path::PathBuf,
         process::{Command, ExitCode, Stdio},
     };
 
@@ -70,6 +71,8 @@ mod embedded {
 
     /// The first argument under which this program is the helper.
     const SUBCOMMAND: &str = "exec-helper";
+    /// The package for user programs in the checkout that this was built in: importable without installing it.
+    const PYTHON_PACKAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../python");
 
     pub(super) fn run_if_asked() -> Option<ExitCode> {
         let asked = env::args().nth(1).as_deref() == Some(SUBCOMMAND);
@@ -91,7 +94,11 @@ mod embedded {
         if let Some(grace) = config.grace {
             option("--grace", &grace.to_string());
         }
-        for (name, dir) in [("--work-dir", &config.work_dir), ("--temp-dir", &config.temp_dir)] {
+        let package = PathBuf::from(PYTHON_PACKAGE);
+        let package = package.is_dir().then_some(package);
+        for (name, dir) in
+            [("--work-dir", &config.work_dir), ("--temp-dir", &config.temp_dir), ("--python-path", &package)]
+        {
             if let Some(dir) = dir {
                 command.arg(name).arg(dir);
             }

@@ -235,7 +235,7 @@ mod tests {
         let (helper, frontend) = pair();
         raw(&frontend, &[]);
         assert!(matches!(helper.recv::<Request>(), Err(SocketError::Closed)));
-        raw(&frontend, &[1; MAX_MESSAGE + 1]);
+        raw(&frontend, &vec![1; MAX_MESSAGE + 1]);
         assert!(matches!(helper.recv::<Request>(), Err(SocketError::TooLong)));
         assert!(
             matches!(helper.recv::<Request>(), Err(SocketError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock)
