@@ -27,6 +27,7 @@ pub mod lone_helper;
 pub mod patient;
 pub mod processes;
 pub mod record;
+pub mod schema;
 pub mod scratch;
 pub mod snippets;
 pub mod supervised;

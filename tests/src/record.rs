@@ -8,6 +8,8 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value};
 
+use crate::schema;
+
 /// The endpoint, which decides what `process` must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dialect {
@@ -48,6 +50,7 @@ impl Record {
     }
 
     fn check(&mut self, content: &Value) -> Result<(), String> {
+        schema::outgoing(self.dialect).check(content)?;
         let object = content.as_object().ok_or("not an object")?;
         let mut keys: Vec<&str> = object.keys().map(String::as_str).collect();
         keys.sort_unstable();
