@@ -1,0 +1,172 @@
+//! The same work without any server: fork and exec with pipes or a terminal of its own, read to the end, wait.
+
+use std::{
+    ffi::OsString,
+    io::{ErrorKind, Read, Write},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use pty_process::blocking::Pty;
+
+use crate::{Result, check::Checker, place::Place};
+
+/// Read at once: what a pipe holds.
+const PIECE: usize = 64 * 1024;
+/// As the daemon's terminals before the first resize.
+const SIZE: (u16, u16) = (4, 60);
+
+/// When the moments of one run came, counted from the wish to start it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times {
+    /// The program is executed.
+    pub(crate) started: Duration,
+    /// Its first output is there.
+    pub(crate) first: Option<Duration>,
+    /// All output is there, and the exit code.
+    pub(crate) stopped: Duration,
+}
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub(crate) struct Program {
+    pub(crate) file: PathBuf,
+    pub(crate) arguments: Vec<OsString>,
+    directory: PathBuf,
+}
+
+impl Program {
+    pub(crate) fn new(place: &Place, file: &Path) -> Self {
+        Self { file: file.to_owned(), arguments: Vec::new(), directory: place.temp() }
+    }
+
+    /// As many variables as the daemon's programs get.
+    fn environment(&self) -> Vec<(&'static str, OsString)> {
+        let mut all: Vec<(&str, OsString)> = [
+            ("HOME", "/root"),
+            ("USER", "root"),
+            ("LOGNAME", "root"),
+            ("SHELL", "/bin/bash"),
+            ("TERM", "xterm-256color"),
+            ("PATH", "/usr/bin:/bin"),
+            ("LANG", "C.UTF-8"),
+        ]
+        .map(|(name, value)| (name, value.into()))
+        .into();
+        all.push(("PWD", self.directory.clone().into()));
+        all
+    }
+
+    pub(crate) fn with_pipes(&self) -> Result<Child> {
+        let mut command = Command::new(&self.file);
+        command.args(&self.arguments).env_clear().envs(self.environment()).current_dir(&self.directory);
+        Ok(command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?)
+    }
+
+    pub(crate) fn on_terminal(&self) -> Result<(Child, Pty)> {
+        let (leader, follower) = pty_process::blocking::open()?;
+        leader.resize(pty_process::Size::new(SIZE.0, SIZE.1))?;
+        let command = pty_process::blocking::Command::new(&self.file).args(&self.arguments).env_clear();
+        let child = command.envs(self.environment()).current_dir(&self.directory).spawn(follower)?;
+        Ok((child, leader))
+    }
+
+    /// Runs it once and compares its output.
+    pub(crate) fn run(&self, terminal: bool, expected: &[u8]) -> Result<Times> {
+        let begin = Instant::now();
+        let mut output = Vec::new();
+        let mut first = None;
+        let mut note = |piece: &[u8]| {
+            first = first.or_else(|| Some(begin.elapsed()));
+            output.extend_from_slice(piece);
+        };
+        let (mut child, started);
+        if terminal {
+            let leader;
+            (child, leader) = self.on_terminal()?;
+            started = begin.elapsed();
+            read_all(&leader, &mut note)?;
+        } else {
+            child = self.with_pipes()?;
+            started = begin.elapsed();
+            read_all(child.stdout.take().ok_or("no stdout")?, &mut note)?;
+            read_all(child.stderr.take().ok_or("no stderr")?, &mut note)?;
+        }
+        let status = child.wait()?;
+        let stopped = begin.elapsed();
+        if !status.success() || output != expected {
+            return Err(format!("bare: {status}, output {:?}", String::from_utf8_lossy(&output)).into());
+        }
+        Ok(Times { started, first, stopped })
+    }
+
+    /// Runs a flood and checks every byte. How long it took.
+    pub(crate) fn flood(&self, terminal: bool, checker: &mut Checker) -> Result<Duration> {
+        let begin = Instant::now();
+        let mut child;
+        if terminal {
+            let leader;
+            (child, leader) = self.on_terminal()?;
+            read_all(&leader, |piece| checker.feed(piece))?;
+        } else {
+            child = self.with_pipes()?;
+            read_all(child.stdout.take().ok_or("no stdout")?, |piece| checker.feed(piece))?;
+        }
+        child.wait()?;
+        Ok(begin.elapsed())
+    }
+}
+
+/// Reads to the end, which is EIO on a terminal (pty(7)).
+pub(crate) fn read_all(mut from: impl Read, mut piece: impl FnMut(&[u8])) -> Result<()> {
+    let mut buffer = vec![0; PIECE];
+    loop {
+        match from.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(length) => piece(buffer.get(..length).unwrap_or_default()),
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// A terminal program that answers each byte with the same, ended when dropped.
+pub(crate) struct Echo {
+    child: Child,
+    leader: Pty,
+}
+
+impl Echo {
+    /// Starts it and waits until it is ready.
+    pub(crate) fn start(place: &Place) -> Result<Self> {
+        let (child, leader) = Program::new(place, &place.echo()).on_terminal()?;
+        let mut echo = Self { child, leader };
+        let mut all = Vec::new();
+        while !all.ends_with(b"ready\n") {
+            let mut byte = [0; 1];
+            echo.leader.read_exact(&mut byte)?;
+            all.extend_from_slice(&byte);
+        }
+        Ok(echo)
+    }
+
+    /// The way of one byte to the program and back.
+    pub(crate) fn byte(&mut self, byte: u8) -> Result<Duration> {
+        let begin = Instant::now();
+        self.leader.write_all(&[byte])?;
+        let mut answer = [0; 1];
+        self.leader.read_exact(&mut answer)?;
+        let took = begin.elapsed();
+        if answer == [byte] { Ok(took) } else { Err("bare: another byte came back".into()) }
+    }
+}
+
+impl Drop for Echo {
+    fn drop(&mut self) {
+        if let Err(error) = self.child.kill().and_then(|()| self.child.wait()) {
+            eprintln!("bare echo: {error}");
+        }
+    }
+}
