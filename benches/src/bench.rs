@@ -43,7 +43,7 @@ impl Bench {
 
     /// The longest that one pair of samples may take.
     pub(crate) fn limit(&self) -> Duration {
-        self.pick(Duration::from_secs(20), Duration::from_secs(3))
+        self.pick(Duration::from_secs(20), Duration::from_secs(2))
     }
 
     /// A daemon of its own for a case.

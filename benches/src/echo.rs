@@ -51,7 +51,7 @@ impl Echo {
         loop {
             let message = self.client.next()?;
             match (message.process, message.body) {
-                ("echo", Body::Output(text)) if text.as_bytes() == [byte] => return Ok(begin.elapsed()),
+                ("echo", Body::Output(text)) if text == [byte] => return Ok(begin.elapsed()),
                 ("flood", Body::Output(text)) => unescape(text, |piece| self.flood.feed(piece))?,
                 ("flood", Body::Started) => {}
                 (process, _) => return Err(format!("not the echo of a byte, from {process}").into()),

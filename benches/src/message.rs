@@ -16,7 +16,7 @@ pub(crate) enum Body<'a> {
     Started,
     Stopped(i64),
     /// The text between the quotation marks, still with JSON's escapes.
-    Output(&'a str),
+    Output(&'a [u8]),
     Error(String),
 }
 
@@ -41,10 +41,10 @@ struct Data {
 }
 
 impl<'a> Message<'a> {
-    /// Reads one. UTF-8 is checked by whoever compares the bytes.
+    /// Reads one. Whether it is UTF-8 is seen by whoever compares the bytes.
     pub(crate) fn parse(payload: &'a [u8]) -> Result<Self> {
         if let Some(output) = output(payload) {
-            return output;
+            return Ok(output);
         }
         let raw: Raw<'a> = serde_json::from_slice(payload)?;
         let data = raw.data.unwrap_or(Data { exit_code: None, message: None });
@@ -59,22 +59,19 @@ impl<'a> Message<'a> {
 }
 
 /// The way of nearly all bytes: the shape of API.md, in its order.
-fn output(payload: &[u8]) -> Option<Result<Message<'_>>> {
+fn output(payload: &[u8]) -> Option<Message<'_>> {
     let rest = OUTPUT_HEADS.into_iter().find_map(|head| payload.strip_prefix(head))?;
     let tail_from = rest.len().saturating_sub(LONGEST_TAIL);
     let tail = rest.get(tail_from..)?;
     let at = tail_from + memchr::memmem::rfind(tail, OUTPUT_TAIL)?;
     let process = rest.get(at + OUTPUT_TAIL.len()..)?.strip_suffix(br#""}"#)?;
-    Some((|| {
-        let (process, text) =
-            (std::str::from_utf8(process)?, std::str::from_utf8(rest.get(..at).unwrap_or_default())?);
-        Ok(Message { process, body: Body::Output(text) })
-    })())
+    let text = rest.get(..at)?;
+    Some(Message { process: std::str::from_utf8(process).ok()?, body: Body::Output(text) })
 }
 
 /// Hands out the text of an output, piece by piece.
-pub(crate) fn unescape(text: &str, mut piece: impl FnMut(&[u8])) -> Result<()> {
-    let mut rest = text.as_bytes();
+pub(crate) fn unescape(text: &[u8], mut piece: impl FnMut(&[u8])) -> Result<()> {
+    let mut rest = text;
     while let Some(at) = memchr::memchr(b'\\', rest) {
         let (plain, escape) = rest.split_at(at);
         piece(plain);

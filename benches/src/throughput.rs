@@ -24,7 +24,7 @@ const LINES: (u64, u64) = (1 << 22, 1 << 19);
 /// The slow reader's flood: much more than the buffers of the kernel hold, 32 MiB and 16 MiB.
 const SLOW_LINES: (u64, u64) = (1 << 19, 1 << 18);
 /// How long it reads slowly, before it reads the rest.
-const SLOW_TIME: (Duration, Duration) = (Duration::from_secs(8), Duration::from_secs(3));
+const SLOW_TIME: (Duration, Duration) = (Duration::from_secs(8), Duration::from_secs(2));
 /// Bytes per second that it reads.
 const SLOW_RATE: f64 = 1_048_576.0;
 
