@@ -1,0 +1,127 @@
+"""Hears key events for all buttons of this process: one thread reads, another one calls the callbacks.
+
+Imported by _keyboard.py with the first button. There are two threads because `while button.is_pressed:` in a callback
+has to end. They must never be what keeps a program alive (D40), nor end by a callback's exception.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import queue
+import threading
+import traceback
+
+from further_link._channel import Connection, Stream, encode
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Dict, List, Optional, Tuple
+
+    from further_link._keyboard import KeyboardButton
+
+# Calls that wait for a slow callback. More than anybody types meanwhile; beyond it the events wait in the daemon.
+CALLS_LIMIT = 1000
+# Seconds that a callback has to return when the program ends: one that is printing would disturb the interpreter's end.
+LAST_CALL = 0.5
+
+
+class Listener:
+    def __init__(self) -> None:
+        self._connection = Connection(on_open=self._start)
+        self._buttons: Dict[str, List[KeyboardButton]] = {}
+        self._renew()
+
+    def _renew(self) -> None:
+        # Reentrant, as the handler of a signal may make a button.
+        self._lock = threading.RLock()
+        self._calls: queue.Queue[Optional[Tuple[KeyboardButton, bool]]] = queue.Queue(CALLS_LIMIT)
+        self._caller: Optional[threading.Thread] = None
+        self._ending = False
+
+    def add(self, button: KeyboardButton) -> None:
+        """Asks for the events of this button's key."""
+        with self._lock:
+            self._buttons.setdefault(button.key, []).append(button)
+
+        # A new connection has to hear of all keys.
+        def lines(fresh: bool) -> List[bytes]:
+            with self._lock:
+                keys = list(self._buttons) if fresh else [button.key]
+            return [encode("keylisten", key=key) for key in keys]
+
+        self._connection.send(lines)
+
+    def _start(self, stream: Stream) -> None:
+        if self._caller is None:
+            self._caller = threading.Thread(target=self._call, name="further_link callbacks", daemon=True)
+            self._caller.start()
+        threading.Thread(target=self._read, args=(stream,), name="further_link keys", daemon=True).start()
+
+    def _read(self, stream: Stream) -> None:
+        while True:
+            messages = stream.receive(wait=True)
+            if messages is None:
+                break
+            for message in messages:
+                if message.get("type") == "keyevent":
+                    self._event(message.get("data"))
+        # Nobody will tell that a key is let go of: a rover has to stop now.
+        with self._lock:
+            held = [button for buttons in self._buttons.values() for button in buttons if button.is_pressed]
+        for button in held:
+            self._set(button, False)
+        self._connection.lost(stream)
+
+    def _event(self, data: Any) -> None:
+        key, event = (data.get("key"), data.get("event")) if isinstance(data, dict) else (None, None)
+        if not isinstance(key, str) or event not in ("keydown", "keyup"):
+            return
+        with self._lock:
+            buttons = list(self._buttons.get(key, ()))
+        for button in buttons:
+            self._set(button, event == "keydown")
+
+    def _set(self, button: KeyboardButton, pressed: bool) -> None:
+        button._is_pressed = pressed
+        self._calls.put((button, pressed))
+
+    def _call(self) -> None:
+        calls = self._calls
+        # Another queue: a callback has forked, and this is the child.
+        while calls is self._calls:
+            call = calls.get()
+            if call is None or self._ending:
+                return
+            button, pressed = call
+            callback = button.when_pressed if pressed else button.when_released
+            if callback is None:
+                continue
+            try:
+                callback()
+            except BaseException:  # sys.exit(), too: it could only end this thread
+                traceback.print_exc()
+
+    def end(self) -> None:
+        """At the program's end: no more calls."""
+        self._ending = True
+        if self._caller is None:
+            return
+        try:
+            self._calls.put_nowait(None)
+        except queue.Full:
+            pass  # it will look at _ending
+        self._caller.join(LAST_CALL)
+
+    def after_fork(self) -> None:
+        """In a child process: the parent keeps its buttons, the threads are not here."""
+        for buttons in self._buttons.values():
+            for button in buttons:
+                button._is_pressed = False
+        self._buttons = {}
+        self._renew()
+
+
+listener = Listener()
+atexit.register(listener.end)
+os.register_at_fork(after_in_child=listener.after_fork)
