@@ -18,7 +18,7 @@ def test_is_pressed_follows_the_key(server, further_link):
     peer = server.peer()
     for event, pressed in (("keydown", True), ("keydown", True), ("keyup", False), ("keydown", True)):
         peer.key("a", event)
-        wait_for(lambda: button.is_pressed is pressed)
+        wait_for(lambda pressed=pressed: button.is_pressed is pressed)
     with pytest.raises(AttributeError):
         button.is_pressed = False
 

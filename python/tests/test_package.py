@@ -41,7 +41,12 @@ def test_every_file_is_python_3_7():
     assert len(SOURCES) > 4 and len(EXAMPLES) > 1
     for path in SOURCES + EXAMPLES:
         with open(path, encoding="utf-8") as file:
-            ast.parse(file.read(), path, feature_version=(3, 7))
+            source = file.read()
+        if sys.version_info >= (3, 8):
+            # Syntax only; that no newer function is called was seen by running these tests with 3.7.
+            ast.parse(source, path, feature_version=(3, 7))
+        else:
+            ast.parse(source, path)
 
 
 def test_the_package_is_typed():

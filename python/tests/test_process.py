@@ -47,8 +47,9 @@ def test_it_ends_while_callbacks_print_without_a_word(program, server):
         peer = server.peer()
         for _ in range(300):
             peer.key("a", "keydown")
+        assert process.stdout.readline() == "x" * 1000 + "\n"
         status, out, err = process.finish("\n")
-        assert (status, err) == (0, "") and "x" in out
+        assert (status, err) == (0, "")
 
 
 def test_signal_pause_hears_keys_and_ctrl_c_ends_it(program, server):
@@ -59,7 +60,8 @@ def test_signal_pause_hears_keys_and_ctrl_c_ends_it(program, server):
     process.expect("pressed")
     process.send_signal(signal.SIGINT)
     status, _, err = process.finish()
-    assert status == -signal.SIGINT and err.endswith("KeyboardInterrupt\n") and err.count("Traceback") == 1
+    # 1 before Python 3.8.
+    assert status in (-signal.SIGINT, 1) and err.endswith("KeyboardInterrupt\n") and err.count("Traceback") == 1
 
 
 def test_without_a_daemon_a_program_goes_on_with_one_warning(program):
@@ -67,7 +69,7 @@ def test_without_a_daemon_a_program_goes_on_with_one_warning(program):
     status, out, err = program(code).finish()
     assert (status, out) == (0, "False\n")
     assert err.count("RuntimeWarning") == 1
-    assert "<string>:2: RuntimeWarning: further_link: nothing is shown and no key is heard" in err
+    assert ":2: RuntimeWarning: further_link: nothing is shown and no key is heard" in err
     assert "FURTHER_LINK_CHANNEL is not set" in err
 
 
@@ -97,7 +99,7 @@ def test_a_picture_from_numpy_without_pillow_is_a_warning(program, server):
     )
     status, out, err = program(code, channel=server.path).finish()
     assert (status, out, err.count("RuntimeWarning")) == (0, "end\n", 1)
-    assert "<string>:4: RuntimeWarning: further_link: send_image needs Pillow: sudo apt install python3-pil" in err
+    assert ":4: RuntimeWarning: further_link: send_image needs Pillow: sudo apt install python3-pil" in err
 
 
 def test_a_forked_child_has_connections_of_its_own(program, server):
