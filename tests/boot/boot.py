@@ -280,6 +280,7 @@ class Test:
         self.prepare()
         self.installed()
         self.runs()
+        self.python_package()
         self.policy()
         self.terminal()
         self.privileges()
@@ -375,6 +376,23 @@ class Test:
                 client.send("stdin", "1", input="typed\n")
                 equal(client.finish("1"), ("typed\n", "bad\n", 0))
                 equal(client.run("2", "exec", path="/bin/true"), ("", "", 0))
+
+    def python_package(self):
+        machine = self.machine
+        with check("programs of pi find the package for Python, and it is of this version"):
+            code = "from further_link import KeyboardButton, send_image, __version__; print(__version__)"
+            version = machine.run("dpkg-query", "-W", "-f", "${Version}", "further-link")
+            as_pi = ("setpriv", "--reuid=pi", "--regid=pi", "--init-groups")
+            equal(machine.run(*as_pi, "python3", "-W", "error", "-c", code), version + "\n", "at a terminal")
+            with Client(INSIDE) as client:
+                equal(client.run(code=code), (version + "\n", "", 0), "in a run")
+        with check("it is compiled, and all of it is the package's"):
+            where = "/usr/lib/python3/dist-packages/further_link"
+            sources = [name for name in machine.run("ls", where).split() if name.endswith(".py")]
+            compiled = machine.run("ls", f"{where}/__pycache__").split()
+            equal(sorted(name.partition(".")[0] for name in compiled), sorted(name[:-3] for name in sources))
+            examples = machine.run("ls", "/usr/share/doc/further-link/examples").split()
+            equal(examples, ["camera.py", "rover.py"])
 
     def refused(self, user):
         with Client(INSIDE, f"?user={user}") as client:
