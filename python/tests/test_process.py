@@ -38,6 +38,17 @@ def test_it_ends_in_the_middle_of_a_callback_without_a_word(program, server):
     assert process.finish("\n") == (0, "", "")
 
 
+def test_a_callback_that_runs_at_the_end_may_return(program, server):
+    code = (
+        BUTTON + "import time\nbutton.when_pressed = lambda: (print(1, flush=True), time.sleep(0.1), print(2))\n" + WAIT
+    )
+    process = program(code, "-W", "error", channel=server.path)
+    process.expect("ready")
+    server.peer().key("a", "keydown")
+    process.expect("1")
+    assert process.finish("\n") == (0, "2\n", "")
+
+
 def test_it_ends_while_callbacks_print_without_a_word(program, server):
     # A thread that holds stdout's lock at the end makes the interpreter abort.
     code = BUTTON + "button.when_pressed = lambda: print('x' * 1000, flush=True)\n" + WAIT
@@ -212,14 +223,21 @@ if __name__ == '__main__':
 
 
 def test_a_closed_channel_kills_nobody_even_if_sigpipe_would(program, server):
-    code = PICTURE + (
-        "import signal\nsignal.signal(signal.SIGPIPE, signal.SIG_DFL)\ninput()\n"
-        "for _ in range(5): send_image(Image.new('L', (8, 8)))\nprint('end')"
-    )
+    code = """
+import signal
+from PIL import Image
+from further_link import send_image
+signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+for _ in range(3):
+    send_image(Image.effect_noise((1500, 1500), 100))
+print('end')
+"""
     process = program(code, channel=server.path)
-    server.peer().message()
+    # Closed while it waits for somebody to read, since a closed channel is not written to.
+    peer = server.peer()
+    wait_for(lambda: queued(peer, termios.FIONREAD) > 10000)
     server.stop()
-    status, out, err = process.finish("\n")
+    status, out, err = process.finish()
     assert (status, out, err.count("RuntimeWarning")) == (0, "end\n", 1)
 
 
@@ -293,13 +311,12 @@ def test_no_default_timeout_of_the_program_reaches_the_channel(program, server):
         "import socket\nsocket.setdefaulttimeout(0.001)\n"
         + BUTTON
         + (
-            "import threading\nheard = threading.Event()\nbutton.when_pressed = heard.set\nprint(1, flush=True)\n"
-            "input()\nprint(heard.wait(10))"
+            "import threading, time\nheard = threading.Event()\nbutton.when_pressed = heard.set\n"
+            "time.sleep(0.1)  # a hundred timeouts\nprint(1, flush=True)\nprint(heard.wait(10))"
         )
     )
     process = program(code, "-W", "error", channel=server.path)
     process.expect("1")
-    process.go_on()
     server.peer().key("a", "keydown")
     assert process.finish() == (0, "True\n", "")
 
