@@ -19,6 +19,7 @@ use nix::{
     unistd::Uid,
 };
 use rustix::{
+    io::Errno,
     net::{SocketAddrUnix, SocketType, sockopt},
     process::{Pid, PidfdFlags, pidfd_open},
 };
@@ -78,7 +79,14 @@ enum Socket {
 }
 
 fn start(options: Options) -> io::Result<()> {
-    let parent = options.parent.map(parent_process).transpose()?;
+    let parent = match options.parent {
+        None => None,
+        Some(parent) => match parent_process(parent)? {
+            // It did not start after all, and has said why.
+            None => return Ok(()),
+            found => found,
+        },
+    };
     let passed = if options.listen.is_none() { passed_socket()? } else { None };
     prctl::set_dumpable(false)?;
     sys::close_others_on_exec()?;
@@ -116,14 +124,16 @@ fn start(options: Options) -> io::Result<()> {
     }
 }
 
-/// The frontend that started a development helper, whose end is this helper's. A descriptor, and not a parent death
+/// The frontend that started a development helper, whose end is this helper's; none if it has ended. A descriptor, and not a parent death
 /// signal: the kernel sends that with the rights of the dying, who has none over root by then (`prctl(2)`).
-fn parent_process(parent: u32) -> io::Result<OwnedFd> {
-    let ended = || io::Error::other("the parent has ended already");
-    let pid = i32::try_from(parent).ok().and_then(Pid::from_raw).ok_or_else(ended)?;
-    let process = pidfd_open(pid, PidfdFlags::empty())?;
+fn parent_process(parent: u32) -> io::Result<Option<OwnedFd>> {
+    let Some(pid) = i32::try_from(parent).ok().and_then(Pid::from_raw) else { return Ok(None) };
+    let process = match pidfd_open(pid, PidfdFlags::empty()) {
+        Err(Errno::SRCH) => return Ok(None),
+        opened => opened?,
+    };
     // Still the parent after the descriptor was taken: so the descriptor is the parent's.
-    if std::os::unix::process::parent_id() == parent { Ok(process) } else { Err(ended()) }
+    Ok((std::os::unix::process::parent_id() == parent).then_some(process))
 }
 
 /// Listens on a path where only the frontend can connect. A socket that nobody listens on any more gives way.

@@ -16,7 +16,7 @@ use crate::http::text;
 /// The page that clients of the original come from.
 const USUAL_ORIGIN: &str = "https://further.pi-top.com";
 /// Names of devices in the original's domain: the address with dashes, before this (the public client's rule).
-const DEVICE_DOMAIN: &str = ".further-link.pi-top.com";
+pub(crate) const DEVICE_DOMAIN: &str = ".further-link.pi-top.com";
 /// Told to browsers that ask before they let a public page talk to a private address (B2.4).
 const PRIVATE_NETWORK: HeaderName = HeaderName::from_static("access-control-allow-private-network");
 
@@ -24,6 +24,7 @@ const PRIVATE_NETWORK: HeaderName = HeaderName::from_static("access-control-allo
 pub(crate) struct Access {
     origins: Vec<String>,
     hosts: Vec<String>,
+    tls: bool,
 }
 
 /// Why a request is not served.
@@ -34,8 +35,8 @@ pub(crate) enum Refused {
 }
 
 impl Access {
-    /// The configured origins and host names beside the usual ones.
-    pub(crate) fn new(origins: &[String], hosts: &[String]) -> Self {
+    /// The configured origins and host names beside the usual ones. `tls`: whether this server speaks it.
+    pub(crate) fn new(origins: &[String], hosts: &[String], tls: bool) -> Self {
         let device = rustix::system::uname().nodename().to_string_lossy().to_ascii_lowercase();
         // An unset variable of a unit file is one empty name, which must not let in requests that name nothing.
         let lower = |names: &[String]| {
@@ -46,7 +47,12 @@ impl Access {
         hosts.extend(["localhost".to_owned(), format!("{device}.local"), device]);
         let mut origins = lower(origins);
         origins.push(USUAL_ORIGIN.to_owned());
-        Self { origins, hosts }
+        Self { origins, hosts, tls }
+    }
+
+    /// The names of this device, without those that are addresses with dashes.
+    pub(crate) fn hosts(&self) -> &[String] {
+        &self.hosts
     }
 
     /// Decides. `local` is the address that the client has reached.
@@ -72,11 +78,12 @@ impl Access {
         }
     }
 
-    /// A listed origin, or the page of this very server.
+    /// A listed origin, or the page of this very server. Without TLS of ours a proxy may have put TLS before it.
     fn is_listed(&self, origin: &HeaderValue, host: &str) -> bool {
         let Ok(origin) = origin.to_str() else { return false };
         let origin = origin.to_ascii_lowercase();
-        let own = origin.strip_prefix("https://").or(origin.strip_prefix("http://"));
+        let plain = || origin.strip_prefix("http://").filter(|_| !self.tls);
+        let own = origin.strip_prefix("https://").or_else(plain);
         self.origins.contains(&origin) || own.is_some_and(|own| own.eq_ignore_ascii_case(host))
     }
 }
@@ -152,8 +159,12 @@ mod tests {
     use super::*;
 
     fn decided(host: &str, origin: Option<&str>) -> Result<(), Refused> {
+        decided_with(false, host, origin)
+    }
+
+    fn decided_with(tls: bool, host: &str, origin: Option<&str>) -> Result<(), Refused> {
         let access =
-            Access::new(&["https://Class.example:8443".to_owned()], &["pi7.school.example".to_owned()]);
+            Access::new(&["https://Class.example:8443".to_owned()], &["pi7.school.example".to_owned()], tls);
         let mut headers = HeaderMap::new();
         headers.insert(header::HOST, HeaderValue::from_str(host).unwrap());
         if let Some(origin) = origin {
@@ -192,9 +203,11 @@ mod tests {
         ] {
             assert_eq!(decided(bad, None), Err(Refused::Host), "{bad}");
         }
-        let access = Access::new(&[], &[]);
+        let access = Access::new(&[], &[], false);
         assert!(!access.is_this_device("", "127.0.0.1".parse().unwrap()));
-        assert!(Access::new(&[String::new()], &[String::new()]).hosts.iter().all(|name| !name.is_empty()));
+        assert!(
+            Access::new(&[String::new()], &[String::new()], true).hosts.iter().all(|name| !name.is_empty())
+        );
         for (host, local) in [("127.0.0.1:1", "127.0.0.1"), ("[::1]:8028", "::1"), ("[::1]", "::1")] {
             assert!(access.is_this_device(host_name(host), local.parse().unwrap()), "{host}");
         }
@@ -229,5 +242,13 @@ mod tests {
         ] {
             assert_eq!(decided("192.168.7.20:8028", Some(bad)), Err(Refused::Origin), "{bad}");
         }
+    }
+
+    #[test]
+    fn with_tls_there_are_no_plain_pages_of_this_server() {
+        let (host, own) = ("192.168.7.20:8028", Some("https://192.168.7.20:8028"));
+        assert_eq!(decided_with(true, host, own), Ok(()));
+        let plain = Some("http://192.168.7.20:8028");
+        assert_eq!(decided_with(true, host, plain), Err(Refused::Origin));
     }
 }

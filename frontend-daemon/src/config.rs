@@ -4,12 +4,15 @@
 
 use std::{net::IpAddr, path::PathBuf};
 
-use clap::Parser;
+use clap::{Args, Parser, Subcommand};
 
 /// Runs a person's programs on this device for a browser.
 #[derive(Debug, Parser)]
 #[command(name = "further-link", version, about, max_term_width = 100)]
 pub(crate) struct Config {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+
     /// TCP port; 0 takes any free one.
     #[arg(long, env = "FURTHER_LINK_PORT", default_value_t = 8028, value_name = "PORT")]
     pub(crate) port: u16,
@@ -22,6 +25,9 @@ pub(crate) struct Config {
     #[arg(long, env = "FURTHER_LINK_NOSSL", value_parser = is_on, num_args = 0..=1, require_equals = true, default_value = "",
         default_missing_value = "1", hide_default_value = true, hide_possible_values = true)]
     pub(crate) no_tls: bool,
+
+    #[command(flatten)]
+    pub(crate) tls: TlsPlaces,
 
     /// Directory that relative paths start from, for all users [default: ~/further]
     #[arg(long, env = "FURTHER_LINK_WORK_DIR", value_name = "DIR", value_parser = absolute)]
@@ -68,6 +74,26 @@ pub(crate) struct Config {
     #[arg(long, env = "FURTHER_LINK_DEBUG", value_parser = is_set, num_args = 0..=1, require_equals = true, default_value = "",
         default_missing_value = "1", hide_default_value = true, hide_possible_values = true)]
     pub(crate) debug: bool,
+}
+
+/// What to do instead of serving.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Print the certificate's fingerprint, to compare with what a browser shows. With the settings of the server.
+    Fingerprint,
+}
+
+/// Where the files for TLS lie.
+#[derive(Debug, Args)]
+pub(crate) struct TlsPlaces {
+    /// Directory of your own cert.pem and key.pem [default: ./extra if it is there, else /etc/further-link/extra]
+    #[arg(long, env = "FURTHER_LINK_EXTRA_DIR", value_name = "DIR", value_parser = absolute, global = true)]
+    pub(crate) extra_dir: Option<PathBuf>,
+
+    /// Directory of the certificate that is made where there is no other [default: what systemd names, else
+    /// ~/.local/state/further-link, or /var/lib/further-link for root]
+    #[arg(long, env = "FURTHER_LINK_STATE_DIR", value_name = "DIR", value_parser = absolute, global = true)]
+    pub(crate) state_dir: Option<PathBuf>,
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "clap wants parsers that can fail")]

@@ -20,6 +20,7 @@ use hyper_util::{
 };
 use rustix::net::sockopt;
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
 };
@@ -30,6 +31,7 @@ use warp::reply::Response;
 use crate::{
     access,
     http::{App, routes},
+    tls::Tls,
 };
 
 /// A client has this long to send the head of a request. A page needs milliseconds; a slow line some seconds.
@@ -74,7 +76,7 @@ pub(crate) struct Client {
 }
 
 /// Accepts until the shutdown begins.
-pub(crate) async fn run(listener: TcpListener, app: Arc<App>, client_timeout: Duration) {
+pub(crate) async fn run(listener: TcpListener, app: Arc<App>, tls: Option<Tls>, client_timeout: Duration) {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let service = TowerToHyperService::new(warp::service(routes(&app)));
     loop {
@@ -95,8 +97,9 @@ pub(crate) async fn run(listener: TcpListener, app: Arc<App>, client_timeout: Du
                 let service = service_fn(move |request| {
                     answer(request, service.clone(), Arc::clone(&gated), client.clone(), local.ip())
                 });
+                let tls = tls.clone();
                 tokio::spawn(async move {
-                    let connection = serve(stream, service, client_timeout);
+                    let connection = serve(stream, service, tls, client_timeout);
                     tokio::select! {
                         () = connection => {}
                         () = shutdown.begun() => {}
@@ -138,7 +141,7 @@ where
     Ok(response)
 }
 
-async fn serve<S>(stream: TcpStream, service: S, client_timeout: Duration)
+async fn serve<S>(stream: TcpStream, service: S, tls: Option<Tls>, client_timeout: Duration)
 where
     S: Service<Request<Incoming>, Response = Response, Error = Infallible>,
 {
@@ -146,6 +149,18 @@ where
         // The connection works without it, or is gone already.
         debug!("socket options: {error}");
     }
+    // Boxed: what a connection costs later is not paid for one that is silent.
+    let Some(tls) = tls else { return Box::pin(serve_http(stream, service)).await };
+    if let Some(stream) = tls.accept(stream).await {
+        Box::pin(serve_http(stream, service)).await;
+    }
+}
+
+async fn serve_http<S, T>(stream: T, service: S)
+where
+    S: Service<Request<Incoming>, Response = Response, Error = Infallible>,
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_LIMIT)

@@ -2,7 +2,7 @@
 //!
 //! This file starts things in the only right order: read the settings, start the helper while it may be started, give up
 //! root, and only then threads, sockets and the network. A start travels through the modules in the order of the list:
-//! listen, http, socket, message, session, runner, process, helper; what the program prints comes back through stream,
+//! listen, tls, http, socket, message, session, runner, process, helper; what the program prints comes back through stream,
 //! output, text and outbox.
 
 mod config;
@@ -16,6 +16,13 @@ mod access;
 mod http;
 mod listen;
 mod socket;
+mod tls;
+
+mod addresses;
+mod certificate;
+mod fingerprint;
+mod own_certificate;
+mod x509;
 
 mod complaint;
 mod message;
@@ -41,11 +48,19 @@ mod apt;
 use std::{net::IpAddr, process::ExitCode, sync::Arc, time::Duration};
 
 use clap::Parser;
+use nix::unistd::User;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
 use crate::{
-    access::Access, config::Config, helper::Helpers, http::App, shutdown::Shutdown, the_helper::TheHelper,
+    access::Access,
+    certificate::Places,
+    config::{Command, Config},
+    helper::Helpers,
+    http::App,
+    shutdown::Shutdown,
+    the_helper::TheHelper,
+    tls::{Keeper, Prepared, Source, Tls, TlsError},
 };
 
 /// How long programs have to end when this daemon is told to end: the longest usual grace and a little.
@@ -54,8 +69,8 @@ const SHUTDOWN_LIMIT: Duration = Duration::from_secs(5);
 /// Why the daemon did not start, or had to end.
 #[derive(Debug, thiserror::Error)]
 enum DaemonError {
-    #[error("TLS is not built in yet: set FURTHER_LINK_NOSSL=1 (or --no-tls) to serve without it")]
-    NoTls,
+    #[error("{0}")]
+    Tls(#[from] TlsError),
     #[error("{0}")]
     Privilege(#[from] privilege::PrivilegeError),
     #[error("cannot start the helper: {0}")]
@@ -75,6 +90,15 @@ fn main() -> ExitCode {
         return code;
     }
     let config = Config::parse();
+    if let Some(Command::Fingerprint) = config.command {
+        return match fingerprint::print(&config.tls) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("further-link: {error}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     log::start(config.debug);
     match start(&config) {
         Ok(()) => ExitCode::SUCCESS,
@@ -86,21 +110,31 @@ fn main() -> ExitCode {
 }
 
 fn start(config: &Config) -> Result<(), DaemonError> {
-    if !config.no_tls {
-        return Err(DaemonError::NoTls);
-    }
+    let access = Access::new(&config.allow_origins, &config.allow_hosts, !config.no_tls);
     let account = privilege::service_account()?;
     let helper = TheHelper::new(config, account.as_ref()).map_err(DaemonError::Helper)?;
+    // After the helper's start, which so has nothing of the key; and the files of root while they can be read.
+    let tls = if config.no_tls { None } else { Some(prepare_tls(config, &access, account.as_ref())?) };
     privilege::give_up(account.as_ref())?;
+    let tls = tls.map(Prepared::start).transpose()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(serve(config, &helper))
+    runtime.block_on(serve(config, &helper, access, tls))
 }
 
-async fn serve(config: &Config, helper: &TheHelper) -> Result<(), DaemonError> {
+fn prepare_tls(config: &Config, access: &Access, account: Option<&User>) -> Result<Prepared, TlsError> {
+    let places = Places::new(&config.tls)?;
+    Source::new(places, access.hosts()).prepare(account)
+}
+
+async fn serve(
+    config: &Config,
+    helper: &TheHelper,
+    access: Access,
+    tls: Option<(Tls, Keeper)>,
+) -> Result<(), DaemonError> {
     let listener = listen::listener(config.address, config.port)
         .await
         .map_err(|error| DaemonError::Listen { port: config.port, error })?;
-    let access = Access::new(&config.allow_origins, &config.allow_hosts);
     let (owner, shutdown) = Shutdown::new();
     let helpers = Arc::new(Helpers::new(helper.address.clone()));
     let app = Arc::new(App::new(Arc::clone(&helpers), access, shutdown));
@@ -111,8 +145,9 @@ async fn serve(config: &Config, helper: &TheHelper) -> Result<(), DaemonError> {
         IpAddr::V4(ip) => (ip.to_string(), ""),
     };
     info!(
-        "further-link {} listening on http://{host}:{}{where_else}",
+        "further-link {} listening on {}://{host}:{}{where_else}",
         env!("CARGO_PKG_VERSION"),
+        if tls.is_some() { "https" } else { "http" },
         address.port()
     );
 
@@ -120,10 +155,14 @@ async fn serve(config: &Config, helper: &TheHelper) -> Result<(), DaemonError> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::spawn(async move { helpers.keep_spare().await });
     tokio::spawn(service::keep_watchdog_quiet());
+    let (tls, keeper) = tls.unzip();
+    if let Some(keeper) = keeper {
+        tokio::spawn(keeper.keep_current());
+    }
     controllers::report_missing();
     service::ready();
     let outcome = tokio::select! {
-        () = listen::run(listener, app, Duration::from_secs(config.client_timeout)) => Ok(()),
+        () = listen::run(listener, app, tls, Duration::from_secs(config.client_timeout)) => Ok(()),
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
         ended = helper.ended() => ended.map_err(DaemonError::Io).and(Err(DaemonError::HelperEnded)),

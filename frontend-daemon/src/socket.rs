@@ -1,12 +1,14 @@
 //! One WebSocket: frames in, one after the other, into the session; messages out of the outbox, as many at once as there
 //! are. The only file that knows the WebSocket library.
 
+use std::time::Duration;
+
 use futures_util::{
     SinkExt, StreamExt,
     stream::{SplitSink, SplitStream},
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     sync::mpsc,
 };
 use tokio_tungstenite::{
@@ -31,6 +33,8 @@ const MAX_MESSAGE: usize = 4 * 1024 * 1024;
 const READ_BUFFER: usize = 4 * 1024;
 /// Written at once at the most; what is there is flushed in any case before waiting.
 const WRITE_BUFFER: usize = 64 * 1024;
+/// A client that does not read has this long to take the last words. Its programs do not wait for that.
+const GOODBYE_LIMIT: Duration = Duration::from_secs(1);
 
 /// How the conversation with the client came to its end.
 enum End {
@@ -68,19 +72,38 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     };
     // Nobody reads any more: what programs still print is thrown away from here on.
     drop(outbox);
+    tokio::join!(say_goodbye(sink, stream, end), session.close());
+}
+
+/// Says why the connection ends, and that it does (TLS has a word for it), to a client that listens. Then it is closed.
+async fn say_goodbye<S: AsyncRead + AsyncWrite + Unpin>(
+    mut sink: SplitSink<WebSocketStream<S>, Message>,
+    stream: SplitStream<WebSocketStream<S>>,
+    end: End,
+) {
     let code = match end {
         End::Client => None,
         End::TooLong => Some((CloseCode::Size, "message longer than 4 MiB")),
         End::Shutdown => Some((CloseCode::Away, "further-link is shutting down")),
     };
-    if let Some((code, reason)) = code {
-        let frame = CloseFrame { code, reason: reason.into() };
-        if let Err(error) = sink.send(Message::Close(Some(frame))).await {
-            debug!("close: {error}");
+    let said = tokio::time::timeout(GOODBYE_LIMIT, async {
+        if let Some((code, reason)) = code {
+            let frame = CloseFrame { code, reason: reason.into() };
+            if let Err(error) = sink.send(Message::Close(Some(frame))).await {
+                debug!("close: {error}");
+            }
         }
+        // They are of one socket: it does not fail.
+        match sink.reunite(stream) {
+            Ok(mut socket) => socket.get_mut().shutdown().await,
+            Err(_) => Ok(()),
+        }
+    });
+    match said.await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => debug!("close: {error}"),
+        Err(_) => debug!("close: the client does not read"),
     }
-    drop((sink, stream));
-    session.close().await;
 }
 
 async fn read<S: AsyncRead + AsyncWrite + Unpin>(

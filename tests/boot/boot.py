@@ -16,7 +16,7 @@ import threading
 import time
 import traceback
 
-from client import PORT, Client, Timeout, connect, get
+from client import PORT, Client, Timeout, Trust, connect, get
 from machine import INSIDE, Fatal, Machine, wait_for
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -236,12 +236,19 @@ class Test:
 
     def configure(self, line):
         """/etc/default/further-link with this line."""
-        self.machine.write("/etc/default/further-link", f"FURTHER_LINK_NOSSL=1\n{line}\n")
+        self.machine.write("/etc/default/further-link", f"{line}\n")
         # The spare helper, which waits already, has the old settings.
         self.machine.run("systemctl", "restart", "further-link.service")
 
     def allow(self, users):
         self.configure(f'FURTHER_LINK_ALLOW_USERS="{users}"' if users else "")
+
+    def compare(self):
+        """Trusts, from now on, the certificate that the device tells its administrator about. What it tells."""
+        text = self.machine.run("further-link", "fingerprint")
+        told = dict(re.findall(r"(?m)^([^:]+): +(.*)$", text))
+        Trust.fingerprint = told["SHA-256"]
+        return told
 
     def failed_units(self):
         return self.machine.run("systemctl", "list-units", "--failed", "--plain", "--no-legend").strip()
@@ -279,6 +286,7 @@ class Test:
     def all(self):
         self.prepare()
         self.installed()
+        self.certificates()
         self.runs()
         self.python_package()
         self.policy()
@@ -328,11 +336,45 @@ class Test:
                 manual = machine.run("zcat", f"/usr/share/man/{page}.gz").replace("\\-", "-")
                 missing = [option for option in sorted(set(re.findall(r"--[a-z][a-z-]*", usage)) - {"--name", "--option"}) if option not in manual]
                 equal(missing, [], page)
-        with check("GET /status is OK from outside"):
+        with check("GET /status is OK from outside, under the certificate that `further-link fingerprint` tells of"):
             try:
+                self.compare()
                 equal(get(INSIDE, "/status"), (200, "OK"))
             except Exception as error:
                 raise Fatal(f"the frontend does not answer: {error}") from None
+
+    def certificates(self):
+        machine = self.machine
+        state, extra = "/var/lib/further-link", "/etc/further-link/extra"
+        with check("the device's own key is the frontend's alone"):
+            for path, wanted in ((state, "further-link further-link 700"), (f"{state}/key.pem", "further-link further-link 600")):
+                equal(machine.run("stat", "-c", "%U %G %a", path).strip(), wanted, path)
+            own = self.compare()
+            assert "localhost" in own["names"] and machine.run("hostname").strip() in own["names"].split(", "), own
+        with check("it stays when the service is restarted"):
+            machine.run("systemctl", "restart", "further-link.service")
+            self.serves()
+            equal(self.compare(), own)
+        with check("an administrator's certificate is served without a restart, its key root's"):
+            before = self.main_pid()
+            for name in ("cert.pem", "key.pem"):
+                with open(os.path.join(self.scratch, name)) as file:
+                    machine.write(f"{extra}/{name}", file.read())
+            machine.run("chgrp", "further-link", f"{extra}/key.pem")
+            machine.run("chmod", "640", f"{extra}/key.pem")
+            equal(self.compare()["certificate"], f"{extra}/cert.pem")
+            self.serves(10)
+            equal(self.main_pid(), before, "the frontend's pid")
+        with check("a key that the service may not read keeps it from starting, with one line that names it"):
+            machine.run("chmod", "600", f"{extra}/key.pem")
+            machine.run("systemctl", "restart", "further-link.service", check=False)
+            line = f"TLS: {extra}/key.pem: the account further-link may not read it"
+            assert any(entry["MESSAGE"] == line for entry in self.journal("SYSLOG_IDENTIFIER=further-link")), line
+        with check("without those files the device's own is served again"):
+            machine.run("rm", f"{extra}/cert.pem", f"{extra}/key.pem")
+            machine.run("systemctl", "restart", "further-link.service")
+            equal(self.compare(), own)
+            self.serves()
 
     def runs(self):
         machine = self.machine
@@ -505,7 +547,7 @@ except ConnectionError: print(json.dumps('closed'))
             can = self.probe("further-link.service", "frontend")
             equal(sorted(can), sorted([
                 "read /etc/passwd", "log to the journal", "write its own /tmp", "open an internet socket", "notify PID 1",
-                "read the list of packages", "list the package indexes", "ask the helper",
+                "read the list of packages", "list the package indexes", "ask the helper", "write its state directory",
             ]))
         with check("a taken-over upload can do what it must and nothing else"):
             can = self.probe("further-link-files@.service", "files", str(self.uid("pi")), machine.run("id", "-g", "pi").strip())
@@ -843,7 +885,7 @@ print(json.dumps(refused + len(poll.poll(0))))
     def upgraded(self):
         machine = self.machine
         with check("an upgrade: the service is restarted, no connection is refused, settings are kept"):
-            machine.write("/etc/default/further-link", "FURTHER_LINK_NOSSL=1\n# mine\n")
+            machine.write("/etc/default/further-link", "# mine\n")
             path = machine.copy_in(self.repack("6.0.0+boot1"))
             before = self.main_pid()
             stop, results = threading.Event(), []
@@ -899,6 +941,7 @@ print(json.dumps(refused + len(poll.poll(0))))
             machine.run("dpkg", "--install", machine.copy_in(self.predecessor()))
             wait_for("the old service serves", lambda: machine.run("ss", "-Hltn", f"sport = :{PORT}").strip(), 5)
             machine.run("dpkg", "--install", machine.copy_in(self.package))
+            self.compare()
             self.serves()
             for unit in ("further-link.socket", "further-link-exec.socket", "further-link.service"):
                 equal(machine.show(unit, "ActiveState", "UnitFileState"), ["active", "enabled"], unit)

@@ -107,6 +107,8 @@ def frontend():
         "become root": attempt(lambda: os.setuid(0)),
         "read a person's home": attempt(lambda: os.listdir("/home/pi")),
         "write its own /tmp": attempt(lambda: writes("/tmp/probe")),
+        "write its state directory": attempt(lambda: writes("/var/lib/further-link/probe")),
+        "write the administrator's certificates": attempt(lambda: writes("/etc/further-link/extra/probe")),
         "listen on a port of its own": attempt(listens),
         "open an internet socket": attempt(lambda: opens(socket.AF_INET)),
         "read the list of packages": attempt(lambda: reads("/var/lib/dpkg/status")),

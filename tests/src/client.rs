@@ -5,7 +5,7 @@
 //! be there. It reads while a write has to wait, so that a full pipe on both sides never locks up a test.
 
 use std::io::ErrorKind;
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -14,9 +14,9 @@ use tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tungstenite::{Error, Message, WebSocket};
 
 use crate::log::Log;
-use crate::patient::Patient;
 use crate::processes::Watched;
 use crate::record::{Dialect, Record};
+use crate::stream::{Stream, Trust};
 use crate::wait::DEADLINE;
 
 /// How one run ended and what it wrote.
@@ -33,7 +33,7 @@ pub struct Finished {
 /// One connection to `/run` or `/run-py`.
 #[derive(Debug)]
 pub struct Client {
-    socket: WebSocket<Patient>,
+    socket: WebSocket<Stream>,
     dialect: Dialect,
     record: Record,
     log: Log,
@@ -44,21 +44,23 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects to `path` (with its query) and shakes hands.
+    /// Connects to `path` (with its query) and shakes hands, with TLS if a trust is given.
     #[track_caller]
-    pub fn connect(address: SocketAddr, path: &str, log: Log) -> Self {
-        let stream = TcpStream::connect(address).unwrap_or_else(|e| panic!("{address}: {e}"));
-        stream.set_nodelay(true).expect("a socket option");
-        stream.set_read_timeout(Some(DEADLINE)).expect("a timeout");
-        let stream = Patient(stream);
+    pub fn connect(address: SocketAddr, path: &str, trust: Option<&Trust>, log: Log) -> Self {
+        let stream = Stream::connect(address, trust);
         let config = WebSocketConfig::default().max_message_size(None).max_frame_size(None);
         let url = format!("ws://{address}{path}");
         let (socket, _) = tungstenite::client::client_with_config(url.as_str(), stream, Some(config))
             .unwrap_or_else(|e| panic!("no WebSocket on {path}: {e}\n{}", log.tail()));
-        socket.get_ref().0.set_write_timeout(Some(Duration::from_millis(100))).expect("a timeout");
+        socket.get_ref().tcp().set_write_timeout(Some(Duration::from_millis(100))).expect("a timeout");
         let dialect = if path.starts_with("/run-py") { Dialect::RunPy } else { Dialect::Run };
         let record = Record::new(dialect);
         Self { socket, dialect, record, log, pong_frames: Vec::new(), closed: None }
+    }
+
+    /// The connection below the WebSocket.
+    pub fn stream(&mut self) -> &mut Stream {
+        self.socket.get_mut()
     }
 
     /// Sends one message as a text frame.
@@ -92,7 +94,7 @@ impl Client {
 
     /// Sends a frame that the daemon may refuse half-way.
     pub fn send_and_ignore_errors(&mut self, frame: Message) {
-        self.socket.get_ref().0.set_write_timeout(Some(DEADLINE)).expect("a timeout");
+        self.socket.get_ref().tcp().set_write_timeout(Some(DEADLINE)).expect("a timeout");
         if let Err(error) = self.socket.send(frame) {
             eprintln!("not all was taken: {error}");
         }
@@ -111,7 +113,7 @@ impl Client {
             return false;
         }
         let left = end.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-        self.socket.get_ref().0.set_read_timeout(Some(left)).expect("a timeout");
+        self.socket.get_ref().tcp().set_read_timeout(Some(left)).expect("a timeout");
         match self.socket.read() {
             Ok(Message::Text(text)) => {
                 let content = serde_json::from_str(&text)

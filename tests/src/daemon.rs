@@ -17,8 +17,20 @@ use crate::http::{self, Response};
 use crate::log::Log;
 use crate::processes::Process;
 use crate::scratch::{self, Scratch};
+use crate::stream::Trust;
 use crate::supervised::Supervised;
 use crate::wait::{DEADLINE, holds_within, wait_until};
+
+/// Whether a daemon is told about TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Tls {
+    /// `--no-tls`.
+    Off,
+    /// Not by an option.
+    Unsaid,
+    /// By the places of its files.
+    On { extra: PathBuf, state: PathBuf },
+}
 
 /// How to start a daemon.
 #[derive(Debug)]
@@ -30,7 +42,7 @@ pub struct Builder {
     environment: Vec<(String, String)>,
     folders: bool,
     address: bool,
-    no_tls: bool,
+    tls: Tls,
     activated_on: Option<u16>,
     run_as: Option<String>,
 }
@@ -75,9 +87,28 @@ impl Builder {
         self
     }
 
+    /// Serves with TLS: with the files in [`Scratch::extra`], or a certificate of its own in [`Scratch::state`].
+    pub fn tls(self) -> Self {
+        let (extra, state) = (self.scratch.extra(), self.scratch.state());
+        self.tls_from(extra, state)
+    }
+
+    /// Serves with TLS as this daemon does, after it or beside it.
+    pub fn tls_as(self, other: &Daemon) -> Self {
+        self.tls_from(other.scratch.extra(), other.scratch.state())
+    }
+
+    fn tls_from(mut self, extra: PathBuf, state: PathBuf) -> Self {
+        for (option, path) in [("--extra-dir", &extra), ("--state-dir", &state)] {
+            self = self.argument(option).argument(path.to_str().expect("a path in UTF-8"));
+        }
+        self.tls = Tls::On { extra, state };
+        self
+    }
+
     /// Gives it no options at all: all comes from the environment.
     pub fn bare(mut self) -> Self {
-        self.no_tls = false;
+        self.tls = Tls::Unsaid;
         self.default_folders().default_address()
     }
 
@@ -111,7 +142,24 @@ impl Builder {
             None => process.log.wait_for(DEADLINE, listening_port),
         };
         let port = port.unwrap_or_else(|| panic!("it does not say where it listens: {}", process.log.tail()));
-        Daemon { process, scratch: self.scratch, port, gone: false }
+        let mut daemon =
+            Daemon { process, scratch: self.scratch, port, tls: self.tls, trust: None, gone: false };
+        if let Tls::On { .. } = daemon.tls {
+            daemon.trust_what_is_there();
+        }
+        daemon
+    }
+
+    /// Starts it and waits until it ends by itself, which it must; its exit code and all that it said.
+    #[track_caller]
+    pub fn fail(mut self) -> (i32, String) {
+        let process = Supervised::start(&self.command(), &self.environment);
+        let code = process.wait_exit(DEADLINE);
+        let code = code.unwrap_or_else(|| panic!("it runs: {}", process.log.tail()));
+        wait_until(DEADLINE, "all that it started has ended", || process.descendants().is_empty());
+        let said = process.log.wait_for(DEADLINE, |log| log.ends_with('\n').then_some(()));
+        assert!(said.is_some(), "it ended without a word");
+        (code, process.log.text())
     }
 
     fn command(&mut self) -> Vec<String> {
@@ -127,7 +175,7 @@ impl Builder {
             self.environment.push(("HOME".to_owned(), format!("/home/{user}")));
         }
         command.push(binary.to_str().expect("a path in UTF-8").to_owned());
-        if self.no_tls {
+        if self.tls == Tls::Off {
             command.push("--no-tls".to_owned());
         }
         if self.address {
@@ -146,9 +194,10 @@ impl Builder {
 
 /// Finds the port in the line that says where the daemon listens.
 pub fn listening_port(log: &str) -> Option<u16> {
-    let (_, rest) = log.split_once("listening on http://")?;
+    let (_, rest) = log.split_once("listening on http")?;
     // Only a whole line: the number could still be growing.
     let (line, _) = rest.split_once('\n')?;
+    let (_, line) = line.split_once("://")?;
     let place = line.split(|c: char| c.is_whitespace() || c == '/').next()?;
     let (_, port) = place.rsplit_once(':')?;
     port.parse().ok()
@@ -166,6 +215,8 @@ pub struct Daemon {
     process: Supervised,
     scratch: Scratch,
     port: u16,
+    tls: Tls,
+    trust: Option<Trust>,
     gone: bool,
 }
 
@@ -185,10 +236,24 @@ impl Daemon {
             environment: Vec::new(),
             folders: true,
             address: true,
-            no_tls: true,
+            tls: Tls::Off,
             activated_on: None,
             run_as: None,
         }
+    }
+
+    /// From now on clients trust the certificate that lies in its directories now.
+    #[track_caller]
+    pub fn trust_what_is_there(&mut self) {
+        self.trust = Some(Trust::in_file(&self.certificate()));
+    }
+
+    /// The file of the certificate that it should serve.
+    #[track_caller]
+    pub fn certificate(&self) -> PathBuf {
+        let Tls::On { extra, state } = &self.tls else { panic!("a daemon without TLS") };
+        let provided = extra.join("cert.pem");
+        if provided.exists() { provided } else { state.join("cert.pem") }
     }
 
     /// Where it listens.
@@ -211,7 +276,8 @@ impl Daemon {
     #[track_caller]
     fn connect(&self, path: &str, query: &str) -> Client {
         let mark = if query.is_empty() { "" } else { "?" };
-        Client::connect(self.address(), &format!("{path}{mark}{query}"), self.log().clone())
+        let path = format!("{path}{mark}{query}");
+        Client::connect(self.address(), &path, self.trust.as_ref(), self.log().clone())
     }
 
     /// Runs one program on a connection of its own, as the default user, without a terminal.
@@ -223,7 +289,7 @@ impl Daemon {
     /// Asks a question without a body.
     #[track_caller]
     pub fn http(&self, method: &str, path: &str) -> Response {
-        http::request(self.address(), method, path)
+        http::request(self.address(), self.trust.as_ref(), method, path)
     }
 
     /// The folders.

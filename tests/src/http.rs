@@ -4,9 +4,9 @@
 //! knows neither redirects nor chunks: no answer of the daemon needs them.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 
-use crate::wait::DEADLINE;
+use crate::stream::{Stream, Trust};
 
 /// An answer, taken apart.
 #[derive(Debug)]
@@ -49,8 +49,8 @@ impl Response {
 
 /// Sends one request without a body and reads the answer.
 #[track_caller]
-pub fn request(address: SocketAddr, method: &str, path: &str) -> Response {
-    let mut stream = connect(address);
+pub fn request(address: SocketAddr, trust: Option<&Trust>, method: &str, path: &str) -> Response {
+    let mut stream = Stream::connect(address, trust);
     let head = format!(
         "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
     );
@@ -63,7 +63,7 @@ pub fn request(address: SocketAddr, method: &str, path: &str) -> Response {
 /// Asks for a WebSocket with extra header lines and reads the head of the answer only.
 #[track_caller]
 pub fn upgrade(address: SocketAddr, path: &str, extra: &str) -> Response {
-    let mut stream = connect(address);
+    let mut stream = Stream::connect(address, None);
     let head = format!(
         "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{extra}\r\n"
@@ -76,10 +76,4 @@ pub fn upgrade(address: SocketAddr, path: &str, extra: &str) -> Response {
         raw.push(byte[0]);
     }
     Response::parse(&raw)
-}
-
-fn connect(address: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect(address).unwrap_or_else(|e| panic!("{address}: {e}"));
-    stream.set_read_timeout(Some(DEADLINE)).expect("a timeout");
-    stream
 }

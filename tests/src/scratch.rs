@@ -50,6 +50,16 @@ impl Scratch {
         self.root.join("tmp")
     }
 
+    /// Where a certificate and its key may be put. Not made.
+    pub fn extra(&self) -> PathBuf {
+        self.root.join("extra")
+    }
+
+    /// Where the daemon keeps the certificate that it makes for itself. Not made.
+    pub fn state(&self) -> PathBuf {
+        self.root.join("state")
+    }
+
     /// What the daemon left in its temp directory.
     pub fn leftovers(&self) -> Vec<PathBuf> {
         leftovers_in(&self.temp())

@@ -243,7 +243,7 @@ fn the_port_comes_from_the_environment_and_all_addresses_are_served() {
     let daemon = builder.start();
     assert_eq!(daemon.address().port(), port);
     for address in ["127.0.0.1", "127.0.0.2"] {
-        let answer = http::request(format!("{address}:{port}").parse().unwrap(), "GET", "/status");
+        let answer = http::request(format!("{address}:{port}").parse().unwrap(), None, "GET", "/status");
         assert_eq!(answer.body, "OK", "{address}");
     }
 }

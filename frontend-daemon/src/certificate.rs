@@ -1,0 +1,241 @@
+//! The two files that TLS needs, `cert.pem` and `key.pem`: where they lie, how they are read, and what makes them good.
+//!
+//! `tls` serves what comes from here, `fingerprint` prints it. Files of the administrator (`--extra-dir`) go before the
+//! certificate that this daemon makes for itself (`own_certificate`). Nothing here writes, and no error repeats a word of
+//! what is in a file: it may be a key, or a file of root's that somebody put a link to.
+
+use std::{
+    env, fmt,
+    fs::{self, File},
+    io::{self, ErrorKind, Read},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use nix::unistd::{Uid, User};
+use rustix::fs::{Mode, OFlags};
+use rustls::{
+    InconsistentKeys,
+    crypto::ring::sign::any_supported_type,
+    pki_types::{CertificateDer, PrivateKeyDer, pem, pem::PemObject},
+    sign::CertifiedKey,
+};
+
+use crate::{config::TlsPlaces, x509::About};
+
+/// Their names, in whichever directory.
+pub(crate) const CERTIFICATE: &str = "cert.pem";
+pub(crate) const KEY: &str = "key.pem";
+/// Longest file that is read. A chain of ten certificates has a tenth of it.
+const MAX_FILE: u64 = 256 * 1024;
+/// Where the package keeps the administrator's files.
+const SYSTEM_EXTRA: &str = "/etc/further-link/extra";
+/// Where root's daemon keeps its own files; systemd's `StateDirectory=further-link`.
+const SYSTEM_STATE: &str = "/var/lib/further-link";
+/// Below the home directory: the default of `$XDG_STATE_HOME` (XDG base directory specification).
+const HOME_STATE: &str = ".local/state";
+
+/// The directories.
+#[derive(Clone, Debug)]
+pub(crate) struct Places {
+    /// The administrator's files.
+    pub(crate) extra: PathBuf,
+    /// Our own.
+    pub(crate) state: PathBuf,
+}
+
+/// What is wrong with a file, in one line.
+#[derive(Debug, thiserror::Error)]
+#[error("TLS: {}: {reason}", path.display())]
+pub(crate) struct FileError {
+    pub(crate) path: PathBuf,
+    pub(crate) reason: Reason,
+}
+
+/// Why a file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Reason {
+    #[error("{0}")]
+    Io(io::Error),
+    #[error("the account {0} may not read it")]
+    Denied(String),
+    #[error("it is missing, and there is {}", .0.display())]
+    Alone(PathBuf),
+    #[error("it is not a regular file")]
+    NotAFile,
+    #[error("it is longer than {MAX_FILE} bytes")]
+    TooLong,
+    #[error("it is not PEM, or damaged")]
+    NotPem,
+    #[error("there is no certificate in it (-----BEGIN CERTIFICATE-----)")]
+    NoCertificate,
+    #[error("there is no private key in it that needs no passphrase (-----BEGIN PRIVATE KEY-----)")]
+    NoKey,
+    #[error("its first certificate cannot be used: {0}")]
+    Certificate(String),
+    #[error("its key cannot be used: {0}")]
+    Key(rustls::Error),
+    #[error("it is not the key of the first certificate in {}", .0.display())]
+    OtherKey(PathBuf),
+    #[error("it has to belong to the account {owner}, and be closed to all others (chmod {mode})")]
+    Open { owner: String, mode: &'static str },
+    #[error("cannot write: {0}")]
+    Write(io::Error),
+    #[error("it does not exist, and root makes it only in a directory that nobody else can write to")]
+    UnsafeParent,
+    #[error("cannot make a certificate: {0}")]
+    Make(rcgen::Error),
+}
+
+/// A certificate that can be served.
+pub(crate) struct Served {
+    pub(crate) key: Arc<CertifiedKey>,
+    pub(crate) path: PathBuf,
+    pub(crate) about: About,
+}
+
+/// Both files as they were read, not looked at yet: that is done without root's rights.
+pub(crate) struct Pair {
+    certificate: Text,
+    key: Text,
+}
+
+/// One file as it was read.
+pub(crate) struct Text {
+    pub(crate) path: PathBuf,
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl Places {
+    /// Those of the options; else `extra` in the current directory if it is there, else [`SYSTEM_EXTRA`]; and for our own
+    /// files systemd's directory, else the user's, else the system's.
+    pub(crate) fn new(options: &TlsPlaces) -> io::Result<Self> {
+        let extra = match &options.extra_dir {
+            Some(path) => path.clone(),
+            None => Some(std::path::absolute("extra")?)
+                .filter(|path| path.is_dir())
+                .unwrap_or_else(|| SYSTEM_EXTRA.into()),
+        };
+        let state = options.state_dir.clone().or_else(usual_state).ok_or_else(|| {
+            io::Error::other("there is no home directory for the certificate: name one with --state-dir")
+        })?;
+        Ok(Self { extra, state })
+    }
+}
+
+fn usual_state() -> Option<PathBuf> {
+    let variable = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    // systemd separates several by colons (systemd.exec(5)); there is one.
+    let of_service = variable("STATE_DIRECTORY").filter(|path| path.is_absolute());
+    let of_user = || {
+        let base = variable("XDG_STATE_HOME").filter(|path| path.is_absolute());
+        Some(base.or_else(|| Some(variable("HOME")?.join(HOME_STATE)))?.join("further-link"))
+    };
+    of_service.or_else(|| if Uid::effective().is_root() { Some(SYSTEM_STATE.into()) } else { of_user() })
+}
+
+impl Pair {
+    /// Reads both files; none if neither is there.
+    pub(crate) fn read(directory: &Path) -> Result<Option<Self>, FileError> {
+        let certificate = Text::read(&directory.join(CERTIFICATE))?;
+        let key = Text::read(&directory.join(KEY))?;
+        let alone = |name, other: Text| {
+            Err(FileError { path: directory.join(name), reason: Reason::Alone(other.path) })
+        };
+        match (certificate, key) {
+            (Some(certificate), Some(key)) => Ok(Some(Self { certificate, key })),
+            (None, None) => Ok(None),
+            (Some(certificate), None) => alone(KEY, certificate),
+            (None, Some(key)) => alone(CERTIFICATE, key),
+        }
+    }
+
+    /// Two files of one directory.
+    pub(crate) fn new(certificate: Text, key: Text) -> Self {
+        Self { certificate, key }
+    }
+
+    /// Whether they can be served: the certificates of the file in their order, and the key of the first.
+    pub(crate) fn check(self) -> Result<Served, FileError> {
+        let Self { certificate, key } = self;
+        let (chain, about) = certificate.certificates()?;
+        let signer = PrivateKeyDer::from_pem_slice(&key.bytes).map_err(|error| match error {
+            pem::Error::NoItemsFound => Reason::NoKey,
+            _ => Reason::NotPem,
+        });
+        let signer = signer.and_then(|der| any_supported_type(&der).map_err(Reason::Key));
+        let served = CertifiedKey::new(chain, signer.map_err(|reason| key.error(reason))?);
+        match served.keys_match() {
+            Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => {}
+            Err(rustls::Error::InconsistentKeys(_)) => {
+                return Err(key.error(Reason::OtherKey(certificate.path)));
+            }
+            Err(error) => return Err(certificate.error(Reason::Certificate(error.to_string()))),
+        }
+        Ok(Served { key: Arc::new(served), path: certificate.path, about })
+    }
+}
+
+impl Text {
+    /// Reads a regular file of sensible length, if there is one. A link that leads nowhere is not "nothing".
+    pub(crate) fn read(path: &Path) -> Result<Option<Self>, FileError> {
+        match read(path) {
+            Ok(bytes) => Ok(Some(Self { path: path.to_owned(), bytes })),
+            Err(Reason::Io(error))
+                if error.kind() == ErrorKind::NotFound && fs::symlink_metadata(path).is_err() =>
+            {
+                Ok(None)
+            }
+            Err(reason) => Err(FileError { path: path.to_owned(), reason }),
+        }
+    }
+
+    /// All certificates in it, and what is to be told about the first.
+    pub(crate) fn certificates(&self) -> Result<(Vec<CertificateDer<'static>>, About), FileError> {
+        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&self.bytes).collect();
+        let chain = chain.map_err(|_| self.error(Reason::NotPem))?;
+        let first = chain.first().ok_or_else(|| self.error(Reason::NoCertificate))?;
+        let about = About::read(first).map_err(|error| self.error(Reason::Certificate(error.to_string())))?;
+        Ok((chain, about))
+    }
+
+    pub(crate) fn error(&self, reason: Reason) -> FileError {
+        FileError { path: self.path.clone(), reason }
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Reason> {
+    // A FIFO would otherwise be waited for.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = rustix::fs::open(path, flags, Mode::empty()).map_err(|error| read_error(error.into()))?;
+    let file = File::from(file);
+    if !file.metadata().map_err(read_error)?.is_file() {
+        return Err(Reason::NotAFile);
+    }
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(read_error)?;
+    if u64::try_from(bytes.len()).is_ok_and(|length| length > MAX_FILE) {
+        return Err(Reason::TooLong);
+    }
+    Ok(bytes)
+}
+
+fn read_error(error: io::Error) -> Reason {
+    if error.kind() == ErrorKind::PermissionDenied { Reason::Denied(account()) } else { Reason::Io(error) }
+}
+
+/// Whose rights this process has.
+pub(crate) fn account() -> String {
+    let uid = Uid::effective();
+    User::from_uid(uid).ok().flatten().map_or_else(|| uid.to_string(), |user| user.name)
+}
+
+/// What a person compares, over several lines.
+impl fmt::Display for About {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "names:       {}", self.names.join(", "))?;
+        writeln!(f, "valid:       {} to {}", self.not_before.date(), self.not_after.date())?;
+        writeln!(f, "SHA-256:     {}", self.fingerprint)?;
+        writeln!(f, "public key:  {}", self.key_fingerprint)
+    }
+}

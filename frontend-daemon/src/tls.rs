@@ -1,0 +1,269 @@
+//! TLS: which certificate is served, its exchange while connections are open, and the handshake.
+//!
+//! `main` prepares it while this process may still be root, and starts it when it is not any more; `listen` hands it
+//! each accepted connection. Where the files lie and what makes them good is in `certificate`.
+
+use std::{
+    io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use nix::unistd::User;
+use rustls::{
+    ServerConfig,
+    crypto::ring::{Ticketer, default_provider},
+    sign::SingleCertAndKey,
+    version::{TLS12, TLS13},
+};
+use time::OffsetDateTime;
+use tokio::{io::AsyncWriteExt, net::TcpStream, sync::watch, time::MissedTickBehavior};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tracing::{debug, info, warn};
+
+use crate::{
+    certificate::{CERTIFICATE, FileError, KEY, Pair, Places, Served},
+    own_certificate,
+};
+
+/// A client has this long from its connection to the end of the handshake, as for the head of a request.
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
+/// The files are looked at this often. A change counts when they have been the same twice: somebody may be writing.
+const WATCH_INTERVAL: Duration = Duration::from_secs(2);
+/// A renewal that failed (a full disk) is tried again after this.
+const RENEWAL_PAUSE: Duration = Duration::from_hours(1);
+/// First byte of a TLS connection: a record of the handshake (RFC 8446, 5.1).
+const HANDSHAKE_RECORD: u8 = 0x16;
+/// Most bytes of a plain request that are read before it is refused.
+const PLAIN_REQUEST: usize = 4096;
+const PLAIN_ANSWER: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n\
+    Content-Length: 32\r\nConnection: close\r\n\r\nThis port speaks https and wss.\n";
+
+/// Why there is no TLS.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TlsError {
+    #[error("{0}")]
+    File(#[from] FileError),
+    #[error("TLS: {0}")]
+    Places(#[from] io::Error),
+    #[error("TLS: {0}")]
+    Library(#[from] rustls::Error),
+}
+
+/// Where the certificate comes from, and for which names one is made.
+#[derive(Clone)]
+pub(crate) struct Source {
+    places: Places,
+    names: Vec<String>,
+}
+
+/// What had to be done as root.
+pub(crate) struct Prepared {
+    source: Source,
+    pair: Option<Pair>,
+}
+
+/// Accepts handshakes with whatever certificate is the current one.
+#[derive(Clone)]
+pub(crate) struct Tls {
+    config: watch::Receiver<Arc<ServerConfig>>,
+}
+
+/// Keeps the certificate up to date.
+pub(crate) struct Keeper {
+    source: Source,
+    config: watch::Sender<Arc<ServerConfig>>,
+    current: Current,
+    /// How the files looked when they were last taken, or tried.
+    stamps: Vec<Stamp>,
+}
+
+/// What is served now.
+struct Current {
+    /// Our own certificate, which is renewed.
+    own: bool,
+    served: Served,
+}
+
+impl Source {
+    pub(crate) fn new(places: Places, names: &[String]) -> Self {
+        // As certificates write addresses.
+        let canonical = |name: &String| {
+            name.parse::<std::net::IpAddr>().map_or_else(|_| name.clone(), |address| address.to_string())
+        };
+        Self { places, names: names.iter().map(canonical).collect() }
+    }
+
+    /// With the rights that this process has at its start: the administrator's files may be root's alone. Nothing of
+    /// them is looked at here.
+    pub(crate) fn prepare(self, account: Option<&User>) -> Result<Prepared, TlsError> {
+        let pair = Pair::read(&self.places.extra)?;
+        if let (None, Some(account)) = (&pair, account) {
+            own_certificate::prepare(&self.places.state, account)?;
+        }
+        Ok(Prepared { source: self, pair })
+    }
+
+    /// The administrator's certificate, else our own.
+    fn load(&self) -> Result<Current, FileError> {
+        self.check(Pair::read(&self.places.extra)?)
+    }
+
+    fn check(&self, pair: Option<Pair>) -> Result<Current, FileError> {
+        let own = pair.is_none();
+        let served =
+            pair.map_or_else(|| own_certificate::load(&self.places.state, &self.names), Pair::check)?;
+        Ok(Current { own, served })
+    }
+
+    /// How the files look from outside: replaced or rewritten files look different.
+    fn stamps(&self) -> Vec<Stamp> {
+        let in_directory = |directory: &Path| [directory.join(CERTIFICATE), directory.join(KEY)];
+        [&self.places.extra, &self.places.state]
+            .into_iter()
+            .flat_map(|path| in_directory(path))
+            .map(stamp)
+            .collect()
+    }
+}
+
+/// Time of change, size and inode of a file, or why they are not known.
+type Stamp = Result<(i64, i64, u64, u64), io::ErrorKind>;
+
+fn stamp(path: PathBuf) -> Stamp {
+    let metadata = std::fs::metadata(path).map_err(|error| error.kind())?;
+    Ok((metadata.mtime(), metadata.mtime_nsec(), metadata.size(), metadata.ino()))
+}
+
+impl Prepared {
+    /// Checks what was read, or makes or reads our own certificate; without root's rights.
+    pub(crate) fn start(self) -> Result<(Tls, Keeper), TlsError> {
+        let Self { source, pair } = self;
+        let stamps = source.stamps();
+        let current = source.check(pair)?;
+        let (config, receiver) = watch::channel(Arc::new(server_config(&current.served)?));
+        announce(&current);
+        Ok((Tls { config: receiver }, Keeper { source, config, current, stamps }))
+    }
+}
+
+fn server_config(served: &Served) -> Result<ServerConfig, rustls::Error> {
+    let resolver = Arc::new(SingleCertAndKey::from(Arc::clone(&served.key)));
+    let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_protocol_versions(&[&TLS13, &TLS12])?
+        .with_no_client_auth()
+        .with_cert_resolver(resolver);
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    // A classroom that connects anew is cheaper by a signature for each client, at no memory here.
+    config.ticketer = Ticketer::new()?;
+    Ok(config)
+}
+
+/// Says what is served, and what a person compares at the first meeting.
+fn announce(current: &Current) {
+    let Served { path, about, .. } = &current.served;
+    let whose = if current.own { "made for this device, " } else { "" };
+    info!(
+        "certificate {} ({whose}valid until {}), SHA-256 fingerprint {}",
+        path.display(),
+        about.not_after.date(),
+        about.fingerprint
+    );
+    let now = OffsetDateTime::now_utc();
+    if !current.own && (about.not_after < now || about.not_before > now) {
+        warn!("{} is not valid today: browsers will refuse it", path.display());
+    }
+}
+
+impl Keeper {
+    /// Exchanges the certificate when its files change or its end comes near, for ever. Open connections keep theirs.
+    pub(crate) async fn keep_current(mut self) {
+        let mut seen = self.stamps.clone();
+        let mut last_renewal: Option<Instant> = None;
+        if !self.current.own && stamp(self.current.served.path.clone()).is_err() {
+            info!(
+                "the account that serves cannot see {}: changes count from the next start",
+                self.source.places.extra.display()
+            );
+        }
+        let mut ticks = tokio::time::interval(WATCH_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let source = self.source.clone();
+            // The directory may be on a disk that hangs.
+            let Ok(stamps) = tokio::task::spawn_blocking(move || source.stamps()).await else { return };
+            let changed = stamps != self.stamps && stamps == seen;
+            let due = self.current.own
+                && own_certificate::is_due(&self.current.served.about, &self.source.names)
+                && last_renewal.is_none_or(|last| last.elapsed() > RENEWAL_PAUSE);
+            if due {
+                last_renewal = Some(Instant::now());
+            }
+            if changed || due {
+                self.reload().await;
+            }
+            if changed {
+                self.stamps.clone_from(&stamps);
+            }
+            seen = stamps;
+        }
+    }
+
+    /// Takes what is there now, if it is good; says so once if it is not.
+    async fn reload(&mut self) {
+        let source = self.source.clone();
+        let Ok(loaded) = tokio::task::spawn_blocking(move || source.load()).await else { return };
+        let loaded = loaded.map_err(TlsError::from);
+        match loaded.and_then(|current| Ok((server_config(&current.served)?, current))) {
+            Ok((_, current)) if current.served.key.cert == self.current.served.key.cert => {}
+            Ok((config, current)) => {
+                announce(&current);
+                self.config.send_replace(Arc::new(config));
+                self.current = current;
+            }
+            Err(error) => warn!("{error}; the certificate that was read before stays in use"),
+        }
+    }
+}
+
+impl Tls {
+    /// Shakes hands. None if the client does not, or speaks plain HTTP, which it is told.
+    pub(crate) async fn accept(&self, stream: TcpStream) -> Option<TlsStream<TcpStream>> {
+        let shaken = tokio::time::timeout(HANDSHAKE_LIMIT, async {
+            // Nothing is allocated for a client that says nothing.
+            let mut first = [0];
+            if stream.peek(&mut first).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            if first != [HANDSHAKE_RECORD] {
+                return Box::pin(refuse_plain(stream)).await;
+            }
+            let config = Arc::clone(&self.config.borrow());
+            Box::pin(TlsAcceptor::from(config).accept(stream)).await
+        });
+        match shaken.await {
+            Ok(Ok(stream)) => Some(stream),
+            Ok(Err(error)) => {
+                debug!("handshake: {error}");
+                None
+            }
+            Err(_) => {
+                debug!("handshake: not done within {HANDSHAKE_LIMIT:?}");
+                None
+            }
+        }
+    }
+}
+
+/// Tells a client that speaks plain HTTP what it has reached.
+async fn refuse_plain<T>(mut stream: TcpStream) -> io::Result<T> {
+    // What is left unread would become a reset, and take the answer with it.
+    let mut request = [0; PLAIN_REQUEST];
+    let (Ok(_) | Err(_)) = stream.try_read(&mut request);
+    stream.write_all(PLAIN_ANSWER).await?;
+    stream.shutdown().await?;
+    Err(io::Error::other("a plain request"))
+}

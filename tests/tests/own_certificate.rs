@@ -1,0 +1,241 @@
+//! The certificate that the daemon makes for its device, and what `further-link fingerprint` says about it.
+//!
+//! Issue, item 1; D4 (a key that all devices share), D17 (a key that others can read, and a planted one that is trusted).
+#![expect(clippy::unwrap_used, reason = "helpers of tests may fail the test")]
+#![expect(clippy::disallowed_methods, reason = "it runs `further-link fingerprint`, and gives files away")]
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use further_link_tests::authority::Chain;
+use further_link_tests::scratch::{Scratch, directory_for, file_for, mode_of, set_mode};
+use further_link_tests::snippets::python;
+use further_link_tests::stream::{Stream, Trust};
+use further_link_tests::{DEADLINE, Daemon, accounts, binaries};
+
+/// `further-link fingerprint` with the folders of a daemon, as somebody.
+fn fingerprint(scratch: &Scratch, user: &str) -> Output {
+    let binary = scratch.root().join("further-link-fingerprint");
+    if !binary.exists() {
+        binaries::copy(&binaries::frontend(), &binary);
+    }
+    Command::new("setpriv")
+        .args(["--reuid", user, "--regid", user, "--init-groups", "--"])
+        .arg(binary)
+        .arg("fingerprint")
+        .arg("--extra-dir")
+        .arg(scratch.extra())
+        .arg("--state-dir")
+        .arg(scratch.state())
+        .output()
+        .unwrap()
+}
+
+/// The value of one line of it.
+#[track_caller]
+fn value(output: &Output, name: &str) -> String {
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    assert!(line.is_some(), "no {name}: {output:?}");
+    line.unwrap().trim().to_owned()
+}
+
+/// The same value from openssl, which asks the running daemon.
+fn seen_by_openssl(daemon: &Daemon) -> String {
+    let shell = format!(
+        "openssl s_client -connect {} </dev/null 2>/dev/null | openssl x509 -noout -fingerprint -sha256",
+        daemon.address()
+    );
+    let line = accounts::run("/bin/sh", &["-c", &shell]);
+    line.trim().split_once('=').unwrap().1.to_owned()
+}
+
+#[test]
+fn it_is_made_at_the_first_start_and_belongs_to_the_frontend_alone() {
+    let daemon = Daemon::builder().tls().start();
+    assert_eq!(daemon.run_once(python("print('hi')")).stdout, "hi\n");
+    let (state, service) = (daemon.scratch().state(), accounts::service());
+    for (path, mode) in
+        [(state.clone(), 0o700), (state.join("key.pem"), 0o600), (state.join("cert.pem"), 0o600)]
+    {
+        assert_eq!(mode_of(&path), mode, "{}", path.display());
+        assert_eq!(fs::metadata(&path).unwrap().uid(), service.uid, "{}", path.display());
+    }
+    assert_eq!(fs::read_dir(&state).unwrap().count(), 2, "nothing else is left there");
+}
+
+#[test]
+fn it_names_the_device_and_its_addresses() {
+    let daemon = Daemon::builder().tls().argument("--allow-host=pi7.school.example").start();
+    let names = value(&fingerprint(daemon.scratch(), "root"), "names");
+    let names: Vec<_> = names.split(", ").collect();
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap().trim().to_lowercase();
+    let mut expected = vec![host.clone(), format!("{host}.local"), "pi7.school.example".to_owned()];
+    expected.extend(["localhost", "127.0.0.1", "::1"].map(str::to_owned));
+    let addresses = accounts::run("/usr/bin/hostname", &["-I"]);
+    expected.extend(addresses.split_whitespace().map(str::to_owned));
+    for name in expected {
+        assert!(names.contains(&name.as_str()), "{name} is not among {names:?}");
+    }
+}
+
+/// What a person compared once stays true.
+#[test]
+fn it_is_kept_over_restarts_and_no_two_devices_share_a_key() {
+    let first = Daemon::builder().tls().start();
+    let seen = seen_by_openssl(&first);
+    for _ in 0..2 {
+        // Trusts what is in the file, which is the first one's.
+        let again = Daemon::builder().tls_as(&first).start();
+        assert_eq!(again.http("GET", "/status").body, "OK");
+        assert_eq!(seen_by_openssl(&again), seen);
+    }
+    let other = Daemon::builder().tls().start();
+    let key = |daemon: &Daemon| value(&fingerprint(daemon.scratch(), "root"), "public key");
+    assert_ne!(key(&first), key(&other));
+}
+
+/// The line in the log, the command and what a browser is shown are the same.
+#[test]
+fn the_fingerprint_that_is_told_is_the_one_that_is_shown() {
+    let daemon = Daemon::builder().tls().start();
+    let seen = seen_by_openssl(&daemon);
+    let printed = fingerprint(daemon.scratch(), "root");
+    assert!(printed.status.success(), "{printed:?}");
+    assert_eq!(value(&printed, "SHA-256"), seen);
+    assert_eq!(value(&printed, "certificate"), daemon.certificate().display().to_string());
+    assert!(daemon.log().text().contains(&format!("SHA-256 fingerprint {seen}")), "{}", daemon.log().text());
+    // The files of an administrator go first, for the command as for the daemon.
+    Chain::new().write(&daemon.scratch().extra(), 0o644);
+    let shown = || (seen_by_openssl(&daemon), value(&fingerprint(daemon.scratch(), "root"), "SHA-256"));
+    further_link_tests::wait_until(2 * DEADLINE, "both tell of the new one", || {
+        let (seen_now, printed) = shown();
+        seen_now == printed && seen_now != seen
+    });
+}
+
+#[test]
+fn who_may_not_read_it_is_told_what_to_do() {
+    let daemon = Daemon::builder().tls().start();
+    let refused = fingerprint(daemon.scratch(), "pi");
+    assert_eq!((refused.status.code(), refused.stdout.as_slice()), (Some(1), &b""[..]));
+    let text = String::from_utf8(refused.stderr).unwrap();
+    assert!(text.contains("sudo further-link fingerprint"), "{text}");
+    let nothing = fingerprint(&Scratch::new(), "pi");
+    let text = String::from_utf8(nothing.stderr).unwrap();
+    assert!(text.contains("there is no certificate") && text.contains("sudo further-link"), "{text}");
+}
+
+/// People who run it by themselves, without root.
+#[test]
+fn a_normal_user_keeps_it_below_the_home_directory() {
+    let home = accounts::pi().home.join(".local/state");
+    assert!(!home.join("further-link").exists(), "left by something else");
+    let builder = Daemon::builder().bare().run_as("pi");
+    let daemon = builder
+        .environment("FURTHER_LINK_PORT", "0")
+        .environment("FURTHER_LINK_ADDRESS", "127.0.0.1")
+        .environment("FURTHER_LINK_EXTRA_DIR", "/nowhere")
+        .start();
+    assert_eq!(mode_of(&home.join("further-link")), 0o700);
+    let trust = Trust::in_file(&home.join("further-link/cert.pem"));
+    drop(Stream::connect(daemon.address(), Some(&trust)));
+    drop(daemon);
+    fs::remove_dir_all(home.join("further-link")).unwrap();
+}
+
+/// Starts with this state directory; what it says.
+#[track_caller]
+fn refused(make: impl FnOnce(&Path)) -> String {
+    let builder = Daemon::builder().tls();
+    make(&builder.scratch().state());
+    let (code, log) = builder.fail();
+    assert_eq!((code, log.matches("ERROR").count()), (1, 1), "{log}");
+    log
+}
+
+/// D17: what lies there may have been seen, or made, by somebody else.
+#[test]
+fn a_key_that_others_can_read_or_could_have_put_there_is_not_used() {
+    let service = accounts::service();
+    let key = Chain::new().key;
+    let log = refused(|state| {
+        directory_for(&service, state, 0o700);
+        file_for(&service, &state.join("key.pem"), &key, 0o644);
+    });
+    assert!(log.contains("key.pem: it has to belong to the account"), "{log}");
+    let log = refused(|state| {
+        directory_for(&service, state, 0o777);
+        file_for(&service, &state.join("key.pem"), &key, 0o600);
+    });
+    assert!(log.contains("state: it has to belong to the account"), "{log}");
+    let log = refused(|state| directory_for(&accounts::other(), state, 0o755));
+    assert!(log.contains("state: it has to belong to the account"), "{log}");
+    let log = refused(|state| {
+        directory_for(&service, state, 0o700);
+        file_for(&service, &state.join("key.pem"), "secret", 0o600);
+    });
+    assert!(log.contains("key.pem: there is no private key in it") && !log.contains("secret"), "{log}");
+}
+
+/// Root makes the directory, but not where somebody could have prepared for it.
+#[test]
+fn root_makes_nothing_in_a_directory_that_others_can_write_to() {
+    let log = refused(|state| {
+        let parent = state.parent().unwrap();
+        set_mode(parent, 0o777);
+    });
+    assert!(log.contains("state: it does not exist, and root makes it only"), "{log}");
+}
+
+/// A damaged certificate costs nothing: the key is what people have trusted.
+#[test]
+fn a_damaged_certificate_is_made_anew_from_the_same_key() {
+    let first = Daemon::builder().tls().start();
+    let before = fingerprint(first.scratch(), "root");
+    for damage in ["", "nonsense", &Chain::new().certificates] {
+        fs::write(first.scratch().state().join("cert.pem"), damage).unwrap();
+        let again = Daemon::builder().tls_as(&first).start();
+        assert_eq!(again.http("GET", "/status").body, "OK");
+        let after = fingerprint(first.scratch(), "root");
+        assert_ne!(value(&after, "SHA-256"), value(&before, "SHA-256"));
+        assert_eq!(value(&after, "public key"), value(&before, "public key"));
+    }
+}
+
+/// A name that was added is worth a new certificate, which the running one takes over.
+#[test]
+fn another_name_of_the_device_is_added_with_the_same_key() {
+    let first = Daemon::builder().tls().start();
+    let before = fingerprint(first.scratch(), "root");
+    let again = Daemon::builder().tls_as(&first).argument("--allow-host=pi7.school.example").start();
+    let after = fingerprint(again.scratch(), "root");
+    assert!(!after.status.success(), "it has no files of its own");
+    let after = fingerprint(first.scratch(), "root");
+    assert!(value(&after, "names").contains("pi7.school.example"), "{after:?}");
+    assert_eq!(value(&after, "public key"), value(&before, "public key"));
+    let expected = value(&after, "SHA-256");
+    further_link_tests::wait_until(2 * DEADLINE, "the first one shows it, too", || {
+        seen_by_openssl(&first) == expected
+    });
+}
+
+/// Neither the helper nor a program has the key, open or in its memory's files.
+#[test]
+fn no_other_process_has_the_key_open() {
+    let daemon = Daemon::builder().tls().start();
+    let mut client = daemon.run("");
+    client.start_cat("1");
+    for process in daemon.processes() {
+        for target in further_link_tests::processes::descriptors(process.pid).values() {
+            assert!(!target.contains(".pem"), "{process:?}: {target}");
+        }
+    }
+    let code = format!(
+        "try:\n open({:?})\n print('open')\nexcept PermissionError:\n print('refused')",
+        daemon.scratch().state().join("key.pem")
+    );
+    assert_eq!(daemon.run_once(python(&code)).stdout, "refused\n");
+}
