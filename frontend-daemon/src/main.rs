@@ -5,16 +5,24 @@
 //! listen, http, socket, message, session, runner, process, helper; what the program prints comes back through stream,
 //! output, text and outbox.
 
+mod commands;
 mod config;
 mod controllers;
 mod log;
+mod new_token;
 mod privilege;
 mod service;
 mod the_helper;
 
 mod access;
+mod cors;
 mod http;
+mod limits;
 mod listen;
+mod refused;
+mod tokens;
+
+mod frames;
 mod socket;
 
 mod complaint;
@@ -45,7 +53,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
 use crate::{
-    access::Access, config::Config, helper::Helpers, http::App, shutdown::Shutdown, the_helper::TheHelper,
+    access::Access, config::Config, helper::Helpers, http::App, limits::Places, shutdown::Shutdown,
+    the_helper::TheHelper,
 };
 
 /// How long programs have to end when this daemon is told to end: the longest usual grace and a little.
@@ -58,6 +67,8 @@ enum DaemonError {
     NoTls,
     #[error("{0}")]
     Privilege(#[from] privilege::PrivilegeError),
+    #[error("cannot use the token in {path}: {error}", path = .path.display())]
+    Token { path: std::path::PathBuf, error: tokens::TokenFileError },
     #[error("cannot start the helper: {0}")]
     Helper(std::io::Error),
     #[error(
@@ -75,6 +86,9 @@ fn main() -> ExitCode {
         return code;
     }
     let config = Config::parse();
+    if let Some(command) = &config.command {
+        return command.run(&config);
+    }
     log::start(config.debug);
     match start(&config) {
         Ok(()) => ExitCode::SUCCESS,
@@ -89,21 +103,27 @@ fn start(config: &Config) -> Result<(), DaemonError> {
     if !config.no_tls {
         return Err(DaemonError::NoTls);
     }
+    // While it may be read: in development by root.
+    let token = config
+        .token_file
+        .as_deref()
+        .map(|path| tokens::read(path).map_err(|error| DaemonError::Token { path: path.to_owned(), error }));
+    let access = Access::new(config, token.transpose()?);
     let account = privilege::service_account()?;
     let helper = TheHelper::new(config, account.as_ref()).map_err(DaemonError::Helper)?;
     privilege::give_up(account.as_ref())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(serve(config, &helper))
+    runtime.block_on(serve(config, access, &helper))
 }
 
-async fn serve(config: &Config, helper: &TheHelper) -> Result<(), DaemonError> {
+async fn serve(config: &Config, access: Access, helper: &TheHelper) -> Result<(), DaemonError> {
     let listener = listen::listener(config.address, config.port)
         .await
         .map_err(|error| DaemonError::Listen { port: config.port, error })?;
-    let access = Access::new(&config.allow_origins, &config.allow_hosts);
     let (owner, shutdown) = Shutdown::new();
     let helpers = Arc::new(Helpers::new(helper.address.clone()));
     let app = Arc::new(App::new(Arc::clone(&helpers), access, shutdown));
+    let places = Places::new(config.max_connections.into(), config.max_connections_per_address.into());
     let address = listener.local_addr()?;
     let (host, where_else) = match address.ip() {
         ip if ip.is_unspecified() => ("localhost".to_owned(), " and all other addresses"),
@@ -123,7 +143,7 @@ async fn serve(config: &Config, helper: &TheHelper) -> Result<(), DaemonError> {
     controllers::report_missing();
     service::ready();
     let outcome = tokio::select! {
-        () = listen::run(listener, app, Duration::from_secs(config.client_timeout)) => Ok(()),
+        () = listen::run(listener, app, Arc::new(places), Duration::from_secs(config.client_timeout)) => Ok(()),
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
         ended = helper.ended() => ended.map_err(DaemonError::Io).and(Err(DaemonError::HelperEnded)),

@@ -91,9 +91,13 @@ mod embedded {
         if let Some(grace) = config.grace {
             option("--grace", &grace.to_string());
         }
-        for (name, dir) in [("--work-dir", &config.work_dir), ("--temp-dir", &config.temp_dir)] {
-            if let Some(dir) = dir {
-                command.arg(name).arg(dir);
+        for (name, path) in [
+            ("--work-dir", &config.work_dir),
+            ("--temp-dir", &config.temp_dir),
+            ("--token-file", &config.user_token_file),
+        ] {
+            if let Some(path) = path {
+                command.arg(name).arg(path);
             }
         }
         Ok(TheHelper { address, own: Some(command.spawn()?) })
