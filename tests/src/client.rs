@@ -48,11 +48,17 @@ impl Client {
     #[track_caller]
     pub fn connect(address: SocketAddr, path: &str, log: Log) -> Self {
         let stream = TcpStream::connect(address).unwrap_or_else(|e| panic!("{address}: {e}"));
+        Self::over(stream, &address.to_string(), path, log)
+    }
+
+    /// Shakes hands on a connection that there is, for `path` of `host`.
+    #[track_caller]
+    pub fn over(stream: TcpStream, host: &str, path: &str, log: Log) -> Self {
         stream.set_nodelay(true).expect("a socket option");
         stream.set_read_timeout(Some(DEADLINE)).expect("a timeout");
         let stream = Patient(stream);
         let config = WebSocketConfig::default().max_message_size(None).max_frame_size(None);
-        let url = format!("ws://{address}{path}");
+        let url = format!("ws://{host}{path}");
         let (socket, _) = tungstenite::client::client_with_config(url.as_str(), stream, Some(config))
             .unwrap_or_else(|e| panic!("no WebSocket on {path}: {e}\n{}", log.tail()));
         socket.get_ref().0.set_write_timeout(Some(Duration::from_millis(100))).expect("a timeout");

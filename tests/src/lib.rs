@@ -21,6 +21,7 @@ pub mod accounts;
 pub mod binaries;
 pub mod client;
 pub mod daemon;
+pub mod elsewhere;
 pub mod http;
 pub mod log;
 pub mod lone_helper;
