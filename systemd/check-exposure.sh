@@ -8,7 +8,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 # systemd-analyze counts 0 to 100 where it prints 0.0 to 10.0.
 declare -A threshold=(
-    [further-link.service]=12
+    [further-link.service]=11
     [further-link-files@.service]=16
 )
 

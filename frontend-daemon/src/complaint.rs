@@ -17,6 +17,8 @@ pub(crate) enum Complaint {
     BadUpload,
     /// A start that did not work, and why.
     NotStarted(String),
+    /// The same, because the token for the user was wrong.
+    WrongToken(String),
 }
 
 impl Complaint {
@@ -26,13 +28,18 @@ impl Complaint {
             Self::BadMessage => "Bad message".to_owned(),
             Self::MessageException => "Message Exception".to_owned(),
             Self::BadUpload => "Bad upload".to_owned(),
-            Self::NotStarted(why) => format!("Message Exception: cannot start the program: {why}"),
+            Self::NotStarted(why) | Self::WrongToken(why) => {
+                format!("Message Exception: cannot start the program: {why}")
+            }
         }
     }
 }
 
 /// Why the helper did not start a program, in words for the person who asked for it.
 pub(crate) fn not_started(event: &Event, runner: Runner, user: Option<&str>) -> Complaint {
+    if let Event::Refused(refusal @ Refusal::TokenWrong) = event {
+        return Complaint::WrongToken(refused(*refusal, user));
+    }
     Complaint::NotStarted(match event {
         Event::Refused(refusal) => refused(*refusal, user),
         Event::Failed { step, errno } => failed(*step, Errno::from_raw_os_error(*errno), runner),
@@ -60,10 +67,11 @@ fn refused(refusal: Refusal, user: Option<&str>) -> String {
         }
         (Refusal::TokenMissing, user) => {
             let user = user.unwrap_or("the default user");
-            format!("{user} may run programs here for those only who have this device's token for it, and none was given")
+            format!("running programs as {user} needs this device's token for it: ask whoever administers the device, and add user_token=… to the address")
         }
         (Refusal::TokenWrong, user) => {
-            format!("this is not the device's token for {}", user.unwrap_or("the default user"))
+            let user = user.unwrap_or("the default user");
+            format!("this is not the device's token for {user}: ask whoever administers the device for the one it has now")
         }
         (Refusal::CannotSwitchUser, _) => {
             "the server was not started as root, so it runs programs as its own user only".to_owned()

@@ -4,7 +4,9 @@
 
 use std::{net::IpAddr, path::PathBuf};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser};
+
+use crate::commands::Command;
 
 /// Runs a person's programs on this device for a browser.
 #[derive(Debug, Parser)]
@@ -14,7 +16,7 @@ pub(crate) struct Config {
     pub(crate) command: Option<Command>,
 
     /// TCP port; 0 takes any free one.
-    #[arg(long, env = "FURTHER_LINK_PORT", default_value_t = 8028, value_name = "PORT")]
+    #[arg(long, global = true, env = "FURTHER_LINK_PORT", default_value_t = 8028, value_name = "PORT")]
     pub(crate) port: u16,
 
     /// Address to listen on [default: all]
@@ -22,7 +24,7 @@ pub(crate) struct Config {
     pub(crate) address: Option<IpAddr>,
 
     /// Serve without TLS (any value but 0 and false in the variable).
-    #[arg(long, env = "FURTHER_LINK_NOSSL", value_parser = is_on, num_args = 0..=1, require_equals = true, default_value = "",
+    #[arg(long, global = true, env = "FURTHER_LINK_NOSSL", value_parser = is_on, num_args = 0..=1, require_equals = true, default_value = "",
         default_missing_value = "1", hide_default_value = true, hide_possible_values = true)]
     pub(crate) no_tls: bool,
 
@@ -37,7 +39,8 @@ pub(crate) struct Config {
     #[arg(long, env = "FURTHER_LINK_TEMP_DIR", value_name = "DIR", value_parser = absolute)]
     pub(crate) temp_dir: Option<PathBuf>,
 
-    /// User who may run programs; repeat it, or separate names by commas. The default user is pi if named, else the
+    /// User who may run programs; repeat it, or separate names by commas. NAME:token lets only those in who have the token
+    /// of --user-token-file. The default user is pi if named, else the
     /// first named [default: pi if root starts the server and pi exists, else the user who starts it]
     #[arg(long = "allow-user", env = "FURTHER_LINK_ALLOW_USERS", value_name = "NAME", value_delimiter = ',')]
     pub(crate) allow_users: Vec<String>,
@@ -66,6 +69,31 @@ pub(crate) struct Config {
     #[arg(long = "allow-host", env = "FURTHER_LINK_ALLOW_HOSTS", value_name = "NAME", value_delimiter = ',')]
     pub(crate) allow_hosts: Vec<String>,
 
+    /// Serve programs that send no Origin (whatever is no browser) from other machines, too (any value but 0 and false in
+    /// the variable). They can run programs then, without a token if there is none
+    #[arg(long, env = "FURTHER_LINK_ALLOW_NO_ORIGIN", value_parser = is_on, num_args = 0..=1, require_equals = true,
+        default_value = "", default_missing_value = "1", hide_default_value = true, hide_possible_values = true)]
+    pub(crate) allow_no_origin: bool,
+
+    /// File with a token in its first line, which everything but /status and /version then needs. `further-link token`
+    /// makes one. Read once, at the start
+    #[arg(long, global = true, env = "FURTHER_LINK_TOKEN_FILE", value_name = "PATH", value_parser = absolute)]
+    pub(crate) token_file: Option<PathBuf>,
+
+    /// File with the token for users named with :token (root:token), which only the helper reads, each time
+    #[arg(long, env = "FURTHER_LINK_USER_TOKEN_FILE", value_name = "PATH", value_parser = absolute)]
+    pub(crate) user_token_file: Option<PathBuf>,
+
+    /// Most connections at once.
+    #[arg(long, env = "FURTHER_LINK_MAX_CONNECTIONS", value_name = "NUMBER", default_value_t = 2048,
+        value_parser = clap::value_parser!(u16).range(1..=8192))]
+    pub(crate) max_connections: u16,
+
+    /// Most connections at once from one address (IPv6: from one /64) that is not this machine's.
+    #[arg(long, env = "FURTHER_LINK_MAX_CONNECTIONS_PER_ADDRESS", value_name = "NUMBER", default_value_t = 256,
+        value_parser = clap::value_parser!(u16).range(1..=8192))]
+    pub(crate) max_connections_per_address: u16,
+
     /// Socket of a running helper. Its own settings then apply: work dir, temp dir, users and grace are not passed on.
     #[arg(long, env = "FURTHER_LINK_HELPER_SOCKET", value_name = "PATH", value_parser = absolute)]
     pub(crate) helper_socket: Option<PathBuf>,
@@ -74,13 +102,6 @@ pub(crate) struct Config {
     #[arg(long, env = "FURTHER_LINK_DEBUG", value_parser = is_set, num_args = 0..=1, require_equals = true, default_value = "",
         default_missing_value = "1", hide_default_value = true, hide_possible_values = true)]
     pub(crate) debug: bool,
-}
-
-/// What to do instead of serving.
-#[derive(Clone, Copy, Debug, Subcommand)]
-pub(crate) enum Command {
-    /// Print the certificate's fingerprint, to compare with what a browser shows. With the settings of the server.
-    Fingerprint,
 }
 
 /// Where the files for TLS lie.

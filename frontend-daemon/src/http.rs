@@ -5,7 +5,7 @@
 use std::{collections::HashMap, convert::Infallible, path::Path, sync::Arc};
 
 use further_link_proto::WindowSize;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::sync::Semaphore;
@@ -14,8 +14,17 @@ use tracing::{debug, warn};
 use warp::{Filter, Rejection, Reply, filters::path::FullPath, reject, reply::Response};
 
 use crate::{
-    access::Access, apt, helper::Helpers, listen::Client, message::Dialect, outbox::outbox, runner::Choices,
-    session::Session, shutdown::Shutdown, socket,
+    access::Access,
+    apt,
+    helper::Helpers,
+    listen::Client,
+    message::Dialect,
+    outbox::outbox,
+    runner::Choices,
+    session::{Guard, Session},
+    shutdown::Shutdown,
+    socket,
+    tokens::Failures,
 };
 
 /// Terminal size before the first resize (B9.1).
@@ -23,10 +32,14 @@ const FIRST_SIZE: WindowSize = WindowSize { rows: 4, cols: 60 };
 /// The older dialect has no resize and leaves the size open (B9.1).
 const FIRST_SIZE_RUN_PY: WindowSize = WindowSize { rows: 0, cols: 0 };
 
+/// The proof that some users need (`?user_token=` where a client cannot set headers).
+const USER_TOKEN: HeaderName = HeaderName::from_static("further-link-user-token");
+
 /// What all requests share.
 pub(crate) struct App {
     pub(crate) helpers: Arc<Helpers>,
     pub(crate) access: Access,
+    pub(crate) failures: Arc<Failures>,
     pub(crate) shutdown: Shutdown,
     /// Reading package lists takes a while and much memory bandwidth: one at a time.
     package_lookup: Semaphore,
@@ -34,7 +47,7 @@ pub(crate) struct App {
 
 impl App {
     pub(crate) fn new(helpers: Arc<Helpers>, access: Access, shutdown: Shutdown) -> Self {
-        Self { helpers, access, shutdown, package_lookup: Semaphore::new(1) }
+        Self { helpers, access, failures: Arc::default(), shutdown, package_lookup: Semaphore::new(1) }
     }
 }
 
@@ -84,9 +97,9 @@ fn endpoint<P: Filter<Extract = (), Error = Rejection> + Clone>(
         .and(warp::ext::get::<Client>())
         .and(with(app))
         .map(move |headers: HeaderMap, query: HashMap<String, String>, upgrade, client: Client, app| {
-            let choices = choices(query, dialect);
+            let choices = choices(&headers, query, dialect);
             let serve = move |stream| async move {
-                serve(stream, choices, dialect, app).await;
+                serve(stream, choices, dialect, app, &client).await;
                 debug!("{} has gone", client.address);
                 // All of it, for its place among the connections.
                 drop(client);
@@ -96,10 +109,12 @@ fn endpoint<P: Filter<Extract = (), Error = Rejection> + Clone>(
 }
 
 /// The options of the connection (B3.5). What is not known is ignored.
-fn choices(mut query: HashMap<String, String>, dialect: Dialect) -> Choices {
+fn choices(headers: &HeaderMap, mut query: HashMap<String, String>, dialect: Dialect) -> Choices {
     let on = query.get("pty").is_some_and(|value| value == "1" || value.eq_ignore_ascii_case("true"));
     let size = if dialect == Dialect::Run { FIRST_SIZE } else { FIRST_SIZE_RUN_PY };
-    Choices { user: query.remove("user"), terminal: on.then_some(size) }
+    let header = headers.get(USER_TOKEN).map(|token| token.to_str().unwrap_or_default().to_owned());
+    let user_token = header.or_else(|| query.remove("user_token")).filter(|token| !token.is_empty());
+    Choices { user: query.remove("user"), user_token, terminal: on.then_some(size) }
 }
 
 /// RFC 6455, section 4.2: the handshake's second half.
@@ -150,10 +165,17 @@ where
     response
 }
 
-async fn serve(stream: TokioIo<Upgraded>, choices: Choices, dialect: Dialect, app: Arc<App>) {
+async fn serve(
+    stream: TokioIo<Upgraded>,
+    choices: Choices,
+    dialect: Dialect,
+    app: Arc<App>,
+    client: &Client,
+) {
     let (outbox, messages) = outbox(dialect);
-    let session = Session::new(Arc::clone(&app.helpers), choices, outbox);
-    socket::serve(stream, dialect, session, messages, &app.shutdown).await;
+    let guard = Guard::new(Arc::clone(&app.failures), client.place.network());
+    let session = Session::new(Arc::clone(&app.helpers), choices, guard, outbox);
+    socket::serve(stream, dialect, session, messages, Arc::clone(&client.place), &app.shutdown).await;
 }
 
 async fn apt_version(app: &App, package: &str) -> Response {
@@ -177,13 +199,18 @@ fn version_text(version: Option<&str>) -> Response {
     text(StatusCode::OK, serde_json::json!({ "version": version }).to_string())
 }
 
-/// A plain answer.
+/// A plain answer. No browser is to keep it, to take it for something else, or to show it in a page.
 pub(crate) fn text(status: StatusCode, body: impl Into<String>) -> Response {
     let mut response = Response::new(body.into().into());
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"),
+    );
     response
 }
 
@@ -206,7 +233,8 @@ mod tests {
 
     fn chosen(query: &str, dialect: Dialect) -> Choices {
         let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-        choices(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(), dialect)
+        let query = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        choices(&HeaderMap::new(), query, dialect)
     }
 
     #[test]
@@ -224,5 +252,14 @@ mod tests {
     fn an_absent_user_and_an_empty_one_are_two_things() {
         assert_eq!(chosen("x=y", Dialect::Run).user, None);
         assert_eq!(chosen("user=", Dialect::Run).user.as_deref(), Some(""));
+    }
+
+    #[test]
+    fn the_token_for_a_user_comes_by_header_or_query() {
+        assert_eq!(chosen("user=root&user_token=secret", Dialect::Run).user_token.as_deref(), Some("secret"));
+        assert_eq!(chosen("user_token=", Dialect::Run).user_token, None);
+        let headers = HeaderMap::from_iter([(USER_TOKEN, HeaderValue::from_static("of header"))]);
+        let query = HashMap::from([("user_token".to_owned(), "of query".to_owned())]);
+        assert_eq!(choices(&headers, query, Dialect::Run).user_token.as_deref(), Some("of header"));
     }
 }

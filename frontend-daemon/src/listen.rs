@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use http::{Request, header::ORIGIN};
+use http::{HeaderValue, Request, StatusCode, header::ORIGIN, header::RETRY_AFTER};
 use hyper::{
     body::Incoming,
     server::conn::http1,
@@ -22,16 +22,19 @@ use rustix::net::sockopt;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
 };
 use tracing::{debug, warn};
 
 use warp::reply::Response;
 
 use crate::{
-    access,
-    http::{App, routes},
+    access::Asked,
+    cors,
+    http::{App, routes, text},
+    limits::{Place, Places},
+    refused::Refused,
     tls::Tls,
+    tokens::{Penalty, seconds},
 };
 
 /// A client has this long to send the head of a request. A page needs milliseconds; a slow line some seconds.
@@ -40,11 +43,6 @@ const HEAD_LIMIT: Duration = Duration::from_secs(10);
 const MAX_HEAD: usize = 16 * 1024;
 /// The time after which a silent client is gone is cut into so many parts: two of silence, then a probe in each.
 const PROBES: u32 = 6;
-/// Most connections at once. Idle ones cost a few KiB each; the descriptors of all of them and of [`MAX_RUNS`] programs
-/// fit into `LimitNOFILE=` of the unit.
-///
-/// [`MAX_RUNS`]: crate::helper::MAX_RUNS
-const MAX_CONNECTIONS: usize = 2048;
 /// After an accept that failed for lack of descriptors or memory: some will be free by then.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -72,12 +70,17 @@ pub(crate) async fn listener(address: Option<IpAddr>, port: u16) -> io::Result<T
 #[derive(Clone)]
 pub(crate) struct Client {
     pub(crate) address: SocketAddr,
-    _place: Arc<OwnedSemaphorePermit>,
+    pub(crate) place: Arc<Place>,
 }
 
 /// Accepts until the shutdown begins.
-pub(crate) async fn run(listener: TcpListener, app: Arc<App>, tls: Option<Tls>, client_timeout: Duration) {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+pub(crate) async fn run(
+    listener: TcpListener,
+    app: Arc<App>,
+    tls: Option<Tls>,
+    places: Arc<Places>,
+    client_timeout: Duration,
+) {
     let service = TowerToHyperService::new(warp::service(routes(&app)));
     loop {
         let accepted = tokio::select! {
@@ -86,11 +89,14 @@ pub(crate) async fn run(listener: TcpListener, app: Arc<App>, tls: Option<Tls>, 
         };
         match accepted {
             Ok((stream, peer)) => {
-                let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-                    warn!("refused {}: {MAX_CONNECTIONS} connections are open", peer.ip());
-                    continue;
+                let place = match places.take(peer.ip()) {
+                    Ok(place) => Arc::new(place),
+                    Err(full) => {
+                        warn!("refused {}: {full}", peer.ip().to_canonical());
+                        continue;
+                    }
                 };
-                let client = Client { address: peer, _place: Arc::new(place) };
+                let client = Client { address: peer, place };
                 let (service, shutdown) = (service.clone(), app.shutdown.clone());
                 let Ok(local) = stream.local_addr() else { continue };
                 let gated = Arc::clone(&app);
@@ -125,20 +131,46 @@ async fn answer<S>(
 where
     S: Service<Request<Incoming>, Response = Response, Error = Infallible>,
 {
-    if let Err(refused) = app.access.decide(request.headers(), local) {
-        return Ok(refused.response(request.headers(), client.address));
-    }
     let origin = request.headers().get(ORIGIN).cloned();
-    let mut response = if let Some(answer) = access::preflight(request.method(), request.headers()) {
+    let decision = app.access.decide(Asked {
+        method: request.method(),
+        uri: request.uri(),
+        headers: request.headers(),
+        local,
+        peer: client.address.ip(),
+    });
+    let mut response = if let Err(refused) = decision {
+        let response = refuse(refused, &request, &app, &client).await;
+        if !refused.may_be_read() {
+            return Ok(response);
+        }
+        response
+    } else if let Some(answer) = cors::preflight(request.method(), request.headers()) {
         answer
     } else {
         request.extensions_mut().insert(client);
         service.call(request).await?
     };
     if let Some(origin) = origin {
-        access::share(&mut response, origin);
+        cors::share(&mut response, origin);
     }
     Ok(response)
+}
+
+/// The answer to a request that is not served; to one with a wrong token it comes late.
+async fn refuse(refused: Refused, request: &Request<Incoming>, app: &App, client: &Client) -> Response {
+    if refused == Refused::WrongToken {
+        match app.failures.count(client.place.network()) {
+            Penalty::Delay(time) => tokio::time::sleep(time).await,
+            Penalty::Blocked(time) => {
+                debug!("{}: too many wrong tokens", client.address.ip().to_canonical());
+                let mut response = text(StatusCode::TOO_MANY_REQUESTS, "429: Too Many Requests");
+                response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds(time)));
+                return response;
+            }
+        }
+    }
+    refused.response(request.headers(), client.address)
 }
 
 async fn serve<S>(stream: TcpStream, service: S, tls: Option<Tls>, client_timeout: Duration)

@@ -5,16 +5,24 @@
 //! listen, tls, http, socket, message, session, runner, process, helper; what the program prints comes back through stream,
 //! output, text and outbox.
 
+mod commands;
 mod config;
 mod controllers;
 mod log;
+mod new_token;
 mod privilege;
 mod service;
 mod the_helper;
 
 mod access;
+mod cors;
 mod http;
+mod limits;
 mod listen;
+mod refused;
+mod tokens;
+
+mod frames;
 mod socket;
 mod tls;
 
@@ -54,10 +62,11 @@ use tracing::{error, info, warn};
 
 use crate::{
     access::Access,
-    certificate::Places,
-    config::{Command, Config},
+    certificate::Places as CertificatePlaces,
+    config::Config,
     helper::Helpers,
     http::App,
+    limits::Places,
     shutdown::Shutdown,
     the_helper::TheHelper,
     tls::{Keeper, Prepared, Source, Tls, TlsError},
@@ -73,6 +82,8 @@ enum DaemonError {
     Tls(#[from] TlsError),
     #[error("{0}")]
     Privilege(#[from] privilege::PrivilegeError),
+    #[error("cannot use the token in {path}: {error}", path = .path.display())]
+    Token { path: std::path::PathBuf, error: tokens::TokenFileError },
     #[error("cannot start the helper: {0}")]
     Helper(std::io::Error),
     #[error(
@@ -90,14 +101,8 @@ fn main() -> ExitCode {
         return code;
     }
     let config = Config::parse();
-    if let Some(Command::Fingerprint) = config.command {
-        return match fingerprint::print(&config.tls) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("further-link: {error}");
-                ExitCode::FAILURE
-            }
-        };
+    if let Some(command) = &config.command {
+        return command.run(&config);
     }
     log::start(config.debug);
     match start(&config) {
@@ -110,7 +115,12 @@ fn main() -> ExitCode {
 }
 
 fn start(config: &Config) -> Result<(), DaemonError> {
-    let access = Access::new(&config.allow_origins, &config.allow_hosts, !config.no_tls);
+    // While it may be read: in development by root.
+    let token = config
+        .token_file
+        .as_deref()
+        .map(|path| tokens::read(path).map_err(|error| DaemonError::Token { path: path.to_owned(), error }));
+    let access = Access::new(config, token.transpose()?);
     let account = privilege::service_account()?;
     let helper = TheHelper::new(config, account.as_ref()).map_err(DaemonError::Helper)?;
     // After the helper's start, which so has nothing of the key; and the files of root while they can be read.
@@ -118,19 +128,19 @@ fn start(config: &Config) -> Result<(), DaemonError> {
     privilege::give_up(account.as_ref())?;
     let tls = tls.map(Prepared::start).transpose()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(serve(config, &helper, access, tls))
+    runtime.block_on(serve(config, access, tls, &helper))
 }
 
 fn prepare_tls(config: &Config, access: &Access, account: Option<&User>) -> Result<Prepared, TlsError> {
-    let places = Places::new(&config.tls)?;
+    let places = CertificatePlaces::new(&config.tls)?;
     Source::new(places, access.hosts()).prepare(account)
 }
 
 async fn serve(
     config: &Config,
-    helper: &TheHelper,
     access: Access,
     tls: Option<(Tls, Keeper)>,
+    helper: &TheHelper,
 ) -> Result<(), DaemonError> {
     let listener = listen::listener(config.address, config.port)
         .await
@@ -138,6 +148,7 @@ async fn serve(
     let (owner, shutdown) = Shutdown::new();
     let helpers = Arc::new(Helpers::new(helper.address.clone()));
     let app = Arc::new(App::new(Arc::clone(&helpers), access, shutdown));
+    let places = Places::new(config.max_connections.into(), config.max_connections_per_address.into());
     let address = listener.local_addr()?;
     let (host, where_else) = match address.ip() {
         ip if ip.is_unspecified() => ("localhost".to_owned(), " and all other addresses"),
@@ -162,7 +173,7 @@ async fn serve(
     controllers::report_missing();
     service::ready();
     let outcome = tokio::select! {
-        () = listen::run(listener, app, tls, Duration::from_secs(config.client_timeout)) => Ok(()),
+        () = listen::run(listener, app, tls, Arc::new(places), Duration::from_secs(config.client_timeout)) => Ok(()),
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
         ended = helper.ended() => ended.map_err(DaemonError::Io).and(Err(DaemonError::HelperEnded)),

@@ -8,6 +8,12 @@ use serde_json::{Map, Value};
 
 use crate::{complaint::Complaint, run_py};
 
+/// Most values in one message. Each costs up to a hundred bytes once it is read, and 4 MiB of text can have two millions
+/// of them; the largest upload has some thousands.
+const MAX_VALUES: usize = 32 * 1024;
+/// Longest id of a process: each message about the process carries it.
+const MAX_ID: usize = 1024;
+
 /// Which endpoint the connection came in by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Dialect {
@@ -98,6 +104,9 @@ fn integer(literal: &str) -> Option<Integer> {
 /// Reads one message.
 pub(crate) fn parse(text: &[u8], dialect: Dialect) -> Result<Incoming, Complaint> {
     let text = std::str::from_utf8(text).map_err(|_| Complaint::MessageException)?;
+    if values(text.as_bytes()) > MAX_VALUES {
+        return Err(Complaint::BadMessage);
+    }
     let Value::Object(mut object) = serde_json::from_str(text).map_err(|_| Complaint::BadMessage)? else {
         return Err(Complaint::MessageException);
     };
@@ -118,11 +127,26 @@ pub(crate) fn parse(text: &[u8], dialect: Dialect) -> Result<Incoming, Complaint
     message.ok_or(Complaint::BadMessage)
 }
 
+/// At most so many values are in this text. Not JSON yet, so an estimate from above.
+fn values(text: &[u8]) -> usize {
+    let (mut values, mut in_string, mut escaped) = (1_usize, false, false);
+    for byte in text {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b',' | b'[' | b'{' | b':' if !in_string => values = values.saturating_add(1),
+            _ => {}
+        }
+    }
+    values
+}
+
 fn run(mut raw: Raw) -> Option<Incoming> {
     if raw.kind == "ping" {
         return Some(Incoming::Ping);
     }
-    if raw.process.is_empty() {
+    if !(1..=MAX_ID).contains(&raw.process.len()) {
         return None;
     }
     let process = ProcessId::new(std::mem::take(&mut raw.process));
@@ -259,6 +283,19 @@ mod tests {
     fn nesting_without_end_is_a_bad_message_and_not_a_full_stack() {
         let deep = format!("{{\"data\":{}", "[".repeat(1_000_000));
         assert_eq!(run(&deep), Err(Complaint::BadMessage));
+    }
+
+    #[test]
+    fn a_message_has_a_limit_of_values_and_ids_have_one_of_length() {
+        let with = |count: usize| run(&format!(r#"{{"type":"ping","x":[{}0]}}"#, "0,".repeat(count)));
+        // What is not in the array counts as six.
+        assert_eq!(with(MAX_VALUES - 6), Ok(Incoming::Ping));
+        assert_eq!(with(MAX_VALUES - 5), Err(Complaint::BadMessage));
+        let text = format!(r#"{{"type":"ping","x":"\"{}\\"}}"#, ",[{:".repeat(MAX_VALUES));
+        assert_eq!(run(&text), Ok(Incoming::Ping), "within a string they are no values");
+        let stop = |length| run(&format!(r#"{{"type":"stop","process":"{}"}}"#, "x".repeat(length)));
+        assert!(stop(MAX_ID).is_ok());
+        assert_eq!(stop(MAX_ID + 1), Err(Complaint::BadMessage));
     }
 
     #[test]

@@ -2,15 +2,17 @@
 //!
 //! Which file is executed, where it lies and whether the user may run at all is the helper's business.
 
-use further_link_proto::{CodeLength, Identity, PathText, Run, UserName, WindowSize};
+use further_link_proto::{CodeLength, Identity, PathText, Run, Token, UserName, WindowSize};
 
 use crate::{complaint::Complaint, message::Start};
 
 /// What the query of the connection settled for all its processes (B3.5).
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Choices {
     /// As the client wrote it; none means the default user.
     pub(crate) user: Option<String>,
+    /// The proof that some users need, as the client wrote it. Not empty.
+    pub(crate) user_token: Option<String>,
     /// A terminal of this size at first; none means pipes.
     pub(crate) terminal: Option<WindowSize>,
 }
@@ -23,6 +25,11 @@ pub(crate) fn request(choices: &Choices, start: &Start) -> Result<Run, Complaint
         .as_ref()
         // An empty name is not the default user (B3.6).
         .map(|name| UserName::new(name.as_str()).map_err(|_| refuse(&format!("{name:?} is not a user name"))))
+        .transpose()?;
+    let token = choices
+        .user_token
+        .as_ref()
+        .map(|token| Token::new(token.as_str()).map_err(|_| refuse("the user_token is not a token")))
         .transpose()?;
     let path = start
         .path
@@ -37,7 +44,7 @@ pub(crate) fn request(choices: &Choices, start: &Start) -> Result<Run, Complaint
         .map(|code| CodeLength::new(code.len()).map_err(|error| refuse(&error.to_string())))
         .transpose()?;
     Ok(Run {
-        identity: Identity { user, token: None },
+        identity: Identity { user, token },
         runner: start.runner,
         path,
         code,
@@ -51,7 +58,7 @@ mod tests {
     use further_link_proto::Runner;
 
     fn requested(user: Option<&str>, path: &str) -> Result<Run, Complaint> {
-        let choices = Choices { user: user.map(str::to_owned), terminal: None };
+        let choices = Choices { user: user.map(str::to_owned), user_token: None, terminal: None };
         request(&choices, &Start { runner: Runner::Exec, path: Some(path.to_owned()), code: None })
     }
 

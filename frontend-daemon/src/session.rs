@@ -11,27 +11,57 @@ use tokio::task::JoinSet;
 use crate::{
     complaint::Complaint,
     helper::Helpers,
+    limits::Network,
     message::{Incoming, Integer, Outgoing, ProcessId, Start},
     outbox::{Gone, Outbox},
     process::Process,
     runner::{self, Choices},
+    tokens::{Failures, Penalty, seconds},
 };
 
 /// Most processes at once on one connection: more than any page shows, fewer than a helper socket serves in all.
 const MAX_PROCESSES: usize = 64;
 
+/// Slows down a client that guesses the token of a user.
+pub(crate) struct Guard {
+    failures: Arc<Failures>,
+    network: Network,
+}
+
+impl Guard {
+    /// For a client at this address.
+    pub(crate) fn new(failures: Arc<Failures>, network: Network) -> Self {
+        Self { failures, network }
+    }
+
+    /// Refuses once too many tokens were wrong: the helper, which compares, is not asked then.
+    fn check(&self) -> Result<(), Complaint> {
+        self.failures.blocked(self.network).map_or(Ok(()), |time| {
+            let why = format!("too many wrong tokens; try again in {} seconds", seconds(time));
+            Err(Complaint::NotStarted(why))
+        })
+    }
+
+    async fn wrong(&self) {
+        if let Penalty::Delay(time) = self.failures.count(self.network) {
+            tokio::time::sleep(time).await;
+        }
+    }
+}
+
 /// One client's session.
 pub(crate) struct Session {
     helpers: Arc<Helpers>,
     choices: Choices,
+    guard: Guard,
     outbox: Outbox,
     processes: HashMap<ProcessId, Process>,
     tasks: JoinSet<()>,
 }
 
 impl Session {
-    pub(crate) fn new(helpers: Arc<Helpers>, choices: Choices, outbox: Outbox) -> Self {
-        Self { helpers, choices, outbox, processes: HashMap::new(), tasks: JoinSet::new() }
+    pub(crate) fn new(helpers: Arc<Helpers>, choices: Choices, guard: Guard, outbox: Outbox) -> Self {
+        Self { helpers, choices, guard, outbox, processes: HashMap::new(), tasks: JoinSet::new() }
     }
 
     /// Handles one message, or what was none.
@@ -73,11 +103,17 @@ impl Session {
             return Err(Complaint::NotStarted(why));
         }
         let run = runner::request(&self.choices, &start)?;
+        if run.identity.token.is_some() {
+            self.guard.check()?;
+        }
         let code = start.code.as_deref();
         let process =
             Process::start(&self.helpers, run, code, id.clone(), &self.outbox, &mut self.tasks).await;
         let helpers = Arc::clone(&self.helpers);
         self.tasks.spawn(async move { helpers.keep_spare().await });
+        if matches!(process, Err(Complaint::WrongToken(_))) {
+            self.guard.wrong().await;
+        }
         self.processes.insert(id, process?);
         Ok(())
     }

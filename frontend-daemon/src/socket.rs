@@ -1,7 +1,7 @@
 //! One WebSocket: frames in, one after the other, into the session; messages out of the outbox, as many at once as there
 //! are. The only file that knows the WebSocket library.
 
-use std::time::Duration;
+use std::{io::ErrorKind, sync::Arc, time::Duration};
 
 use futures_util::{
     SinkExt, StreamExt,
@@ -18,9 +18,11 @@ use tokio_tungstenite::{
         protocol::{CloseFrame, Role, WebSocketConfig, frame::coding::CloseCode},
     },
 };
-use tracing::debug;
+use tracing::{debug, warn};
 
 use crate::{
+    frames::Frames,
+    limits::Place,
     message::{self, Dialect},
     outbox::Gone,
     session::Session,
@@ -42,6 +44,10 @@ enum End {
     Client,
     /// A message above the limit.
     TooLong,
+    /// A message that was begun and not completed in time.
+    TooSlow,
+    /// More unfinished messages than this process may keep.
+    TooMany,
     /// This daemon is shutting down.
     Shutdown,
 }
@@ -61,8 +67,10 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     dialect: Dialect,
     mut session: Session,
     mut outbox: mpsc::Receiver<String>,
+    place: Arc<Place>,
     shutdown: &Shutdown,
 ) {
+    let stream = Frames::new(stream, place);
     let (mut sink, mut stream) =
         WebSocketStream::from_raw_socket(stream, Role::Server, Some(config())).await.split();
     let end = tokio::select! {
@@ -84,6 +92,8 @@ async fn say_goodbye<S: AsyncRead + AsyncWrite + Unpin>(
     let code = match end {
         End::Client => None,
         End::TooLong => Some((CloseCode::Size, "message longer than 4 MiB")),
+        End::TooSlow => Some((CloseCode::Policy, "message not complete after 60 seconds")),
+        End::TooMany => Some((CloseCode::Again, "too many long messages at once")),
         End::Shutdown => Some((CloseCode::Away, "further-link is shutting down")),
     };
     let said = tokio::time::timeout(GOODBYE_LIMIT, async {
@@ -119,6 +129,11 @@ async fn read<S: AsyncRead + AsyncWrite + Unpin>(
             // The library answers pings by itself.
             Ok(_) => Ok(()),
             Err(tungstenite::Error::Capacity(_)) => return End::TooLong,
+            Err(tungstenite::Error::Io(error)) if error.kind() == ErrorKind::TimedOut => return End::TooSlow,
+            Err(tungstenite::Error::Io(error)) if error.kind() == ErrorKind::QuotaExceeded => {
+                warn!("a connection is closed: {error}");
+                return End::TooMany;
+            }
             Err(error) => {
                 debug!("websocket: {error}");
                 return End::Client;

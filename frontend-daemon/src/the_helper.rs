@@ -96,11 +96,14 @@ mod embedded {
         }
         let package = PathBuf::from(PYTHON_PACKAGE);
         let package = package.is_dir().then_some(package);
-        for (name, dir) in
-            [("--work-dir", &config.work_dir), ("--temp-dir", &config.temp_dir), ("--python-path", &package)]
-        {
-            if let Some(dir) = dir {
-                command.arg(name).arg(dir);
+        for (name, path) in [
+            ("--work-dir", &config.work_dir),
+            ("--temp-dir", &config.temp_dir),
+            ("--token-file", &config.user_token_file),
+            ("--python-path", &package),
+        ] {
+            if let Some(path) = path {
+                command.arg(name).arg(path);
             }
         }
         Ok(TheHelper { address, own: Some(command.spawn()?) })

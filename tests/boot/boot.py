@@ -451,9 +451,16 @@ class Test:
                 self.refused(user)
             equal(machine.run("ls", "/tmp").split().count("must-not-be"), 0, "programs that ran")
         with check("each refusal is in the journal"):
-            for user, outcome in (("root", "UserNotAllowed"), ("alice", "UserNotAllowed"), ("nosuchuser", "UserNotAllowed")):
+            for user, outcome in (("root", "TokenMissing"), ("alice", "UserNotAllowed"), ("nosuchuser", "UserNotAllowed")):
                 found = self.journal(f"SYSLOG_IDENTIFIER={HELPER}", f"F_USER={user}")
                 assert any(outcome in str(entry.get("F_OUTCOME")) for entry in found), (user, found)
+        with check("root runs for those who have the token that the installation made, and for nobody else"):
+            equal(machine.run("stat", "-c", "%U %a", "/etc/further-link/user-token").strip(), "root 600")
+            token = machine.run("cat", "/etc/further-link/user-token").strip()
+            equal(len(token), 43, "characters of the token")
+            equal(self.identity(f"?user=root&user_token={token}")["uids"], [0, 0, 0])
+            self.refused(f"root&user_token={token[::-1]}")
+            self.refused("root")
         with check("root runs when the list names it, the others still do not"):
             self.allow("pi root")
             equal(self.identity("?user=root")["uids"], [0, 0, 0])

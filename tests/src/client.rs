@@ -5,7 +5,7 @@
 //! be there. It reads while a write has to wait, so that a full pipe on both sides never locks up a test.
 
 use std::io::ErrorKind;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -47,9 +47,19 @@ impl Client {
     /// Connects to `path` (with its query) and shakes hands, with TLS if a trust is given.
     #[track_caller]
     pub fn connect(address: SocketAddr, path: &str, trust: Option<&Trust>, log: Log) -> Self {
-        let stream = Stream::connect(address, trust);
+        Self::shake_hands(Stream::connect(address, trust), &address.to_string(), path, log)
+    }
+
+    /// Shakes hands on a connection that there is, for `path` of `host`.
+    #[track_caller]
+    pub fn over(stream: TcpStream, host: &str, path: &str, log: Log) -> Self {
+        Self::shake_hands(Stream::over(stream), host, path, log)
+    }
+
+    #[track_caller]
+    fn shake_hands(stream: Stream, host: &str, path: &str, log: Log) -> Self {
         let config = WebSocketConfig::default().max_message_size(None).max_frame_size(None);
-        let url = format!("ws://{address}{path}");
+        let url = format!("ws://{host}{path}");
         let (socket, _) = tungstenite::client::client_with_config(url.as_str(), stream, Some(config))
             .unwrap_or_else(|e| panic!("no WebSocket on {path}: {e}\n{}", log.tail()));
         socket.get_ref().tcp().set_write_timeout(Some(Duration::from_millis(100))).expect("a timeout");

@@ -4,8 +4,9 @@
 //! knows neither redirects nor chunks: no answer of the daemon needs them.
 
 use std::io::{Read, Write};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 
+use crate::DEADLINE;
 use crate::stream::{Stream, Trust};
 
 /// An answer, taken apart.
@@ -60,20 +61,45 @@ pub fn request(address: SocketAddr, trust: Option<&Trust>, method: &str, path: &
     Response::parse(&raw)
 }
 
+/// A request for a WebSocket, with extra header lines.
+pub fn upgrade_request(path: &str, host: &str, extra: &str) -> String {
+    format!(
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{extra}\r\n"
+    )
+}
+
 /// Asks for a WebSocket with extra header lines and reads the head of the answer only.
 #[track_caller]
 pub fn upgrade(address: SocketAddr, path: &str, extra: &str) -> Response {
-    let mut stream = Stream::connect(address, None);
-    let head = format!(
-        "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{extra}\r\n"
-    );
-    stream.write_all(head.as_bytes()).expect("the request can be sent");
+    ask(&connect(address), &upgrade_request(path, &address.to_string(), extra))
+}
+
+/// Sends a request as it is, head and all, and reads the head of the answer, and a body of the length it names.
+#[track_caller]
+pub fn ask(mut stream: &TcpStream, request: &str) -> Response {
+    // The daemon may refuse before it has read all.
+    if let Err(error) = stream.write_all(request.as_bytes()) {
+        eprintln!("not all was taken: {error}");
+    }
     let mut raw = Vec::new();
     let mut byte = [0];
     while !raw.ends_with(b"\r\n\r\n") {
-        stream.read_exact(&mut byte).unwrap_or_else(|e| panic!("upgrade of {path}: {e}"));
+        stream.read_exact(&mut byte).unwrap_or_else(|e| panic!("no answer to {request:.200}: {e}"));
         raw.push(byte[0]);
     }
+    let length =
+        Response::parse(&raw).header("content-length").map_or(0, |length| length.parse().expect("a number"));
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).expect("the body");
+    raw.extend(body);
     Response::parse(&raw)
+}
+
+/// Connects, with a deadline on every read.
+#[track_caller]
+pub fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap_or_else(|e| panic!("{address}: {e}"));
+    stream.set_read_timeout(Some(DEADLINE)).expect("a timeout");
+    stream
 }

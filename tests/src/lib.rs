@@ -23,6 +23,7 @@ pub mod authority;
 pub mod binaries;
 pub mod client;
 pub mod daemon;
+pub mod elsewhere;
 pub mod http;
 pub mod log;
 pub mod lone_helper;

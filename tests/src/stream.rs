@@ -58,16 +58,21 @@ impl Stream {
     #[track_caller]
     pub fn connect(address: SocketAddr, trust: Option<&Trust>) -> Self {
         let tcp = TcpStream::connect(address).unwrap_or_else(|e| panic!("{address}: {e}"));
-        tcp.set_nodelay(true).expect("a socket option");
-        tcp.set_read_timeout(Some(DEADLINE)).expect("a timeout");
         match trust {
-            None => Self::Plain(Patient(tcp)),
+            None => Self::over(tcp),
             Some(trust) => Self::shake_hands(tcp, trust).unwrap_or_else(|e| panic!("{address}: {e}")),
         }
     }
 
+    /// Without TLS, on a connection that there is.
+    pub fn over(tcp: TcpStream) -> Self {
+        prepare(&tcp);
+        Self::Plain(Patient(tcp))
+    }
+
     /// Does the TLS handshake, and reports how it fails.
     pub fn shake_hands(tcp: TcpStream, trust: &Trust) -> io::Result<Self> {
+        prepare(&tcp);
         let name = ServerName::from(tcp.peer_addr()?.ip());
         let connection = ClientConnection::new(Arc::clone(&trust.0), name).map_err(io::Error::other)?;
         let mut stream = StreamOwned::new(connection, Patient(tcp));
@@ -118,4 +123,10 @@ impl Write for Stream {
             Self::Tls(stream) => stream.flush(),
         }
     }
+}
+
+/// The usual deadline for reading; keystrokes do not wait for one another.
+fn prepare(tcp: &TcpStream) {
+    tcp.set_nodelay(true).expect("a socket option");
+    tcp.set_read_timeout(Some(DEADLINE)).expect("a timeout");
 }

@@ -1,4 +1,4 @@
-//! Which pages and names get in: `Origin` and `Host` (D2, B2), on every route and before anything is done.
+//! Which pages, programs and names get in: `Origin` and `Host` (D2, B2), on every route and before anything is done.
 //!
 //! The tables of what matches stand at the bottom of `frontend-daemon/src/access.rs`; here is that they are asked.
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail the test")]
@@ -6,7 +6,10 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use further_link_tests::{DEADLINE, Daemon};
+use further_link_tests::elsewhere::{Elsewhere, SERVER};
+use further_link_tests::http::{self, upgrade_request};
+use further_link_tests::snippets::program;
+use further_link_tests::{Client, DEADLINE, Daemon};
 
 const UPGRADE: &str = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
                        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
@@ -106,4 +109,60 @@ fn a_name_that_is_not_this_devices_is_refused_on_every_route() {
         assert_eq!(status(&ask(&daemon, "GET", "/status", host, "")), "200", "{host}");
     }
     assert!(daemon.log().text().contains("FURTHER_LINK_ALLOW_HOSTS"), "the log says what to change");
+}
+
+/// Programs on other machines that are no browsers (issue 5, point 2).
+#[test]
+fn without_an_origin_other_machines_get_the_status_and_no_more() {
+    let daemon = Elsewhere::around(Daemon::builder()).start();
+    let there = Elsewhere::of(&daemon);
+    let open = Elsewhere::around(Daemon::builder().argument("--allow-no-origin")).start();
+    let open_there = Elsewhere::of(&open);
+    let ask = |there: &Elsewhere, path: &str, extra: &str| {
+        http::ask(&there.connect("192.0.2.2", SERVER), &upgrade_request(path, SERVER, extra)).status
+    };
+    for (path, status) in
+        [("/status", 200), ("/version", 200), ("/version/apt/bash", 403), ("/run", 403), ("/run-py", 403)]
+    {
+        assert_eq!(ask(&there, path, ""), status, "{path}");
+        assert_ne!(ask(&there, path, "Origin: https://further.pi-top.com\r\n"), 403, "{path}");
+        assert_ne!(ask(&open_there, path, ""), 403, "{path}");
+        let foreign = ask(&open_there, path, "Sec-Fetch-Site: cross-site\r\n");
+        assert_eq!(foreign, status, "{path}: shown in a foreign page");
+    }
+    let log = daemon.log().text();
+    assert!(log.contains("FURTHER_LINK_ALLOW_NO_ORIGIN") && log.contains("192.0.2.2"), "{log}");
+    // On the device itself by its loopback, as the spec's examples do, and by no other name.
+    let local = there.connect("127.0.0.1", "127.0.0.1");
+    assert_eq!(
+        Client::over(local, "localhost", "/run", daemon.log().clone())
+            .run("1", program("/bin/true"))
+            .exit_code,
+        0
+    );
+    let own = http::ask(&there.connect(SERVER, SERVER), &upgrade_request("/run", SERVER, ""));
+    assert_eq!(own.status, 403);
+}
+
+/// Policy 5.4.8, on answers of all kinds.
+#[test]
+fn no_browser_keeps_shows_or_guesses_an_answer() {
+    let daemon = Daemon::start();
+    for (method, path) in [
+        ("GET", "/status"),
+        ("GET", "/version"),
+        ("GET", "/version/apt/bash"),
+        ("GET", "/run"),
+        ("GET", "/nowhere"),
+        ("DELETE", "/status"),
+    ] {
+        let answer = daemon.http(method, path);
+        for (name, value) in [
+            ("cache-control", "no-store"),
+            ("x-content-type-options", "nosniff"),
+            ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
+        ] {
+            assert_eq!(answer.header(name), Some(value), "{method} {path}");
+        }
+    }
 }

@@ -1,0 +1,189 @@
+//! The token that lets clients in: its file, and what happens to those who guess. `access` compares; `listen` and
+//! `session` ask here what a wrong guess costs.
+//!
+//! A wrong token is answered later and later, and then for a while not at all. Nobody is locked out by a neighbour's
+//! mistakes: the right token always gets in, since 256 random bits are not found by trying, however fast.
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    io::{self, Read},
+    os::unix::fs::MetadataExt,
+    path::Path,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use further_link_proto::Token;
+
+use crate::limits::Network;
+
+/// Shorter ones can be guessed. `further-link token` makes 43 characters.
+const MIN_TOKEN: usize = 22;
+/// The token's file is one line; what is longer is another file.
+const MAX_TOKEN_FILE: u64 = 1024;
+/// The first wrong token is answered after this, and each further one after twice the time before: a person who has
+/// mistyped hardly notices.
+const FIRST_DELAY: Duration = Duration::from_millis(500);
+/// Longest delay: a browser waits that long without asking its person.
+const LONGEST_DELAY: Duration = Duration::from_secs(4);
+/// Wrong tokens from one address; further ones are refused at once. Nobody mistypes so often.
+const MAX_FAILURES: u32 = 10;
+/// This long after the last wrong token that counted all is forgotten.
+const MEMORY: Duration = Duration::from_mins(1);
+/// Addresses that are remembered: 2048 connections at once cannot come from more. Beyond, the oldest goes.
+const MAX_ADDRESSES: usize = 2048;
+
+/// What a wrong token costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Penalty {
+    /// Answer after this time.
+    Delay(Duration),
+    /// Too many: ask again after this time.
+    Blocked(Duration),
+}
+
+/// Who has shown wrong tokens lately.
+#[derive(Default)]
+pub(crate) struct Failures {
+    networks: Mutex<HashMap<Network, Failed>>,
+}
+
+struct Failed {
+    times: u32,
+    last: Instant,
+}
+
+impl Failures {
+    /// Counts a wrong token.
+    pub(crate) fn count(&self, network: Network) -> Penalty {
+        self.count_at(network, Instant::now())
+    }
+
+    /// How long nothing is compared for this network, if it is so.
+    pub(crate) fn blocked(&self, network: Network) -> Option<Duration> {
+        self.blocked_at(network, Instant::now())
+    }
+
+    fn count_at(&self, network: Network, now: Instant) -> Penalty {
+        if let Some(left) = self.blocked_at(network, now) {
+            return Penalty::Blocked(left);
+        }
+        let mut networks = self.networks.lock().unwrap_or_else(PoisonError::into_inner);
+        networks.retain(|_, failed| now.duration_since(failed.last) < MEMORY);
+        if networks.len() >= MAX_ADDRESSES && !networks.contains_key(&network) {
+            let oldest = networks.iter().min_by_key(|(_, failed)| failed.last).map(|(network, _)| *network);
+            oldest.map(|oldest| networks.remove(&oldest));
+        }
+        let failed = networks.entry(network).or_insert(Failed { times: 0, last: now });
+        failed.times += 1;
+        failed.last = now;
+        let doubled = FIRST_DELAY * 2_u32.saturating_pow(failed.times - 1);
+        Penalty::Delay(doubled.min(LONGEST_DELAY))
+    }
+
+    fn blocked_at(&self, network: Network, now: Instant) -> Option<Duration> {
+        let networks = self.networks.lock().unwrap_or_else(PoisonError::into_inner);
+        let failed = networks.get(&network).filter(|failed| failed.times >= MAX_FAILURES)?;
+        MEMORY.checked_sub(now.duration_since(failed.last)).filter(|left| !left.is_zero())
+    }
+}
+
+/// Whole seconds for people and `Retry-After`, never zero.
+pub(crate) fn seconds(time: Duration) -> u64 {
+    time.as_secs() + 1
+}
+
+/// What is wrong with the file of `--token-file`.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TokenFileError {
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("it is not a file")]
+    NoFile,
+    #[error("others can read or write it: chmod o=,g-w")]
+    Open,
+    #[error(
+        "its first line is not a token of at least {MIN_TOKEN} printable characters: `further-link token` makes one"
+    )]
+    NoToken,
+}
+
+/// Reads the token, from a file that the world cannot have read or written.
+pub(crate) fn read(path: &Path) -> Result<Token, TokenFileError> {
+    let file = File::open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(TokenFileError::NoFile);
+    }
+    if metadata.mode() & 0o027 != 0 {
+        return Err(TokenFileError::Open);
+    }
+    let mut text = String::new();
+    file.take(MAX_TOKEN_FILE).read_to_string(&mut text)?;
+    let token = text.lines().next().unwrap_or_default().trim();
+    if token.len() < MIN_TOKEN {
+        return Err(TokenFileError::NoToken);
+    }
+    Token::new(token).map_err(|_| TokenFileError::NoToken)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{fs::Permissions, os::unix::fs::PermissionsExt};
+
+    fn network(number: u32) -> Network {
+        Network::of(std::net::Ipv4Addr::from(number).into())
+    }
+
+    #[test]
+    fn wrong_tokens_are_answered_later_and_later_and_then_refused_until_all_is_forgotten() {
+        let failures = Failures::default();
+        let start = Instant::now();
+        let delays: Vec<_> = (0..MAX_FAILURES).map(|_| failures.count_at(network(1), start)).collect();
+        let expected = [500, 1000, 2000, 4000, 4000, 4000, 4000, 4000, 4000, 4000];
+        assert_eq!(delays, expected.map(|millis| Penalty::Delay(Duration::from_millis(millis))));
+        let later = start + Duration::from_secs(59);
+        assert_eq!(failures.count_at(network(1), later), Penalty::Blocked(Duration::from_secs(1)));
+        assert_eq!(failures.blocked_at(network(1), later), Some(Duration::from_secs(1)));
+        assert_eq!(failures.blocked_at(network(2), later), None, "another address");
+        assert_eq!(failures.blocked_at(network(1), start + MEMORY), None);
+        assert_eq!(failures.count_at(network(1), start + MEMORY), Penalty::Delay(FIRST_DELAY));
+    }
+
+    #[test]
+    fn the_table_does_not_grow_beyond_its_limit() {
+        let failures = Failures::default();
+        let start = Instant::now();
+        for number in 0..u32::try_from(MAX_ADDRESSES).unwrap() + 100 {
+            failures.count_at(network(number), start + Duration::from_millis(u64::from(number)));
+        }
+        let networks = failures.networks.lock().unwrap();
+        assert_eq!(networks.len(), MAX_ADDRESSES);
+        assert!(!networks.contains_key(&network(99)) && networks.contains_key(&network(100)));
+    }
+
+    #[test]
+    fn a_token_file_must_be_private_and_long_enough() {
+        let path = std::env::temp_dir().join(format!("further-link-tokens.{}", std::process::id()));
+        let with = |content: &str, mode| {
+            std::fs::write(&path, content).unwrap();
+            std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+            read(&path)
+        };
+        let token = "x".repeat(MIN_TOKEN);
+        for (content, mode) in [(token.clone(), 0o600), (format!("{token}\r\n\n"), 0o640)] {
+            assert!(with(&content, mode).is_ok_and(|read| read.is(&Token::new(token.as_str()).unwrap())));
+        }
+        for mode in [0o644, 0o604, 0o602, 0o620, 0o666] {
+            assert!(matches!(with(&token, mode), Err(TokenFileError::Open)), "{mode:o}");
+        }
+        for content in ["", "\n", &format!("\n{token}"), &token[1..], &token.replacen('x', " ", 2)] {
+            assert!(matches!(with(content, 0o600), Err(TokenFileError::NoToken)), "{content:?}");
+        }
+        std::fs::remove_file(&path).unwrap();
+        assert!(matches!(read(&path), Err(TokenFileError::Io(_))));
+        assert!(matches!(read(Path::new("/dev")), Err(TokenFileError::NoFile)));
+    }
+}
