@@ -14,8 +14,8 @@ use tracing::{debug, warn};
 use warp::{Filter, Rejection, Reply, filters::path::FullPath, reject, reply::Response};
 
 use crate::{
-    access::Access, apt, helper::Helpers, listen::Client, message::Dialect, outbox::outbox, runner::Choices,
-    session::Session, shutdown::Shutdown, socket,
+    access::Access, apt, budget::Budgets, helper::Helpers, listen::Client, message::Dialect, outbox::outbox,
+    runner::Choices, session::Session, shutdown::Shutdown, socket,
 };
 
 /// Terminal size before the first resize (B9.1).
@@ -28,13 +28,14 @@ pub(crate) struct App {
     pub(crate) helpers: Arc<Helpers>,
     pub(crate) access: Access,
     pub(crate) shutdown: Shutdown,
+    budgets: Budgets,
     /// Reading package lists takes a while and much memory bandwidth: one at a time.
     package_lookup: Semaphore,
 }
 
 impl App {
     pub(crate) fn new(helpers: Arc<Helpers>, access: Access, shutdown: Shutdown) -> Self {
-        Self { helpers, access, shutdown, package_lookup: Semaphore::new(1) }
+        Self { helpers, access, shutdown, budgets: Budgets::new(), package_lookup: Semaphore::new(1) }
     }
 }
 
@@ -152,7 +153,7 @@ where
 
 async fn serve(stream: TokioIo<Upgraded>, choices: Choices, dialect: Dialect, app: Arc<App>) {
     let (outbox, messages) = outbox(dialect);
-    let session = Session::new(Arc::clone(&app.helpers), choices, outbox);
+    let session = Session::new(Arc::clone(&app.helpers), app.budgets.clone(), choices, outbox);
     socket::serve(stream, dialect, session, messages, &app.shutdown).await;
 }
 

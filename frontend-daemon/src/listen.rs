@@ -43,6 +43,9 @@ const PROBES: u32 = 6;
 ///
 /// [`MAX_RUNS`]: crate::helper::MAX_RUNS
 const MAX_CONNECTIONS: usize = 2048;
+/// Most bytes that the kernel keeps for a client and has not sent. More would be old pictures in front of new text; less
+/// would keep a fast network waiting for us. The kernel asks for more when half of it is sent.
+const MAX_UNSENT: u32 = 128 * 1024;
 /// After an accept that failed for lack of descriptors or memory: some will be free by then.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -169,5 +172,7 @@ fn prepare(stream: &TcpStream, client_timeout: Duration) -> io::Result<()> {
     sockopt::set_tcp_keepcnt(stream, PROBES - 2)?;
     let limit = u32::try_from(client_timeout.as_millis()).unwrap_or(u32::MAX);
     sockopt::set_tcp_user_timeout(stream, limit)?;
+    // The send buffer may have megabytes; a frame is replaced only as long as it is not in there.
+    socket2::SockRef::from(stream).set_tcp_notsent_lowat(MAX_UNSENT)?;
     Ok(())
 }

@@ -3,7 +3,8 @@
 //! This file starts things in the only right order: read the settings, start the helper while it may be started, give up
 //! root, and only then threads, sockets and the network. A start travels through the modules in the order of the list:
 //! listen, http, socket, message, session, runner, process, helper; what the program prints comes back through stream,
-//! output, text and outbox.
+//! output, text and outbox. What it says and hears on the user channel goes through channel, `channel_connection`,
+//! `channel_line`, keys and frames.
 
 mod config;
 mod controllers;
@@ -21,6 +22,7 @@ mod complaint;
 mod message;
 mod run_py;
 
+mod frames;
 mod outbox;
 mod session;
 mod shutdown;
@@ -28,6 +30,12 @@ mod shutdown;
 mod phase;
 mod process;
 mod runner;
+
+mod budget;
+mod channel;
+mod channel_connection;
+mod channel_line;
+mod keys;
 
 mod helper;
 mod input;

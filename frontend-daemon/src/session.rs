@@ -9,6 +9,7 @@ use further_link_proto::WindowSize;
 use tokio::task::JoinSet;
 
 use crate::{
+    budget::Budgets,
     complaint::Complaint,
     helper::Helpers,
     message::{Incoming, Integer, Outgoing, ProcessId, Start},
@@ -23,6 +24,7 @@ const MAX_PROCESSES: usize = 64;
 /// One client's session.
 pub(crate) struct Session {
     helpers: Arc<Helpers>,
+    budgets: Budgets,
     choices: Choices,
     outbox: Outbox,
     processes: HashMap<ProcessId, Process>,
@@ -30,8 +32,8 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub(crate) fn new(helpers: Arc<Helpers>, choices: Choices, outbox: Outbox) -> Self {
-        Self { helpers, choices, outbox, processes: HashMap::new(), tasks: JoinSet::new() }
+    pub(crate) fn new(helpers: Arc<Helpers>, budgets: Budgets, choices: Choices, outbox: Outbox) -> Self {
+        Self { helpers, budgets, choices, outbox, processes: HashMap::new(), tasks: JoinSet::new() }
     }
 
     /// Handles one message, or what was none.
@@ -44,7 +46,9 @@ impl Session {
             Ok(Incoming::Resize { process, rows, cols }) => self.resize(&process, rows, cols),
             Ok(Incoming::Stop { process }) => self.stop(&process).await,
             // Without a listener in the program there is neither a reply nor an error (B5).
-            Ok(Incoming::KeyEvent { process }) => self.live(&process).map(|_| ()),
+            Ok(Incoming::KeyEvent { process, key, event }) => {
+                self.live(&process).map(|process| process.key_event(&key, &event))
+            }
             Ok(Incoming::Upload) => Err(Complaint::BadUpload),
             Err(complaint) => Err(complaint),
         };
@@ -74,8 +78,16 @@ impl Session {
         }
         let run = runner::request(&self.choices, &start)?;
         let code = start.code.as_deref();
-        let process =
-            Process::start(&self.helpers, run, code, id.clone(), &self.outbox, &mut self.tasks).await;
+        let process = Process::start(
+            &self.helpers,
+            &self.budgets,
+            run,
+            code,
+            id.clone(),
+            &self.outbox,
+            &mut self.tasks,
+        )
+        .await;
         let helpers = Arc::clone(&self.helpers);
         self.tasks.spawn(async move { helpers.keep_spare().await });
         self.processes.insert(id, process?);

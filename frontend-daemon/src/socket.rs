@@ -1,26 +1,30 @@
 //! One WebSocket: frames in, one after the other, into the session; messages out of the outbox, as many at once as there
 //! are. The only file that knows the WebSocket library.
 
+use bytes::Bytes;
 use futures_util::{
     SinkExt, StreamExt,
     stream::{SplitSink, SplitStream},
 };
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    sync::mpsc,
-};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
         self, Message,
-        protocol::{CloseFrame, Role, WebSocketConfig, frame::coding::CloseCode},
+        protocol::{
+            CloseFrame, Role, WebSocketConfig,
+            frame::{
+                Frame,
+                coding::{CloseCode, Data, OpCode},
+            },
+        },
     },
 };
 use tracing::debug;
 
 use crate::{
     message::{self, Dialect},
-    outbox::Gone,
+    outbox::{self, Gone, Messages},
     session::Session,
     shutdown::Shutdown,
 };
@@ -31,6 +35,8 @@ const MAX_MESSAGE: usize = 4 * 1024 * 1024;
 const READ_BUFFER: usize = 4 * 1024;
 /// Written at once at the most; what is there is flushed in any case before waiting.
 const WRITE_BUFFER: usize = 64 * 1024;
+/// Largest message that is written as one WebSocket frame: larger than all output, so that only video frames are not.
+const LARGEST_WHOLE: usize = 512 * 1024;
 
 /// How the conversation with the client came to its end.
 enum End {
@@ -56,18 +62,18 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
     dialect: Dialect,
     mut session: Session,
-    mut outbox: mpsc::Receiver<String>,
+    mut messages: Messages,
     shutdown: &Shutdown,
 ) {
     let (mut sink, mut stream) =
         WebSocketStream::from_raw_socket(stream, Role::Server, Some(config())).await.split();
     let end = tokio::select! {
         end = read(&mut stream, dialect, &mut session) => end,
-        end = write(&mut sink, &mut outbox) => end,
+        end = write(&mut sink, &mut messages) => end,
         () = shutdown.begun() => End::Shutdown,
     };
     // Nobody reads any more: what programs still print is thrown away from here on.
-    drop(outbox);
+    drop(messages);
     let code = match end {
         End::Client => None,
         End::TooLong => Some((CloseCode::Size, "message longer than 4 MiB")),
@@ -110,10 +116,10 @@ async fn read<S: AsyncRead + AsyncWrite + Unpin>(
 
 async fn write<S: AsyncRead + AsyncWrite + Unpin>(
     sink: &mut SplitSink<WebSocketStream<S>, Message>,
-    outbox: &mut mpsc::Receiver<String>,
+    messages: &mut Messages,
 ) -> End {
-    while let Some(first) = outbox.recv().await {
-        if let Err(error) = write_available(sink, first, outbox).await {
+    while let Some(first) = messages.next().await {
+        if let Err(error) = write_available(sink, first, messages).await {
             debug!("websocket: {error}");
             break;
         }
@@ -123,12 +129,37 @@ async fn write<S: AsyncRead + AsyncWrite + Unpin>(
 
 async fn write_available<S: AsyncRead + AsyncWrite + Unpin>(
     sink: &mut SplitSink<WebSocketStream<S>, Message>,
-    first: String,
-    outbox: &mut mpsc::Receiver<String>,
+    first: outbox::Message,
+    messages: &mut Messages,
 ) -> Result<(), tungstenite::Error> {
-    sink.feed(Message::text(first)).await?;
-    while let Ok(next) = outbox.try_recv() {
-        sink.feed(Message::text(next)).await?;
+    let mut next = Some(first);
+    while let Some(message) = next {
+        if message.json.len() > LARGEST_WHOLE {
+            write_in_parts(sink, message).await?;
+        } else {
+            sink.feed(Message::text(message.json)).await?;
+        }
+        next = messages.take();
     }
     sink.flush().await
+}
+
+/// Writes a large message as several WebSocket frames (RFC 6455, 5.4), which the other side joins. The library copies each
+/// frame into a buffer that keeps its size as long as the connection lasts.
+async fn write_in_parts<S: AsyncRead + AsyncWrite + Unpin>(
+    sink: &mut SplitSink<WebSocketStream<S>, Message>,
+    message: outbox::Message,
+) -> Result<(), tungstenite::Error> {
+    let mut rest = Bytes::from(message.json);
+    let mut code = Data::Text;
+    while !rest.is_empty() {
+        let part = rest.split_to(rest.len().min(WRITE_BUFFER));
+        let frame = Frame::message(part, OpCode::Data(code), rest.is_empty());
+        sink.feed(Message::Frame(frame)).await?;
+        code = Data::Continue;
+    }
+    // Its room is free when all of it has left.
+    sink.flush().await?;
+    drop(message.room);
+    Ok(())
 }
