@@ -1,267 +1,104 @@
-//! What lies between the network and the WebSocket library, so that nobody's unfinished message costs more than its
-//! share: frames go through one after the other, long ones cut into fragments (RFC 6455, 5.4), which mean the same.
+//! Video frames that wait for one client: of each process the newest only. A camera that is faster than the client costs
+//! one frame of memory, and the client sees what is now, not what was.
 //!
-//! The library keeps room for the longest frame that a connection has ever seen. Of fragments it keeps the bytes that
-//! have come, until their message is complete. Those bytes are counted here (`limits`), and must come in time.
+//! The one place where something a program said may be dropped. `outbox` owns it: programs' channels put frames in, the
+//! socket takes them out when no other message waits.
 
 use std::{
-    io::{self, Cursor},
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
+    collections::VecDeque,
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use bytes::{Buf, BytesMut};
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    time::{Sleep, sleep},
-};
-use tokio_tungstenite::tungstenite::protocol::frame::{
-    FrameHeader,
-    coding::{Control, Data, OpCode},
-};
+use tokio::sync::Notify;
 
-use crate::limits::Place;
+use crate::{message::ProcessId, outbox::Message};
 
-/// Longest fragment that the library sees. A connection may keep as much without being counted, so that whatever others
-/// do keystrokes and short programs get through. A multiple of the mask's 4 bytes.
-const FRAGMENT: u64 = 16 * 1024;
-/// Read at once. Messages from clients are mostly keystrokes; larger ones are read in several steps.
-const READ_BUFFER: usize = 4 * 1024;
-/// A message that was begun has to be complete after this: 4 MiB need 70 kB/s, less than the worst Wi-Fi has.
-const MESSAGE_LIMIT: Duration = Duration::from_mins(1);
-
-/// The stream of one WebSocket, as its library sees it.
-pub(crate) struct Frames<S> {
-    stream: S,
-    place: Arc<Place>,
-    /// Read, and not looked at yet.
-    input: BytesMut,
-    /// Header of a fragment, made here and not passed on yet.
-    header: BytesMut,
-    frame: Option<Frame>,
-    /// A message of several frames has begun.
-    in_message: bool,
-    /// Bytes of the message that is being read; its share of them is with the place.
-    unfinished: usize,
-    counted: usize,
-    deadline: Option<Pin<Box<Sleep>>>,
-    /// The client does not read what is written.
-    deaf: bool,
+/// The frames. At most as many as a connection has processes.
+#[derive(Default)]
+pub(crate) struct Frames {
+    state: Mutex<State>,
+    filled: Notify,
 }
 
-/// What is still to come of a frame.
-struct Frame {
-    header: FrameHeader,
-    /// Of the whole frame.
-    left: u64,
-    /// Of this fragment of it.
-    fragment_left: u64,
-    /// It is not passed on.
-    skipped: bool,
+#[derive(Default)]
+struct State {
+    /// One of a process, in the order in which they are sent: who was served goes to the end.
+    waiting: VecDeque<(ProcessId, Message)>,
+    /// The client is gone.
+    closed: bool,
 }
 
-impl Frame {
-    fn ends_a_message(&self) -> bool {
-        matches!(self.header.opcode, OpCode::Data(_)) && self.header.is_final
-    }
-}
-
-impl<S> Frames<S> {
-    pub(crate) fn new(stream: S, place: Arc<Place>) -> Self {
-        Self {
-            stream,
-            place,
-            input: BytesMut::new(),
-            header: BytesMut::new(),
-            frame: None,
-            in_message: false,
-            unfinished: 0,
-            counted: 0,
-            deadline: None,
-            deaf: false,
+impl Frames {
+    /// Puts a frame into the process's place. An older one that was not sent yet is dropped.
+    pub(crate) fn put(&self, process: &ProcessId, frame: Message) {
+        let mut state = self.lock();
+        if state.closed {
+            return;
         }
+        match state.waiting.iter_mut().find(|(id, _)| id == process) {
+            Some((_, old)) => *old = frame,
+            None => state.waiting.push_back((process.clone(), frame)),
+        }
+        drop(state);
+        self.filled.notify_one();
     }
 
-    /// Passes on what is there; false if more has to be read first.
-    fn pass(&mut self, out: &mut ReadBuf<'_>) -> io::Result<bool> {
-        let before = out.remaining();
-        while out.remaining() > 0 {
-            if self.header.has_remaining() {
-                let length = self.header.len().min(out.remaining());
-                out.put_slice(&self.header.split_to(length));
-            } else if self.frame.as_ref().is_some_and(|frame| frame.fragment_left > 0) {
-                if self.input.is_empty() {
-                    break;
-                }
-                self.pass_payload(out)?;
-            } else if self.frame.as_ref().is_some_and(|frame| frame.left > 0) {
-                self.next_fragment()?;
-            } else if out.remaining() < before && self.frame.as_ref().is_some_and(Frame::ends_a_message) {
-                // What the library does with the message comes first: until it asks for more, its bytes count.
-                break;
-            } else if !self.next_frame()? {
-                break;
-            }
-        }
-        Ok(out.remaining() < before)
+    /// Takes the one that has waited longest.
+    pub(crate) fn take(&self) -> Option<Message> {
+        self.lock().waiting.pop_front().map(|(_, frame)| frame)
     }
 
-    fn pass_payload(&mut self, out: &mut ReadBuf<'_>) -> io::Result<()> {
-        let Some(frame) = &mut self.frame else { return Ok(()) };
-        let room = if frame.skipped { usize::MAX } else { out.remaining() };
-        let most = usize::try_from(frame.fragment_left).unwrap_or(usize::MAX);
-        let length = self.input.len().min(room).min(most);
-        let passed = self.input.split_to(length);
-        frame.fragment_left = frame.fragment_left.saturating_sub(u64::try_from(length).unwrap_or(u64::MAX));
-        if frame.skipped {
-            return Ok(());
-        }
-        out.put_slice(&passed);
-        if !matches!(frame.header.opcode, OpCode::Data(_)) {
-            return Ok(());
-        }
-        self.unfinished = self.unfinished.saturating_add(length);
-        let free = usize::try_from(FRAGMENT).unwrap_or(usize::MAX);
-        let uncounted = self.unfinished.saturating_sub(free).saturating_sub(self.counted);
-        if uncounted > 0 {
-            if !self.place.hold(uncounted) {
-                return Err(io::Error::new(io::ErrorKind::QuotaExceeded, "too many unfinished messages"));
-            }
-            self.counted += uncounted;
-        }
-        Ok(())
+    /// Takes the one of this process.
+    pub(crate) fn take_of(&self, process: &ProcessId) -> Option<Message> {
+        let mut state = self.lock();
+        let place = state.waiting.iter().position(|(id, _)| id == process)?;
+        state.waiting.remove(place).map(|(_, frame)| frame)
     }
 
-    /// Begins with the next fragment of a long frame.
-    fn next_fragment(&mut self) -> io::Result<()> {
-        let Some(frame) = &mut self.frame else { return Ok(()) };
-        frame.fragment_left = frame.left.min(FRAGMENT);
-        frame.left -= frame.fragment_left;
-        let mut header = frame.header.clone();
-        header.is_final &= frame.left == 0;
-        // The rest of the frame continues what this begins.
-        frame.header.opcode = match header.opcode {
-            OpCode::Data(_) => OpCode::Data(Data::Continue),
-            control @ OpCode::Control(_) => control,
-        };
-        if !frame.skipped {
-            let mut bytes = Vec::new();
-            header.format(frame.fragment_left, &mut bytes).map_err(io::Error::other)?;
-            self.header.extend_from_slice(&bytes);
-        }
-        Ok(())
+    /// Waits until there may be one. The socket's writer is the only one who waits.
+    pub(crate) async fn filled(&self) {
+        self.filled.notified().await;
     }
 
-    /// Reads the header of the next frame; false if it is not complete.
-    fn next_frame(&mut self) -> io::Result<bool> {
-        self.finish_frame();
-        let mut cursor = Cursor::new(&self.input[..]);
-        let Some((header, length)) = FrameHeader::parse(&mut cursor).map_err(io::Error::other)? else {
-            return Ok(false);
-        };
-        let parsed = usize::try_from(cursor.position()).unwrap_or(usize::MAX);
-        self.input.advance(parsed);
-        if matches!(header.opcode, OpCode::Data(_)) {
-            self.in_message = true;
-        }
-        // Only the last ping needs an answer (RFC 6455, 5.5.3), and a client that hears none does not miss it.
-        let skipped = self.deaf && header.opcode == OpCode::Control(Control::Ping);
-        self.frame = Some(Frame { header, left: length, fragment_left: 0, skipped });
-        // At least one, also for a frame without payload.
-        self.next_fragment()?;
-        Ok(true)
+    /// The client is gone: nothing is kept any more.
+    pub(crate) fn close(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        state.waiting.clear();
     }
 
-    fn finish_frame(&mut self) {
-        let Some(frame) = self.frame.take() else { return };
-        if frame.ends_a_message() {
-            self.in_message = false;
-            self.release();
-        }
-        if !self.in_message {
-            self.deadline = None;
-        }
-    }
-
-    fn release(&mut self) {
-        if self.counted > 0 {
-            self.place.release(self.counted);
-        }
-        self.counted = 0;
-        self.unfinished = 0;
-    }
-
-    /// Whether the client has begun something that it has to complete.
-    fn is_owed(&self) -> bool {
-        let in_frame = self.frame.as_ref().is_some_and(|frame| frame.left > 0 || frame.fragment_left > 0);
-        in_frame || self.in_message || self.input.has_remaining()
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<S: AsyncRead + Unpin> Frames<S> {
-    /// Reads from the network.
-    fn fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let length = self.input.len();
-        self.input.resize(length.saturating_add(READ_BUFFER), 0);
-        let (_, room) = self.input.split_at_mut(length);
-        let mut room = ReadBuf::new(room);
-        let polled = Pin::new(&mut self.stream).poll_read(context, &mut room);
-        let read = room.filled().len();
-        self.input.truncate(length.saturating_add(read));
-        polled.map_ok(|()| read)
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl<S: AsyncRead + Unpin> AsyncRead for Frames<S> {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        out: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        loop {
-            if this.pass(out)? {
-                return Poll::Ready(Ok(()));
-            }
-            match this.fill(context) {
-                // The end.
-                Poll::Ready(Ok(0)) => return Poll::Ready(Ok(())),
-                Poll::Ready(Ok(_)) => {}
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending if this.is_owed() => {
-                    let deadline = this.deadline.get_or_insert_with(|| Box::pin(sleep(MESSAGE_LIMIT)));
-                    return deadline.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()));
-                }
-                Poll::Pending => return Poll::Pending,
-            }
-        }
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Frames<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.deaf = polled.is_pending();
-        polled
+    fn taken(frames: &Frames) -> Option<String> {
+        frames.take().map(|frame| frame.json)
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-}
-
-impl<S> Drop for Frames<S> {
-    fn drop(&mut self) {
-        self.release();
+    #[test]
+    fn a_newer_frame_takes_the_place_of_the_older_one_and_processes_take_turns() {
+        let frames = Frames::default();
+        let (one, two) = (ProcessId::new("1"), ProcessId::new("2"));
+        let put = |id, text: &str| frames.put(id, Message::from(text.to_owned()));
+        put(&one, "a");
+        put(&two, "x");
+        put(&one, "b");
+        assert_eq!(taken(&frames).as_deref(), Some("b"));
+        put(&one, "c");
+        assert_eq!(taken(&frames).as_deref(), Some("x"));
+        put(&two, "y");
+        assert_eq!(frames.take_of(&two).map(|frame| frame.json).as_deref(), Some("y"));
+        assert!(frames.take_of(&two).is_none());
+        assert_eq!(taken(&frames).as_deref(), Some("c"));
+        assert_eq!(taken(&frames), None);
+        put(&one, "d");
+        frames.close();
+        put(&one, "e");
+        assert_eq!(taken(&frames), None);
     }
 }

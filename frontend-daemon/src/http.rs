@@ -16,6 +16,7 @@ use warp::{Filter, Rejection, Reply, filters::path::FullPath, reject, reply::Res
 use crate::{
     access::Access,
     apt,
+    budget::Budgets,
     helper::Helpers,
     listen::Client,
     message::Dialect,
@@ -41,13 +42,16 @@ pub(crate) struct App {
     pub(crate) access: Access,
     pub(crate) failures: Arc<Failures>,
     pub(crate) shutdown: Shutdown,
+    budgets: Budgets,
     /// Reading package lists takes a while and much memory bandwidth: one at a time.
     package_lookup: Semaphore,
 }
 
 impl App {
     pub(crate) fn new(helpers: Arc<Helpers>, access: Access, shutdown: Shutdown) -> Self {
-        Self { helpers, access, failures: Arc::default(), shutdown, package_lookup: Semaphore::new(1) }
+        let package_lookup = Semaphore::new(1);
+        let (failures, budgets) = (Arc::default(), Budgets::new());
+        Self { helpers, access, failures, shutdown, budgets, package_lookup }
     }
 }
 
@@ -174,7 +178,7 @@ async fn serve(
 ) {
     let (outbox, messages) = outbox(dialect);
     let guard = Guard::new(Arc::clone(&app.failures), client.place.network());
-    let session = Session::new(Arc::clone(&app.helpers), choices, guard, outbox);
+    let session = Session::new(Arc::clone(&app.helpers), app.budgets.clone(), choices, guard, outbox);
     socket::serve(stream, dialect, session, messages, Arc::clone(&client.place), &app.shutdown).await;
 }
 

@@ -16,20 +16,27 @@ use std::{
 
 use tokio::{sync::Notify, time::timeout};
 
-use crate::stream::Stream;
+use crate::{
+    budget::{Budget, Room},
+    stream::Stream,
+};
 
 /// Most bytes that wait for a program: four of the largest messages (B3.2).
 const MAX_WAITING: usize = 16 * 1024 * 1024;
+/// What may wait for a program without taking room of all programs' budget: keys must be heard, whatever others do.
+const FREE: usize = 64 * 1024;
+/// What a piece costs beside its bytes, about: without it a million single letters would count as one megabyte.
+const PIECE_COST: usize = 64;
 /// A program that takes nothing for so long is not reading.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// The program does not read and the queue is full: this input was not taken.
+/// The program does not read and its queue is full, or what all programs together do not read: this input was not taken.
 #[derive(Debug)]
 pub(crate) struct NotRead;
 
 /// The queue, shared by the session that fills it and the process that empties it.
-#[derive(Default)]
 pub(crate) struct Input {
+    budget: Budget,
     queue: Mutex<Queue>,
     filled: Notify,
     emptied: Notify,
@@ -39,24 +46,53 @@ pub(crate) struct Input {
 
 #[derive(Default)]
 struct Queue {
-    pieces: VecDeque<String>,
+    pieces: VecDeque<Piece>,
+    /// What all pieces cost.
     bytes: usize,
 }
 
+struct Piece {
+    text: String,
+    /// Until all of it is written.
+    _room: Option<Room>,
+}
+
+impl Queue {
+    /// Queues the input if there is room for it.
+    fn take(&mut self, input: String, budget: &Budget) -> Result<(), String> {
+        let cost = input.len() + PIECE_COST;
+        // A single input always fits into an empty queue.
+        if self.bytes > 0 && self.bytes + cost > MAX_WAITING {
+            return Err(input);
+        }
+        let room = if self.bytes + cost <= FREE {
+            None
+        } else {
+            let Some(room) = budget.try_take(cost) else { return Err(input) };
+            Some(room)
+        };
+        self.bytes += cost;
+        self.pieces.push_back(Piece { text: input, _room: room });
+        Ok(())
+    }
+}
+
 impl Input {
+    pub(crate) fn new(budget: Budget) -> Self {
+        let (filled, emptied, stuck) = (Notify::new(), Notify::new(), AtomicBool::new(false));
+        Self { budget, queue: Mutex::default(), filled, emptied, stuck }
+    }
+
     /// Queues one input, waiting for room as long as the program reads.
-    pub(crate) async fn push(&self, input: String) -> Result<(), NotRead> {
+    pub(crate) async fn push(&self, mut input: String) -> Result<(), NotRead> {
         loop {
             let room_came = self.emptied.notified();
-            {
-                let mut queue = self.lock();
-                // A single input always fits into an empty queue.
-                if queue.bytes == 0 || queue.bytes + input.len() <= MAX_WAITING {
-                    queue.bytes += input.len();
-                    queue.pieces.push_back(input);
+            match self.lock().take(input, &self.budget) {
+                Ok(()) => {
                     self.filled.notify_one();
                     return Ok(());
                 }
+                Err(untaken) => input = untaken,
             }
             if self.stuck.load(Ordering::Relaxed) || timeout(PATIENCE, room_came).await.is_err() {
                 self.stuck.store(true, Ordering::Relaxed);
@@ -69,20 +105,27 @@ impl Input {
     pub(crate) async fn feed(&self, stream: Arc<Stream>) -> Infallible {
         loop {
             let piece = self.next().await;
-            let mut rest = piece.as_bytes();
+            let mut rest = piece.text.as_bytes();
             while !rest.is_empty() {
                 // EPIPE, or EIO on a terminal: nobody will ever read again. Later input is taken and thrown away, as a
                 // terminal would.
                 let written = stream.write(rest).await.unwrap_or(rest.len());
                 rest = rest.get(written..).unwrap_or_default();
-                self.lock().bytes -= written;
-                self.stuck.store(false, Ordering::Relaxed);
-                self.emptied.notify_one();
+                self.read(written);
             }
+            drop(piece);
+            self.read(PIECE_COST);
         }
     }
 
-    async fn next(&self) -> String {
+    /// The program has taken so much.
+    fn read(&self, bytes: usize) {
+        self.lock().bytes -= bytes;
+        self.stuck.store(false, Ordering::Relaxed);
+        self.emptied.notify_one();
+    }
+
+    async fn next(&self) -> Piece {
         loop {
             let filled = self.filled.notified();
             if let Some(piece) = self.lock().pieces.pop_front() {
@@ -107,7 +150,7 @@ mod tests {
     async fn a_program_that_does_not_read_gets_what_fits_and_the_rest_is_refused() {
         let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).unwrap();
         let stream = Arc::new(Stream::new(writer, Interest::WRITABLE).unwrap());
-        let input = Arc::new(Input::default());
+        let input = Arc::new(Input::new(Budget::new(2 * MAX_WAITING)));
         let feeding = tokio::spawn({
             let input = Arc::clone(&input);
             async move { input.feed(stream).await }
@@ -131,5 +174,26 @@ mod tests {
         }
         assert_eq!(count.await.unwrap(), taken + 1);
         feeding.abort();
+    }
+
+    #[tokio::test]
+    async fn programs_that_do_not_read_share_one_budget_and_keys_get_through_all_the_same() {
+        let budget = Budget::new(MAX_WAITING);
+        let (one, other) = (Input::new(budget.clone()), Input::new(budget));
+        let large = "x".repeat(1024 * 1024);
+        while one.push(large.clone()).await.is_ok() {}
+        assert!(other.push(large.clone()).await.is_err());
+        for _ in 0..100 {
+            other.push("\u{3}".to_owned()).await.unwrap();
+        }
+        drop(one);
+        other.push(large).await.unwrap();
+    }
+
+    #[test]
+    fn a_million_letters_cost_more_than_a_megabyte() {
+        let (budget, mut queue) = (Budget::new(MAX_WAITING), Queue::default());
+        let taken = (0..1_000_000).take_while(|_| queue.take("x".to_owned(), &budget).is_ok()).count();
+        assert!((1000..100_000).contains(&taken), "{taken}");
     }
 }

@@ -43,6 +43,9 @@ const HEAD_LIMIT: Duration = Duration::from_secs(10);
 const MAX_HEAD: usize = 16 * 1024;
 /// The time after which a silent client is gone is cut into so many parts: two of silence, then a probe in each.
 const PROBES: u32 = 6;
+/// Most bytes that the kernel keeps for a client and has not sent. More would be old pictures in front of new text; less
+/// would keep a fast network waiting for us. The kernel asks for more when half of it is sent.
+const MAX_UNSENT: u32 = 128 * 1024;
 /// After an accept that failed for lack of descriptors or memory: some will be free by then.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -216,5 +219,7 @@ fn prepare(stream: &TcpStream, client_timeout: Duration) -> io::Result<()> {
     sockopt::set_tcp_keepcnt(stream, PROBES - 2)?;
     let limit = u32::try_from(client_timeout.as_millis()).unwrap_or(u32::MAX);
     sockopt::set_tcp_user_timeout(stream, limit)?;
+    // The send buffer may have megabytes; a frame is replaced only as long as it is not in there.
+    socket2::SockRef::from(stream).set_tcp_notsent_lowat(MAX_UNSENT)?;
     Ok(())
 }

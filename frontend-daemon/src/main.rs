@@ -3,7 +3,8 @@
 //! This file starts things in the only right order: read the settings, start the helper while it may be started, give up
 //! root, and only then threads, sockets and the network. A start travels through the modules in the order of the list:
 //! listen, tls, http, socket, message, session, runner, process, helper; what the program prints comes back through stream,
-//! output, text and outbox.
+//! output, text and outbox. What it says and hears on the user channel goes through channel, `channel_connection`,
+//! `channel_line`, keys and frames.
 
 mod commands;
 mod config;
@@ -22,7 +23,7 @@ mod listen;
 mod refused;
 mod tokens;
 
-mod frames;
+mod fragments;
 mod socket;
 mod tls;
 
@@ -36,6 +37,7 @@ mod complaint;
 mod message;
 mod run_py;
 
+mod frames;
 mod outbox;
 mod session;
 mod shutdown;
@@ -43,6 +45,12 @@ mod shutdown;
 mod phase;
 mod process;
 mod runner;
+
+mod budget;
+mod channel;
+mod channel_connection;
+mod channel_line;
+mod keys;
 
 mod helper;
 mod input;

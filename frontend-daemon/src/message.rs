@@ -39,7 +39,7 @@ pub(crate) enum Incoming {
     Stdin { process: ProcessId, input: String },
     Resize { process: ProcessId, rows: Integer, cols: Integer },
     Stop { process: ProcessId },
-    KeyEvent { process: ProcessId },
+    KeyEvent { process: ProcessId, key: String, event: String },
     Upload,
 }
 
@@ -165,7 +165,10 @@ pub(crate) fn addressed(process: ProcessId, mut raw: Raw) -> Option<Incoming> {
     match raw.kind.as_str() {
         "stdin" => raw.text("input").map(|input| Incoming::Stdin { process, input }),
         "stop" => Some(Incoming::Stop { process }),
-        "keyevent" => raw.text("key").and(raw.text("event")).map(|_| Incoming::KeyEvent { process }),
+        "keyevent" => {
+            let (key, event) = (raw.text("key")?, raw.text("event")?);
+            Some(Incoming::KeyEvent { process, key, event })
+        }
         _ => None,
     }
 }
@@ -179,15 +182,24 @@ fn start(mut raw: Raw) -> Option<Start> {
     Some(Start { runner, path: raw.filled("path"), code })
 }
 
+/// More than what stands around the text of a `video` message.
+const FRAME_SPARE: usize = 128;
+
 /// What a client is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outgoing<'a> {
     Pong,
     Error(&'a Complaint),
     Started,
-    Stopped { exit_code: i32 },
+    Stopped {
+        exit_code: i32,
+    },
     Stdout(&'a str),
     Stderr(&'a str),
+    /// A picture as text.
+    Video(&'a str),
+    /// The program wants to hear of this key.
+    KeyListen(&'a str),
 }
 
 /// The JSON form: always these three keys (B4.1).
@@ -201,6 +213,13 @@ struct Envelope<'a, D> {
 #[derive(Serialize)]
 struct Output<'a> {
     output: &'a str,
+}
+
+#[derive(Serialize)]
+struct KeyListen<'a> {
+    /// The original sends this one, and documents the other (B12.4).
+    output: &'a str,
+    key: &'a str,
 }
 
 #[derive(Serialize)]
@@ -228,6 +247,8 @@ impl Outgoing<'_> {
             Self::Stopped { exit_code } => write("stopped", Stopped { exit_code: *exit_code }, process),
             Self::Stdout(output) => write("stdout", Output { output }, process),
             Self::Stderr(output) => write("stderr", Output { output }, process),
+            Self::Video(output) => frame(output, process),
+            Self::KeyListen(key) => write("keylisten", KeyListen { output: key, key }, process),
         }
     }
 }
@@ -235,6 +256,14 @@ impl Outgoing<'_> {
 fn write<D: Serialize>(kind: &str, data: D, process: Option<&str>) -> String {
     // Strings and numbers into a string: there is nothing that could fail.
     serde_json::to_string(&Envelope { r#type: kind, data, process }).unwrap_or_default()
+}
+
+/// As [`write`], with all of the memory at once: a frame is large, and a buffer that doubles would be twice as large.
+fn frame(output: &str, process: Option<&str>) -> String {
+    let mut json = Vec::with_capacity(output.len() + process.map_or(0, str::len) + FRAME_SPARE);
+    let written =
+        serde_json::to_writer(&mut json, &Envelope { r#type: "video", data: Output { output }, process });
+    written.ok().and_then(|()| String::from_utf8(json).ok()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -345,6 +374,14 @@ mod tests {
         assert_eq!(
             json(Outgoing::Stdout("a\n\u{1}€"), Some(&id)),
             "{\"type\":\"stdout\",\"data\":{\"output\":\"a\\n\\u0001€\"},\"process\":\"a\\\"b\"}"
+        );
+        assert_eq!(
+            json(Outgoing::Video("/9j/4A=="), Some(&id)),
+            r#"{"type":"video","data":{"output":"/9j/4A=="},"process":"a\"b"}"#
+        );
+        assert_eq!(
+            json(Outgoing::KeyListen(" "), Some(&id)),
+            r#"{"type":"keylisten","data":{"output":" ","key":" "},"process":"a\"b"}"#
         );
         assert_eq!(
             json(Outgoing::Error(&Complaint::BadMessage), None),

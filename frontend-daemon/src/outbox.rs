@@ -1,37 +1,135 @@
-//! The bounded queue of messages towards one client.
+//! The bounded queue of messages towards one client, and beside it the newest video frame of each process.
 //!
 //! Whoever has something to say waits here when the client is slow, and nothing is dropped: a full outbox is what makes a
 //! program wait. The queue is short and its waiters are served in turn, so that one flooding program delays another
 //! one's line by a few messages only. A session knows an outbox, never a socket.
+//!
+//! Frames do not wait in the queue: they are sent when it is empty, and newer ones replace unsent ones (`frames`).
+
+use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use crate::message::{Dialect, Outgoing, ProcessId};
+use crate::{
+    budget::Room,
+    frames::Frames,
+    message::{Dialect, Outgoing, ProcessId},
+};
 
 /// Messages that wait while one is being sent. Each has at most [`crate::output::MAX_PIECE`] bytes of output, so this
-/// bounds the memory of a connection whose client does not read.
+/// bounds the memory of a connection whose client does not read. The last frame of a program has its own room.
 const CAPACITY: usize = 4;
 
 /// The client is gone; what is said to it is not kept.
 #[derive(Debug)]
 pub(crate) struct Gone;
 
+/// One message as it goes to the client.
+#[derive(Debug)]
+pub(crate) struct Message {
+    pub(crate) json: String,
+    /// Of a large frame, until it is sent.
+    pub(crate) room: Option<Room>,
+}
+
+impl From<String> for Message {
+    fn from(json: String) -> Self {
+        Self { json, room: None }
+    }
+}
+
 /// The sending side, cloned for each process.
 #[derive(Clone)]
 pub(crate) struct Outbox {
-    queue: mpsc::Sender<String>,
+    queue: mpsc::Sender<Message>,
+    frames: Arc<Frames>,
     dialect: Dialect,
 }
 
-/// The queue and the side that the socket empties.
-pub(crate) fn outbox(dialect: Dialect) -> (Outbox, mpsc::Receiver<String>) {
+/// The side that the socket empties. Dropping it means that the client is gone.
+pub(crate) struct Messages {
+    queue: mpsc::Receiver<Message>,
+    frames: Arc<Frames>,
+}
+
+/// Both sides.
+pub(crate) fn outbox(dialect: Dialect) -> (Outbox, Messages) {
     let (queue, receiver) = mpsc::channel(CAPACITY);
-    (Outbox { queue, dialect }, receiver)
+    let frames = Arc::new(Frames::default());
+    (Outbox { queue, frames: Arc::clone(&frames), dialect }, Messages { queue: receiver, frames })
 }
 
 impl Outbox {
     /// Queues a message, waiting for room.
     pub(crate) async fn say(&self, message: Outgoing<'_>, process: Option<&ProcessId>) -> Result<(), Gone> {
-        self.queue.send(message.to_json(self.dialect, process)).await.map_err(|_| Gone)
+        self.queue.send(message.to_json(self.dialect, process).into()).await.map_err(|_| Gone)
+    }
+
+    /// Shows a frame as soon as nothing else is to be said, unless a newer one comes before that. `room` is what was
+    /// taken for the line it came in.
+    pub(crate) fn show(&self, frame: &str, process: &ProcessId, room: Option<Room>) {
+        let json = Outgoing::Video(frame).to_json(self.dialect, Some(process));
+        let room = room.map(|room| room.keep(json.len()));
+        self.frames.put(process, Message { json, room });
+    }
+
+    /// The process shows nothing any more: its last frame, if it was not sent yet, goes into the queue, before what is
+    /// said next.
+    pub(crate) async fn say_last_frame(&self, process: &ProcessId) -> Result<(), Gone> {
+        match self.frames.take_of(process) {
+            Some(frame) => self.queue.send(frame).await.map_err(|_| Gone),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Messages {
+    /// The next message, waiting for it. None when nobody can say anything any more.
+    pub(crate) async fn next(&mut self) -> Option<Message> {
+        loop {
+            if let Some(message) = self.take() {
+                return Some(message);
+            }
+            tokio::select! {
+                message = self.queue.recv() => return message,
+                () = self.frames.filled() => {}
+            }
+        }
+    }
+
+    /// The next message if there is one: a frame only when nothing else waits.
+    pub(crate) fn take(&mut self) -> Option<Message> {
+        self.queue.try_recv().ok().or_else(|| self.frames.take())
+    }
+}
+
+impl Drop for Messages {
+    fn drop(&mut self) {
+        self.frames.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn words_go_before_frames_and_the_last_frame_goes_before_the_last_word() {
+        let (outbox, mut messages) = outbox(Dialect::Run);
+        let id = ProcessId::new("1");
+        outbox.show("old", &id, None);
+        outbox.show("new", &id, None);
+        outbox.say(Outgoing::Stdout("text"), Some(&id)).await.unwrap();
+        let next = |message: Option<Message>| message.map(|message| message.json).unwrap_or_default();
+        assert!(next(messages.next().await).contains("text"));
+        assert!(next(messages.next().await).contains("new"));
+        outbox.show("last", &id, None);
+        outbox.say_last_frame(&id).await.unwrap();
+        outbox.say_last_frame(&id).await.unwrap();
+        outbox.say(Outgoing::Stopped { exit_code: 0 }, Some(&id)).await.unwrap();
+        assert!(next(messages.next().await).contains("last"));
+        assert!(next(messages.next().await).contains("stopped"));
+        drop(outbox);
+        assert!(messages.next().await.is_none());
     }
 }

@@ -15,7 +15,7 @@ use tokio::{
 use crate::{
     message::{Outgoing, ProcessId},
     outbox::{Gone, Outbox},
-    phase::Phase,
+    phase::{Phase, ended},
     stream::Stream,
     text::Decoder,
 };
@@ -67,6 +67,12 @@ pub(crate) struct Output {
     buffer: Vec<u8>,
 }
 
+/// Waits until what is left of an ended program's streams and connections is waited for no longer.
+pub(crate) async fn overdue(mut phase: watch::Receiver<Phase>) {
+    ended(&mut phase).await;
+    sleep(DRAIN_LIMIT).await;
+}
+
 /// Whether more is to come.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum More {
@@ -82,18 +88,8 @@ impl Output {
     /// Ends at the end of the stream; or when the process is draining, nobody writes, and the limit is over. Without a
     /// client the output is read all the same, so that a program which is being stopped can say its last words to nobody
     /// instead of hanging in a write.
-    pub(crate) async fn run(
-        mut self,
-        outbox: &Outbox,
-        process: &ProcessId,
-        mut phase: watch::Receiver<Phase>,
-    ) {
-        let overdue = async {
-            let (Ok(_) | Err(_)) = phase
-                .wait_for(|phase| !matches!(phase, Phase::Starting | Phase::Running | Phase::Stopping))
-                .await;
-            sleep(DRAIN_LIMIT).await;
-        };
+    pub(crate) async fn run(mut self, outbox: &Outbox, process: &ProcessId, phase: watch::Receiver<Phase>) {
+        let overdue = overdue(phase);
         tokio::pin!(overdue);
         let mut decoder = Decoder::default();
         let mut client = Ok(());

@@ -1,5 +1,7 @@
 //! Where a process stands in its life, and the only function that moves it on.
 
+use tokio::sync::watch;
+
 /// The phases, in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
@@ -35,10 +37,21 @@ impl Phase {
         }
     }
 
+    /// Whether the program has ended.
+    pub(crate) fn has_ended(self) -> bool {
+        matches!(self, Self::Draining | Self::Stopped)
+    }
+
     /// Whether messages may name the process (B5: "live").
     pub(crate) fn is_live(self) -> bool {
         matches!(self, Self::Running | Self::Stopping | Self::Draining)
     }
+}
+
+/// Waits until the program has ended.
+pub(crate) async fn ended(phase: &mut watch::Receiver<Phase>) {
+    // Whoever moved the phases on and is gone has nothing more to wait for.
+    let (Ok(_) | Err(_)) = phase.wait_for(|phase| phase.has_ended()).await;
 }
 
 #[cfg(test)]

@@ -3,16 +3,20 @@
 //! `start` returns when the helper has said whether the program runs. The handle is the session's; the task ends when the
 //! last byte of output and `stopped` are in the outbox, whether or not anybody still reads them.
 
-use std::{os::fd::OwnedFd, sync::Arc, time::Duration};
+use std::{io, os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use further_link_proto::{Event, ExitStatus, Request, Run, UserName, WindowSize};
 use tokio::{io::Interest, sync::watch, task::JoinSet, time::timeout};
 use tracing::{debug, warn};
 
 use crate::{
+    budget::Budgets,
+    channel::UserChannel,
+    channel_connection,
     complaint::{Complaint, not_started},
     helper::{Conversation, HelperError, Helpers, MAX_RUNS},
     input::{Input, NotRead},
+    keys::Keyboard,
     message::{Outgoing, ProcessId},
     outbox::{Gone, Outbox},
     output::{Channel, Output},
@@ -34,13 +38,14 @@ enum StartError {
     #[error("the helper answered {0:?}")]
     Answer(Event),
     #[error("the helper's descriptors are not usable: {0}")]
-    Descriptors(#[from] std::io::Error),
+    Descriptors(#[from] io::Error),
 }
 
 /// The session's handle of a process. Dropping it does not stop the process: the session stops it and waits.
 pub(crate) struct Process {
     conversation: Arc<Conversation>,
     input: Arc<Input>,
+    keyboard: Arc<Keyboard>,
     terminal: Option<Arc<Stream>>,
     phase: Arc<watch::Sender<Phase>>,
 }
@@ -50,12 +55,15 @@ struct Streams {
     input: Arc<Stream>,
     outputs: Vec<Output>,
     terminal: Option<Arc<Stream>>,
+    /// The listening socket of the user channel.
+    channel: Stream,
 }
 
 impl Process {
     /// Starts a program, says `started`, and lets a task of `tasks` see to the rest.
     pub(crate) async fn start(
         helpers: &Helpers,
+        budgets: &Budgets,
         run: Run,
         code: Option<&str>,
         id: ProcessId,
@@ -82,12 +90,24 @@ impl Process {
             })?;
         let process = Self {
             conversation: Arc::new(conversation),
-            input: Arc::default(),
+            input: Arc::new(Input::new(budgets.input.clone())),
+            keyboard: Arc::default(),
             terminal: streams.terminal,
             phase: Arc::new(watch::Sender::new(Phase::Starting.after(Happening::Started))),
         };
         // A client that is gone will be noticed by its session, which then stops this process.
         let (Ok(()) | Err(Gone)) = outbox.say(Outgoing::Started, Some(&id)).await;
+        let channel = UserChannel {
+            listener: streams.channel,
+            keyboard: Arc::clone(&process.keyboard),
+            places: Arc::clone(&budgets.connections),
+            run: channel_connection::Run {
+                outbox: outbox.clone(),
+                id: id.clone(),
+                phase: process.phase.subscribe(),
+                budget: budgets.channel(),
+            },
+        };
         let life = Life {
             conversation: Arc::clone(&process.conversation),
             input: Arc::clone(&process.input),
@@ -96,7 +116,7 @@ impl Process {
             id,
             last_words: if process.terminal.is_some() { Channel::Terminal } else { Channel::Stderr },
         };
-        tasks.spawn(life.live(streams.input, streams.outputs));
+        tasks.spawn(life.live(streams.input, streams.outputs, channel));
         Ok(process)
     }
 
@@ -116,6 +136,11 @@ impl Process {
             debug!("cannot resize: {error}");
         }
         true
+    }
+
+    /// Tells the programs that listen for the key. Never waits for them.
+    pub(crate) fn key_event(&self, key: &str, event: &str) {
+        self.keyboard.event(key, event);
     }
 
     /// Asks the helper to end it. A helper that is gone has ended it already.
@@ -169,14 +194,14 @@ async fn write_code(descriptors: Vec<OwnedFd>, code: &str) -> Result<(), StartEr
 
 fn streams(mut descriptors: Vec<OwnedFd>) -> Result<Streams, StartError> {
     let stream = |descriptor, interest| Stream::new(descriptor, interest).map(Arc::new);
-    // The listening socket of the user channel.
-    drop(descriptors.pop());
+    let neither = || io::Error::other("neither a terminal nor three pipes, with a user channel");
+    let channel = Stream::new(descriptors.pop().ok_or_else(neither)?, Interest::READABLE)?;
     let mut descriptors = descriptors.into_iter();
     match (descriptors.next(), descriptors.next(), descriptors.next()) {
         (Some(leader), None, None) => {
             let leader = stream(leader, Interest::READABLE | Interest::WRITABLE)?;
             let outputs = vec![Output::new(Channel::Terminal, Arc::clone(&leader))];
-            Ok(Streams { input: Arc::clone(&leader), outputs, terminal: Some(leader) })
+            Ok(Streams { input: Arc::clone(&leader), outputs, terminal: Some(leader), channel })
         }
         (Some(stdin), Some(stdout), Some(stderr)) => Ok(Streams {
             input: stream(stdin, Interest::WRITABLE)?,
@@ -185,8 +210,9 @@ fn streams(mut descriptors: Vec<OwnedFd>) -> Result<Streams, StartError> {
                 Output::new(Channel::Stderr, stream(stderr, Interest::READABLE)?),
             ],
             terminal: None,
+            channel,
         }),
-        _ => Err(StartError::Descriptors(std::io::Error::other("neither a terminal nor three pipes"))),
+        _ => Err(neither().into()),
     }
 }
 
@@ -202,7 +228,7 @@ struct Life {
 }
 
 impl Life {
-    async fn live(self, stdin: Arc<Stream>, outputs: Vec<Output>) {
+    async fn live(self, stdin: Arc<Stream>, outputs: Vec<Output>, channel: UserChannel) {
         let outputs =
             outputs.into_iter().map(|output| output.run(&self.outbox, &self.id, self.phase.subscribe()));
         let output = futures_util::future::join_all(outputs);
@@ -212,7 +238,7 @@ impl Life {
             status
         };
         let status = tokio::select! {
-            (status, _) = async { tokio::join!(end, output) } => status,
+            (status, _, ()) = async { tokio::join!(end, output, channel.serve()) } => status,
             never = self.input.feed(stdin) => match never {},
         };
         if status == ExitStatus::OutOfMemory {
@@ -220,6 +246,7 @@ impl Life {
             let words = self.last_words.message(OUT_OF_MEMORY);
             let (Ok(()) | Err(Gone)) = self.outbox.say(words, Some(&self.id)).await;
         }
+        let (Ok(()) | Err(Gone)) = self.outbox.say_last_frame(&self.id).await;
         // The id is free before the client hears of it (B6.1).
         self.happened(Happening::Drained);
         let exit_code = exit_code(status);

@@ -9,6 +9,7 @@ use further_link_proto::WindowSize;
 use tokio::task::JoinSet;
 
 use crate::{
+    budget::Budgets,
     complaint::Complaint,
     helper::Helpers,
     limits::Network,
@@ -52,6 +53,7 @@ impl Guard {
 /// One client's session.
 pub(crate) struct Session {
     helpers: Arc<Helpers>,
+    budgets: Budgets,
     choices: Choices,
     guard: Guard,
     outbox: Outbox,
@@ -60,8 +62,14 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub(crate) fn new(helpers: Arc<Helpers>, choices: Choices, guard: Guard, outbox: Outbox) -> Self {
-        Self { helpers, choices, guard, outbox, processes: HashMap::new(), tasks: JoinSet::new() }
+    pub(crate) fn new(
+        helpers: Arc<Helpers>,
+        budgets: Budgets,
+        choices: Choices,
+        guard: Guard,
+        outbox: Outbox,
+    ) -> Self {
+        Self { helpers, budgets, choices, guard, outbox, processes: HashMap::new(), tasks: JoinSet::new() }
     }
 
     /// Handles one message, or what was none.
@@ -74,7 +82,9 @@ impl Session {
             Ok(Incoming::Resize { process, rows, cols }) => self.resize(&process, rows, cols),
             Ok(Incoming::Stop { process }) => self.stop(&process).await,
             // Without a listener in the program there is neither a reply nor an error (B5).
-            Ok(Incoming::KeyEvent { process }) => self.live(&process).map(|_| ()),
+            Ok(Incoming::KeyEvent { process, key, event }) => {
+                self.live(&process).map(|process| process.key_event(&key, &event))
+            }
             Ok(Incoming::Upload) => Err(Complaint::BadUpload),
             Err(complaint) => Err(complaint),
         };
@@ -107,8 +117,16 @@ impl Session {
             self.guard.check()?;
         }
         let code = start.code.as_deref();
-        let process =
-            Process::start(&self.helpers, run, code, id.clone(), &self.outbox, &mut self.tasks).await;
+        let process = Process::start(
+            &self.helpers,
+            &self.budgets,
+            run,
+            code,
+            id.clone(),
+            &self.outbox,
+            &mut self.tasks,
+        )
+        .await;
         let helpers = Arc::clone(&self.helpers);
         self.tasks.spawn(async move { helpers.keep_spare().await });
         if matches!(process, Err(Complaint::WrongToken(_))) {

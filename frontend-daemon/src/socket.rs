@@ -3,28 +3,32 @@
 
 use std::{io::ErrorKind, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use futures_util::{
     SinkExt, StreamExt,
     stream::{SplitSink, SplitStream},
 };
-use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
-    sync::mpsc,
-};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
         self, Message,
-        protocol::{CloseFrame, Role, WebSocketConfig, frame::coding::CloseCode},
+        protocol::{
+            CloseFrame, Role, WebSocketConfig,
+            frame::{
+                Frame,
+                coding::{CloseCode, Data, OpCode},
+            },
+        },
     },
 };
 use tracing::{debug, warn};
 
 use crate::{
-    frames::Frames,
+    fragments::Fragments,
     limits::Place,
     message::{self, Dialect},
-    outbox::Gone,
+    outbox::{self, Gone, Messages},
     session::Session,
     shutdown::Shutdown,
 };
@@ -37,6 +41,8 @@ const READ_BUFFER: usize = 4 * 1024;
 const WRITE_BUFFER: usize = 64 * 1024;
 /// A client that does not read has this long to take the last words. Its programs do not wait for that.
 const GOODBYE_LIMIT: Duration = Duration::from_secs(1);
+/// Largest message that is written as one WebSocket frame: larger than all output, so that only video frames are not.
+const LARGEST_WHOLE: usize = 512 * 1024;
 
 /// How the conversation with the client came to its end.
 enum End {
@@ -66,20 +72,20 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
     dialect: Dialect,
     mut session: Session,
-    mut outbox: mpsc::Receiver<String>,
+    mut messages: Messages,
     place: Arc<Place>,
     shutdown: &Shutdown,
 ) {
-    let stream = Frames::new(stream, place);
+    let stream = Fragments::new(stream, place);
     let (mut sink, mut stream) =
         WebSocketStream::from_raw_socket(stream, Role::Server, Some(config())).await.split();
     let end = tokio::select! {
         end = read(&mut stream, dialect, &mut session) => end,
-        end = write(&mut sink, &mut outbox) => end,
+        end = write(&mut sink, &mut messages) => end,
         () = shutdown.begun() => End::Shutdown,
     };
     // Nobody reads any more: what programs still print is thrown away from here on.
-    drop(outbox);
+    drop(messages);
     tokio::join!(say_goodbye(sink, stream, end), session.close());
 }
 
@@ -148,10 +154,10 @@ async fn read<S: AsyncRead + AsyncWrite + Unpin>(
 
 async fn write<S: AsyncRead + AsyncWrite + Unpin>(
     sink: &mut SplitSink<WebSocketStream<S>, Message>,
-    outbox: &mut mpsc::Receiver<String>,
+    messages: &mut Messages,
 ) -> End {
-    while let Some(first) = outbox.recv().await {
-        if let Err(error) = write_available(sink, first, outbox).await {
+    while let Some(first) = messages.next().await {
+        if let Err(error) = write_available(sink, first, messages).await {
             debug!("websocket: {error}");
             break;
         }
@@ -161,12 +167,37 @@ async fn write<S: AsyncRead + AsyncWrite + Unpin>(
 
 async fn write_available<S: AsyncRead + AsyncWrite + Unpin>(
     sink: &mut SplitSink<WebSocketStream<S>, Message>,
-    first: String,
-    outbox: &mut mpsc::Receiver<String>,
+    first: outbox::Message,
+    messages: &mut Messages,
 ) -> Result<(), tungstenite::Error> {
-    sink.feed(Message::text(first)).await?;
-    while let Ok(next) = outbox.try_recv() {
-        sink.feed(Message::text(next)).await?;
+    let mut next = Some(first);
+    while let Some(message) = next {
+        if message.json.len() > LARGEST_WHOLE {
+            write_in_parts(sink, message).await?;
+        } else {
+            sink.feed(Message::text(message.json)).await?;
+        }
+        next = messages.take();
     }
     sink.flush().await
+}
+
+/// Writes a large message as several WebSocket frames (RFC 6455, 5.4), which the other side joins. The library copies each
+/// frame into a buffer that keeps its size as long as the connection lasts.
+async fn write_in_parts<S: AsyncRead + AsyncWrite + Unpin>(
+    sink: &mut SplitSink<WebSocketStream<S>, Message>,
+    message: outbox::Message,
+) -> Result<(), tungstenite::Error> {
+    let mut rest = Bytes::from(message.json);
+    let mut code = Data::Text;
+    while !rest.is_empty() {
+        let part = rest.split_to(rest.len().min(WRITE_BUFFER));
+        let frame = Frame::message(part, OpCode::Data(code), rest.is_empty());
+        sink.feed(Message::Frame(frame)).await?;
+        code = Data::Continue;
+    }
+    // Its room is free when all of it has left.
+    sink.flush().await?;
+    drop(message.room);
+    Ok(())
 }

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::schema;
 
@@ -63,7 +63,7 @@ impl Record {
     }
 
     fn check_process(&mut self, kind: &str, process: &Value) -> Result<(), String> {
-        let about_one = matches!(kind, "started" | "stopped" | "stdout" | "stderr");
+        let about_one = matches!(kind, "started" | "stopped" | "stdout" | "stderr" | "video" | "keylisten");
         let id = match (self.dialect, about_one, process) {
             (Dialect::Run, false, Value::Null) => return Ok(()),
             (Dialect::RunPy, _, Value::String(id)) if id.is_empty() => id.clone(),
@@ -77,7 +77,9 @@ impl Record {
                 self.running.insert(id.clone(), self.messages.len());
                 self.began.insert(id, self.messages.len());
             }
-            "stopped" | "stdout" | "stderr" if !runs => return Err(format!("{kind} of what does not run")),
+            "stopped" | "stdout" | "stderr" | "video" | "keylisten" if !runs => {
+                return Err(format!("{kind} of what does not run"));
+            }
             "stopped" => {
                 self.running.remove(&id);
             }
@@ -142,6 +144,9 @@ fn check_data(kind: &str, data: &Value) -> Result<(), String> {
         "error" => only("message", text),
         "stopped" => only("exitCode", Value::is_i64),
         "stdout" | "stderr" => only("output", text),
+        "video" => only("output", Value::is_string),
+        // B12.4
+        "keylisten" => data["key"].is_string() && *data == json!({"output": data["key"], "key": data["key"]}),
         _ => return Err(format!("unknown type {kind:?}")),
     };
     if good { Ok(()) } else { Err(format!("{kind} with data {data}")) }
@@ -150,7 +155,6 @@ fn check_data(kind: &str, data: &Value) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     fn all_good(dialect: Dialect, messages: &[Value]) -> Result<(), String> {
         let mut record = Record::new(dialect);

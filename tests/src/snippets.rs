@@ -57,6 +57,31 @@ def escape():
     os.wait()
 ";
 
+/// Python functions that use the user channel with nothing but the standard library: `connect()`, `say()` a message,
+/// `hear()` a key event as `key event`.
+pub const CHANNEL: &str = r#"
+import json, os, socket, sys, time
+
+def connect():
+    channel = socket.socket(socket.AF_UNIX)
+    channel.connect(os.environ["FURTHER_LINK_CHANNEL"])
+    return channel
+
+def message(kind, **data):
+    return json.dumps({"type": kind, "data": data}, ensure_ascii=False).encode() + b"\n"
+
+def say(channel, kind, **data):
+    channel.sendall(message(kind, **data))
+
+def hear(channel):
+    line = b""
+    while not line.endswith(b"\n"):
+        line += channel.recv(1)
+    event = json.loads(line)
+    assert event["type"] == "keyevent", event
+    return event["data"]["key"] + " " + event["data"]["event"]
+"#;
+
 /// Text of `count` lines that know their number.
 pub fn numbered(count: usize, line: impl Fn(usize) -> String) -> String {
     (0..count).fold(String::new(), |mut text, number| {
