@@ -64,6 +64,20 @@ pub(crate) struct Config {
     #[arg(long, env = "FURTHER_LINK_HELPER_SOCKET", value_name = "PATH", value_parser = absolute)]
     pub(crate) helper_socket: Option<PathBuf>,
 
+    /// Socket of the helper for uploads [default: that for programs]
+    #[arg(long, env = "FURTHER_LINK_FILES_SOCKET", value_name = "PATH", value_parser = absolute)]
+    pub(crate) files_socket: Option<PathBuf>,
+
+    /// Largest body of an upload, in MiB.
+    #[arg(long, env = "FURTHER_LINK_UPLOAD_LIMIT", value_name = "MIB", default_value_t = 64,
+        value_parser = clap::value_parser!(u16).range(1..=128))]
+    pub(crate) upload_limit: u16,
+
+    /// Let uploads name urls of this device and its neighbours (any value but 0 and false in the variable).
+    #[arg(long, env = "FURTHER_LINK_ALLOW_PRIVATE_DOWNLOADS", value_parser = is_on, num_args = 0..=1, require_equals = true,
+        default_value = "", default_missing_value = "1", hide_default_value = true, hide_possible_values = true)]
+    pub(crate) allow_private_downloads: bool,
+
     /// Log more (any value in the variable). Never what programs read or print.
     #[arg(long, env = "FURTHER_LINK_DEBUG", value_parser = is_set, num_args = 0..=1, require_equals = true, default_value = "",
         default_missing_value = "1", hide_default_value = true, hide_possible_values = true)]

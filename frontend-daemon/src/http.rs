@@ -15,7 +15,7 @@ use warp::{Filter, Rejection, Reply, filters::path::FullPath, reject, reply::Res
 
 use crate::{
     access::Access, apt, helper::Helpers, listen::Client, message::Dialect, outbox::outbox, runner::Choices,
-    session::Session, shutdown::Shutdown, socket,
+    session::Session, shutdown::Shutdown, socket, upload::Uploads, upload_http::Bodies,
 };
 
 /// Terminal size before the first resize (B9.1).
@@ -28,13 +28,22 @@ pub(crate) struct App {
     pub(crate) helpers: Arc<Helpers>,
     pub(crate) access: Access,
     pub(crate) shutdown: Shutdown,
+    uploads: Arc<Uploads>,
+    bodies: Bodies,
     /// Reading package lists takes a while and much memory bandwidth: one at a time.
     package_lookup: Semaphore,
 }
 
 impl App {
-    pub(crate) fn new(helpers: Arc<Helpers>, access: Access, shutdown: Shutdown) -> Self {
-        Self { helpers, access, shutdown, package_lookup: Semaphore::new(1) }
+    pub(crate) fn new(
+        helpers: Arc<Helpers>,
+        access: Access,
+        shutdown: Shutdown,
+        uploads: Uploads,
+        bodies: Bodies,
+    ) -> Self {
+        let (uploads, package_lookup) = (Arc::new(uploads), Semaphore::new(1));
+        Self { helpers, access, shutdown, uploads, bodies, package_lookup }
     }
 }
 
@@ -51,7 +60,8 @@ pub(crate) fn routes(
         .then(|package: String, app: Arc<App>| async move { apt_version(&app, &package).await });
     let run = endpoint(warp::path!("run"), Dialect::Run, app);
     let run_py = endpoint(warp::path!("run-py"), Dialect::RunPy, app);
-    no_trailing_slash().and(status.or(version).or(apt_version).or(run).or(run_py)).recover(error)
+    let upload = upload(app);
+    no_trailing_slash().and(status.or(version).or(apt_version).or(run).or(run_py).or(upload)).recover(error)
 }
 
 fn with(app: &Arc<App>) -> impl Filter<Extract = (Arc<App>,), Error = Infallible> + Clone + use<> {
@@ -70,6 +80,21 @@ fn no_trailing_slash() -> impl Filter<Extract = (), Error = Rejection> + Clone {
             }
         })
         .untuple_one()
+}
+
+/// `POST /upload` (B1.6). Other methods are answered here, since this path allows others than the rest (B1.7).
+fn upload(app: &Arc<App>) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + use<> {
+    let post = warp::post()
+        .and(warp::header::headers_cloned())
+        .and(warp::query::<HashMap<String, String>>())
+        .and(warp::body::stream())
+        .and(with(app))
+        .then(|headers: HeaderMap, query, body, app: Arc<App>| async move {
+            let choices = choices(query, Dialect::RunPy);
+            app.bodies.answer(&app.uploads, &choices, &headers, body).await
+        });
+    let other = warp::any().map(|| method_not_allowed("POST,OPTIONS"));
+    warp::path!("upload").and(post.or(other).unify())
 }
 
 fn endpoint<P: Filter<Extract = (), Error = Rejection> + Clone>(
@@ -152,7 +177,7 @@ where
 
 async fn serve(stream: TokioIo<Upgraded>, choices: Choices, dialect: Dialect, app: Arc<App>) {
     let (outbox, messages) = outbox(dialect);
-    let session = Session::new(Arc::clone(&app.helpers), choices, outbox);
+    let session = Session::new(Arc::clone(&app.helpers), Arc::clone(&app.uploads), choices, outbox);
     socket::serve(stream, dialect, session, messages, &app.shutdown).await;
 }
 
@@ -187,13 +212,17 @@ pub(crate) fn text(status: StatusCode, body: impl Into<String>) -> Response {
     response
 }
 
+fn method_not_allowed(allowed: &'static str) -> Response {
+    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "405: Method Not Allowed");
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
+    response
+}
+
 async fn error(rejection: Rejection) -> Result<Response, Infallible> {
     Ok(if rejection.is_not_found() {
         text(StatusCode::NOT_FOUND, "404: Not Found")
     } else if rejection.find::<reject::MethodNotAllowed>().is_some() {
-        let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "405: Method Not Allowed");
-        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET,OPTIONS"));
-        response
+        method_not_allowed("GET,OPTIONS")
     } else {
         debug!("bad request: {rejection:?}");
         text(StatusCode::BAD_REQUEST, "400: Bad Request")

@@ -17,6 +17,8 @@ mod http;
 mod listen;
 mod socket;
 
+mod upload_http;
+
 mod complaint;
 mod message;
 mod run_py;
@@ -36,16 +38,24 @@ mod stream;
 mod text;
 mod watched;
 
+mod address;
+mod download;
+mod json_text;
+mod upload;
+mod upload_request;
+
 mod apt;
 
 use std::{net::IpAddr, process::ExitCode, sync::Arc, time::Duration};
 
 use clap::Parser;
+use rustix::net::SocketAddrUnix;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
 use crate::{
-    access::Access, config::Config, helper::Helpers, http::App, shutdown::Shutdown, the_helper::TheHelper,
+    access::Access, config::Config, download::Downloads, helper::Helpers, http::App, shutdown::Shutdown,
+    the_helper::TheHelper, upload::Uploads, upload_http::Bodies,
 };
 
 /// How long programs have to end when this daemon is told to end: the longest usual grace and a little.
@@ -103,7 +113,13 @@ async fn serve(config: &Config, helper: &TheHelper) -> Result<(), DaemonError> {
     let access = Access::new(&config.allow_origins, &config.allow_hosts);
     let (owner, shutdown) = Shutdown::new();
     let helpers = Arc::new(Helpers::new(helper.address.clone()));
-    let app = Arc::new(App::new(Arc::clone(&helpers), access, shutdown));
+    let files_address = match &config.files_socket {
+        Some(path) => SocketAddrUnix::new(path).map_err(std::io::Error::from)?,
+        None => helper.address.clone(),
+    };
+    let uploads = Uploads::new(Helpers::new(files_address), Downloads::new(config.allow_private_downloads));
+    let bodies = Bodies::new(usize::from(config.upload_limit) * 1024 * 1024);
+    let app = Arc::new(App::new(Arc::clone(&helpers), access, shutdown, uploads, bodies));
     let address = listener.local_addr()?;
     let (host, where_else) = match address.ip() {
         ip if ip.is_unspecified() => ("localhost".to_owned(), " and all other addresses"),

@@ -15,6 +15,8 @@ use crate::{
     outbox::{Gone, Outbox},
     process::Process,
     runner::{self, Choices},
+    upload::Uploads,
+    upload_request::{self, Fault},
 };
 
 /// Most processes at once on one connection: more than any page shows, fewer than a helper socket serves in all.
@@ -23,6 +25,7 @@ const MAX_PROCESSES: usize = 64;
 /// One client's session.
 pub(crate) struct Session {
     helpers: Arc<Helpers>,
+    uploads: Arc<Uploads>,
     choices: Choices,
     outbox: Outbox,
     processes: HashMap<ProcessId, Process>,
@@ -30,8 +33,13 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub(crate) fn new(helpers: Arc<Helpers>, choices: Choices, outbox: Outbox) -> Self {
-        Self { helpers, choices, outbox, processes: HashMap::new(), tasks: JoinSet::new() }
+    pub(crate) fn new(
+        helpers: Arc<Helpers>,
+        uploads: Arc<Uploads>,
+        choices: Choices,
+        outbox: Outbox,
+    ) -> Self {
+        Self { helpers, uploads, choices, outbox, processes: HashMap::new(), tasks: JoinSet::new() }
     }
 
     /// Handles one message, or what was none.
@@ -45,7 +53,10 @@ impl Session {
             Ok(Incoming::Stop { process }) => self.stop(&process).await,
             // Without a listener in the program there is neither a reply nor an error (B5).
             Ok(Incoming::KeyEvent { process }) => self.live(&process).map(|_| ()),
-            Ok(Incoming::Upload) => Err(Complaint::BadUpload),
+            Ok(Incoming::Upload { directory }) => match self.upload(&directory).await {
+                Ok(()) => return self.outbox.say(Outgoing::Uploaded, None).await,
+                Err(complaint) => Err(complaint),
+            },
             Err(complaint) => Err(complaint),
         };
         match outcome {
@@ -100,6 +111,16 @@ impl Session {
     async fn stop(&self, id: &ProcessId) -> Result<(), Complaint> {
         self.live(id)?.stop().await;
         Ok(())
+    }
+
+    async fn upload(&self, directory: &str) -> Result<(), Complaint> {
+        let request = upload_request::parse(directory.as_bytes()).map_err(|wrong| match wrong.fault {
+            Fault::Shape => Complaint::BadMessage,
+            Fault::OddType => Complaint::MessageException,
+            Fault::Impossible | Fault::TooLarge => Complaint::BadUpload,
+        })?;
+        // The reason is in the log: the text of this answer is fixed (B4.6).
+        self.uploads.store(&self.choices, &request).await.map_err(|_| Complaint::BadUpload)
     }
 
     fn live(&self, id: &ProcessId) -> Result<&Process, Complaint> {
