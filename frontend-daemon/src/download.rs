@@ -95,10 +95,16 @@ impl Downloads {
         Self { allow_private, limits, client: OnceLock::new() }
     }
 
-    /// Asks for the url. Once this returns the server has answered, and its file is on its way.
-    pub(crate) async fn begin(&self, url: &str) -> Result<Download, DownloadError> {
+    /// Whether this may be asked for, as far as the url itself tells.
+    pub(crate) fn check(&self, url: &str) -> Result<Url, DownloadError> {
         let url = Url::parse(url).map_err(|error| DownloadError::Url(error.to_string()))?;
         check(&url, self.allow_private)?;
+        Ok(url)
+    }
+
+    /// Asks for the url. Once this returns the server has answered, and its file is on its way.
+    pub(crate) async fn begin(&self, url: &str) -> Result<Download, DownloadError> {
+        let url = self.check(url)?;
         let host = url.host_str().unwrap_or_default().to_owned();
         info!(host, "download");
         let begun = Instant::now();

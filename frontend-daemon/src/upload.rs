@@ -98,7 +98,7 @@ impl Uploads {
         let user = identity.user.as_ref().map(|user| user.as_str().to_owned());
         let mut files = Vec::with_capacity(request.files.len());
         for (path, content) in &request.files {
-            files.push((path, planned(path, content)?));
+            files.push((path, self.planned(path, content)?));
         }
         let upload =
             Upload { identity, directory: request.directory.clone(), project_of: request.project_of.clone() };
@@ -114,6 +114,17 @@ impl Uploads {
             (Event::Stored, _) => Ok(()),
             (event, _) => Err(storing.answered(&event)),
         }
+    }
+
+    fn planned<'a>(&self, path: &RelativePath, content: &'a Content<'_>) -> Result<Planned<'a>, UploadError> {
+        let (url, bucket, file) = match content {
+            Content::Text(text) => return Ok(Planned::Text(*text)),
+            Content::Url { url, bucket, file } => (url, bucket, file),
+        };
+        self.downloads.check(url).map_err(|error| download_error(path, error))?;
+        let cached = cache_path(bucket, url, file);
+        let cached = cached.ok_or_else(|| UploadError::CachePath(path.as_str().to_owned()))?;
+        Ok(Planned::Link { url, cached })
     }
 }
 
@@ -141,17 +152,6 @@ fn identity(choices: &Choices) -> Result<Identity, UploadError> {
 enum Planned<'a> {
     Text(Text<'a>),
     Link { url: &'a str, cached: RelativePath },
-}
-
-fn planned<'a>(path: &RelativePath, content: &'a Content<'_>) -> Result<Planned<'a>, UploadError> {
-    Ok(match content {
-        Content::Text(text) => Planned::Text(*text),
-        Content::Url { url, bucket, file } => {
-            let cached = cache_path(bucket, url, file);
-            let cached = cached.ok_or_else(|| UploadError::CachePath(format!("{:?}", path.as_str())))?;
-            Planned::Link { url, cached }
-        }
-    })
 }
 
 /// An upload that a helper has begun.
@@ -218,7 +218,7 @@ impl Storing {
             (Event::Missing, _) => {}
             (event, _) => return Err(self.answered(&event)),
         }
-        let failed = |error| UploadError::Download { file: path.as_str().to_owned(), error };
+        let failed = |error| download_error(path, error);
         let mut download = downloads.begin(url).await.map_err(failed)?;
         while let Some(piece) = download.next().await.map_err(failed)? {
             for part in piece.chunks(CHUNK) {
@@ -275,6 +275,10 @@ fn answer(event: &Event, user: Option<&str>) -> UploadError {
         Event::Refused(Refusal::TokenMissing | Refusal::TokenWrong) => UploadError::Forbidden(why),
         _ => UploadError::NotStored(why),
     }
+}
+
+fn download_error(path: &RelativePath, error: DownloadError) -> UploadError {
+    UploadError::Download { file: path.as_str().to_owned(), error }
 }
 
 fn no_helper(error: &HelperError) -> UploadError {

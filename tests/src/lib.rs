@@ -1,7 +1,8 @@
 //! The harness of the end-to-end tests: it starts the two real binaries and talks to them over real sockets.
 //!
 //! `daemon` starts a daemon with folders of its own below a `supervised` process that sees every descendant,
-//! `client` speaks WebSocket and remembers all it saw (`record`), `http` asks plain questions, `accounts` makes
+//! `client` speaks WebSocket and remembers all it saw (`record`), `http` asks plain questions, `file_server` is
+//! what urls of uploads point to, `accounts` makes
 //! the users that programs run as, `processes` reads /proc. Every test needs root, see [`require_root`]: switching
 //! users is half of what is tested. Nothing in here may sleep in place of waiting for a condition (`wait`).
 #![expect(
@@ -21,6 +22,7 @@ pub mod accounts;
 pub mod binaries;
 pub mod client;
 pub mod daemon;
+pub mod file_server;
 pub mod http;
 pub mod log;
 pub mod lone_helper;
