@@ -74,6 +74,8 @@ pub fn post(address: SocketAddr, path: &str, extra: &str, body: &[u8]) -> Respon
 #[track_caller]
 pub fn exchange(address: SocketAddr, request: &[u8]) -> Response {
     let mut stream = connect(address);
+    // A large body takes its time in a debug build.
+    stream.set_read_timeout(Some(DEADLINE * 6)).expect("a timeout");
     // Whatever is refused half-way: the answer tells.
     if let Err(error) = stream.write_all(request) {
         eprintln!("not all was taken: {error}");

@@ -139,8 +139,8 @@ fn two_files_that_need_one_name_are_an_error_and_the_old_directory_stays() {
 #[test]
 fn large_texts_and_many_files_arrive_whole() {
     let daemon = Daemon::start();
-    let text: String = (0..500_000).fold(String::new(), |mut text, line| {
-        writeln!(text, "line {line}\tä \"€\" \\ {}", line % 7).unwrap();
+    let text: String = (0..80_000).fold(String::new(), |mut text, line| {
+        writeln!(text, "line {line}\tä \"€\" \\ {}", "z".repeat(100 + line % 7)).unwrap();
         text
     });
     assert!(text.len() > 10_000_000);
