@@ -46,7 +46,18 @@ pub(crate) struct Bodies {
     room: Semaphore,
     /// Most bytes of one body.
     limit: usize,
+    patience: Patience,
 }
+
+/// How long is waited for what.
+#[derive(Clone, Copy)]
+struct Patience {
+    room: Duration,
+    silence: Duration,
+    body: Duration,
+}
+
+const USUAL: Patience = Patience { room: ROOM_LIMIT, silence: SILENCE_LIMIT, body: BODY_LIMIT };
 
 /// An answer that is not 200.
 struct Failure {
@@ -93,7 +104,7 @@ impl From<UploadError> for Failure {
 impl Bodies {
     /// `limit` bytes for each, at most [`MAX_BODIES`].
     pub(crate) fn new(limit: usize) -> Self {
-        Self { room: Semaphore::new(MAX_BODIES), limit: limit.min(MAX_BODIES) }
+        Self { room: Semaphore::new(MAX_BODIES), limit: limit.min(MAX_BODIES), patience: USUAL }
     }
 
     /// Handles one request.
@@ -133,9 +144,9 @@ impl Bodies {
         if body.try_reserve_exact(expected).is_err() {
             return Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, "there is no memory for it now"));
         }
-        let end = Instant::now() + BODY_LIMIT;
+        let end = Instant::now() + self.patience.body;
         loop {
-            let piece = timeout_at(end.min(Instant::now() + SILENCE_LIMIT), stream.next()).await;
+            let piece = timeout_at(end.min(Instant::now() + self.patience.silence), stream.next()).await;
             let mut piece = match piece {
                 Ok(Some(Ok(piece))) => piece,
                 Ok(None) => return Ok((body, room)),
@@ -162,7 +173,7 @@ impl Bodies {
 
     async fn room(&self, bytes: usize) -> Option<SemaphorePermit<'_>> {
         let bytes = u32::try_from(bytes).ok()?;
-        timeout(ROOM_LIMIT, self.room.acquire_many(bytes)).await.ok()?.ok()
+        timeout(self.patience.room, self.room.acquire_many(bytes)).await.ok()?.ok()
     }
 
     fn too_large(&self) -> Failure {
@@ -234,6 +245,62 @@ mod tests {
             assert!(!accepts(value), "{value}");
         }
         assert!(!accepts_json(&HeaderMap::new()));
+    }
+
+    const SHORT: Duration = Duration::from_millis(50);
+    type Piece = Result<bytes::Bytes, std::io::Error>;
+
+    #[expect(clippy::unnecessary_wraps, reason = "a stream of pieces has errors in it as well")]
+    fn piece(text: &'static str) -> Piece {
+        Ok(bytes::Bytes::from_static(text.as_bytes()))
+    }
+
+    /// The body, or the status of the answer.
+    async fn received(
+        bodies: &Bodies,
+        length: &'static str,
+        stream: impl Stream<Item = Piece> + Send + 'static,
+    ) -> Result<String, u16> {
+        let headers = HeaderMap::from_iter([(header::CONTENT_LENGTH, HeaderValue::from_static(length))]);
+        match bodies.receive(&headers, Box::pin(stream)).await {
+            Ok((body, _room)) => Ok(String::from_utf8(body).unwrap()),
+            Err(failure) => Err(failure.status.as_u16()),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_comes_slowly_is_given_up() {
+        use futures_util::stream::{iter, once, pending, unfold};
+        let mut bodies = Bodies::new(100);
+        assert_eq!(received(&bodies, "2", iter([piece("a"), piece("b")])).await.as_deref(), Ok("ab"));
+        bodies.patience.silence = SHORT;
+        let silent = once(async { piece("a") }).chain(pending());
+        assert_eq!(received(&bodies, "2", silent).await, Err(408));
+        bodies.patience = Patience { silence: SHORT * 100, body: SHORT, ..USUAL };
+        let dripping = unfold((), |()| async {
+            tokio::time::sleep(SHORT / 10).await;
+            Some((piece("a"), ()))
+        });
+        assert_eq!(received(&bodies, "100", dripping).await, Err(408));
+        let broken = iter([piece("a"), Err(std::io::Error::other("gone"))]);
+        assert_eq!(received(&bodies, "2", broken).await, Err(400));
+        // Nothing that failed keeps its room.
+        assert_eq!(bodies.room.available_permits(), MAX_BODIES);
+    }
+
+    #[tokio::test]
+    async fn a_body_waits_for_room_for_a_while() {
+        let mut bodies = Bodies::new(MAX_BODIES);
+        bodies.patience.room = SHORT;
+        let others = bodies.room.acquire_many(u32::try_from(MAX_BODIES - 1).unwrap()).await.unwrap();
+        let body = || futures_util::stream::iter([piece("a"), piece("b")]);
+        assert_eq!(received(&bodies, "2", body()).await, Err(503));
+        assert_eq!(
+            respond(Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, "")), false).headers()["retry-after"],
+            "10"
+        );
+        drop(others);
+        assert_eq!(received(&bodies, "2", body()).await.as_deref(), Ok("ab"));
     }
 
     #[test]

@@ -59,7 +59,7 @@ fn assert_refused(daemon: &Daemon, body: &Value, reason: &str) {
 /// B11.9
 #[test]
 fn a_file_is_downloaded_once_and_linked_to() {
-    let server = FileServer::start(|_| ok(&[7; 3_000_000]));
+    let server = FileServer::start(|_| ok(&vec![7; 3_000_000]));
     let daemon = open_daemon();
     let mut body = from_url("d", &server.url("/a/b.bin?secret=1#part"));
     body["files"]["sub/text"] = json!({"type": "text", "content": {"text": "beside"}});
@@ -76,7 +76,7 @@ fn a_file_is_downloaded_once_and_linked_to() {
         let link = fs::read_link(daemon.work().join(name).join("f")).unwrap();
         assert!(link.starts_with(daemon.work().join(".flcache/bucket")), "{}", link.display());
         assert!(link.ends_with("name.bin"), "{}", link.display());
-        assert!(fs::read(daemon.work().join(name).join("f")).unwrap() == [7; 3_000_000]);
+        assert!(fs::read(daemon.work().join(name).join("f")).unwrap() == vec![7; 3_000_000]);
         let found = fs::metadata(&link).unwrap();
         assert_eq!((found.uid(), found.mode() & 0o7777), (accounts::pi().uid, 0o644));
         assert_eq!(fs::read_to_string(daemon.work().join(name).join("sub/text")).unwrap(), "beside");

@@ -221,6 +221,19 @@ fn a_project_is_copied_to_the_projects_of_its_person_and_nowhere_else() {
     assert_eq!(tree(&outside), ["kept"]);
 }
 
+/// systemd's helper for uploads is another one than that for programs.
+#[test]
+fn uploads_go_to_their_own_helper_if_there_is_one() {
+    let daemon = Daemon::builder().argument("--files-socket=/nonexistent/files.sock").start();
+    let answer = daemon.upload("", &texts("d", &[]));
+    assert_eq!(answer.status, 500);
+    assert_eq!(
+        answer.header("further-link-error"),
+        Some("the helper service does not answer; see the log of further-link")
+    );
+    assert_eq!(daemon.run_once(json!({"runner": "python3", "code": "print(1)"})).stdout, "1\n");
+}
+
 /// B10.3
 #[test]
 fn run_py_takes_uploads_for_the_user_of_the_connection() {
