@@ -2,7 +2,7 @@
 //!
 //! B11, B10.3, B1.6, B1.7; the issue: "POST `/upload` and the `/run-py` `upload` message". Downloads are in `downloads.rs`,
 //! what can go wrong with a body in `upload_bodies.rs`.
-#![expect(clippy::unwrap_used, reason = "helpers of tests may fail the test")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests may fail the test")]
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
