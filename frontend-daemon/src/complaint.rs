@@ -52,6 +52,34 @@ pub(crate) fn not_started(event: &Event, runner: Runner, user: Option<&str>) -> 
     })
 }
 
+/// Why the helper did not store an upload, in words for the person who asked for it.
+pub(crate) fn not_stored(event: &Event, user: Option<&str>) -> String {
+    match event {
+        Event::Refused(refusal) => refused(*refusal, user),
+        Event::Failed { step, errno } => failed_upload(*step, Errno::from_raw_os_error(*errno)),
+        Event::Data
+        | Event::Started { .. }
+        | Event::Exited(_)
+        | Event::Cached
+        | Event::Missing
+        | Event::Stored => "the helper gave an answer out of place".to_owned(),
+    }
+}
+
+fn failed_upload(step: Step, errno: Errno) -> String {
+    let reason = std::io::Error::from(errno);
+    match (step, errno) {
+        (_, Errno::NOSPC | Errno::DQUOT) => "the device's disk is full".to_owned(),
+        (Step::WriteFile, Errno::EXIST | Errno::NOTDIR | Errno::ISDIR) => {
+            "two files of the upload need the same name".to_owned()
+        }
+        (Step::Stage, _) => format!("the user's directory for uploads cannot be used: {reason}"),
+        (Step::WriteFile, _) => format!("cannot write a file: {reason}"),
+        (Step::Replace, _) => format!("cannot put the directory into its place: {reason}"),
+        _ => format!("the device cannot store uploads now ({step:?}: {reason})"),
+    }
+}
+
 fn refused(refusal: Refusal, user: Option<&str>) -> String {
     match (refusal, user) {
         (Refusal::Version, _) => {

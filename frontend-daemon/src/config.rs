@@ -10,6 +10,7 @@ use crate::commands::Command;
 
 /// Runs a person's programs on this device for a browser.
 #[derive(Debug, Parser)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 #[command(name = "further-link", version, about, max_term_width = 100)]
 pub(crate) struct Config {
     #[command(subcommand)]
@@ -97,6 +98,20 @@ pub(crate) struct Config {
     /// Socket of a running helper. Its own settings then apply: work dir, temp dir, users and grace are not passed on.
     #[arg(long, env = "FURTHER_LINK_HELPER_SOCKET", value_name = "PATH", value_parser = absolute)]
     pub(crate) helper_socket: Option<PathBuf>,
+
+    /// Socket of the helper for uploads [default: that for programs]
+    #[arg(long, env = "FURTHER_LINK_FILES_SOCKET", value_name = "PATH", value_parser = absolute)]
+    pub(crate) files_socket: Option<PathBuf>,
+
+    /// Largest body of an upload, in MiB.
+    #[arg(long, env = "FURTHER_LINK_UPLOAD_LIMIT", value_name = "MIB", default_value_t = 64,
+        value_parser = clap::value_parser!(u16).range(1..=128))]
+    pub(crate) upload_limit: u16,
+
+    /// Let uploads name urls of this device and its neighbours (any value but 0 and false in the variable).
+    #[arg(long, env = "FURTHER_LINK_ALLOW_PRIVATE_DOWNLOADS", value_parser = is_on, num_args = 0..=1, require_equals = true,
+        default_value = "", default_missing_value = "1", hide_default_value = true, hide_possible_values = true)]
+    pub(crate) allow_private_downloads: bool,
 
     /// Log more (any value in the variable). Never what programs read or print.
     #[arg(long, env = "FURTHER_LINK_DEBUG", value_parser = is_set, num_args = 0..=1, require_equals = true, default_value = "",

@@ -95,7 +95,8 @@ impl Helpers {
         self.spare.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn connect(&self) -> Result<Conversation, HelperError> {
+    /// A helper of its own for one request.
+    pub(crate) async fn connect(&self) -> Result<Conversation, HelperError> {
         let give_up = Instant::now() + CONNECT_LIMIT;
         loop {
             match further_link_proto::connect(&self.address).and_then(Conversation::new) {

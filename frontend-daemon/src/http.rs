@@ -16,16 +16,15 @@ use warp::{Filter, Rejection, Reply, filters::path::FullPath, reject, reply::Res
 use crate::{
     access::Access,
     apt,
-    budget::Budgets,
-    helper::Helpers,
     listen::Client,
     message::Dialect,
     outbox::outbox,
     runner::Choices,
-    session::{Guard, Session},
+    session::{Session, Shared},
     shutdown::Shutdown,
     socket,
-    tokens::Failures,
+    tokens::{Failures, Guard},
+    upload_http::Bodies,
 };
 
 /// Terminal size before the first resize (B9.1).
@@ -38,20 +37,18 @@ const USER_TOKEN: HeaderName = HeaderName::from_static("further-link-user-token"
 
 /// What all requests share.
 pub(crate) struct App {
-    pub(crate) helpers: Arc<Helpers>,
     pub(crate) access: Access,
     pub(crate) failures: Arc<Failures>,
     pub(crate) shutdown: Shutdown,
-    budgets: Budgets,
+    shared: Shared,
+    bodies: Bodies,
     /// Reading package lists takes a while and much memory bandwidth: one at a time.
     package_lookup: Semaphore,
 }
 
 impl App {
-    pub(crate) fn new(helpers: Arc<Helpers>, access: Access, shutdown: Shutdown) -> Self {
-        let package_lookup = Semaphore::new(1);
-        let (failures, budgets) = (Arc::default(), Budgets::new());
-        Self { helpers, access, failures, shutdown, budgets, package_lookup }
+    pub(crate) fn new(shared: Shared, access: Access, shutdown: Shutdown, bodies: Bodies) -> Self {
+        Self { access, failures: Arc::default(), shutdown, shared, bodies, package_lookup: Semaphore::new(1) }
     }
 }
 
@@ -68,7 +65,8 @@ pub(crate) fn routes(
         .then(|package: String, app: Arc<App>| async move { apt_version(&app, &package).await });
     let run = endpoint(warp::path!("run"), Dialect::Run, app);
     let run_py = endpoint(warp::path!("run-py"), Dialect::RunPy, app);
-    no_trailing_slash().and(status.or(version).or(apt_version).or(run).or(run_py)).recover(error)
+    let upload = upload(app);
+    no_trailing_slash().and(status.or(version).or(apt_version).or(run).or(run_py).or(upload)).recover(error)
 }
 
 fn with(app: &Arc<App>) -> impl Filter<Extract = (Arc<App>,), Error = Infallible> + Clone + use<> {
@@ -87,6 +85,23 @@ fn no_trailing_slash() -> impl Filter<Extract = (), Error = Rejection> + Clone {
             }
         })
         .untuple_one()
+}
+
+/// `POST /upload` (B1.6). Other methods are answered here, since this path allows others than the rest (B1.7).
+fn upload(app: &Arc<App>) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + use<> {
+    let post = warp::post()
+        .and(warp::header::headers_cloned())
+        .and(warp::query::<HashMap<String, String>>())
+        .and(warp::body::stream())
+        .and(warp::ext::get::<Client>())
+        .and(with(app))
+        .then(|headers: HeaderMap, query, body, client: Client, app: Arc<App>| async move {
+            let choices = choices(&headers, query, Dialect::RunPy);
+            let guard = Guard::new(Arc::clone(&app.failures), client.place.network());
+            app.bodies.answer(&app.shared.uploads, &choices, &guard, &headers, body).await
+        });
+    let other = warp::any().map(|| method_not_allowed("POST,OPTIONS"));
+    warp::path!("upload").and(post.or(other).unify())
 }
 
 fn endpoint<P: Filter<Extract = (), Error = Rejection> + Clone>(
@@ -178,7 +193,7 @@ async fn serve(
 ) {
     let (outbox, messages) = outbox(dialect);
     let guard = Guard::new(Arc::clone(&app.failures), client.place.network());
-    let session = Session::new(Arc::clone(&app.helpers), app.budgets.clone(), choices, guard, outbox);
+    let session = Session::new(app.shared.clone(), choices, guard, outbox);
     socket::serve(stream, dialect, session, messages, Arc::clone(&client.place), &app.shutdown).await;
 }
 
@@ -218,13 +233,17 @@ pub(crate) fn text(status: StatusCode, body: impl Into<String>) -> Response {
     response
 }
 
+fn method_not_allowed(allowed: &'static str) -> Response {
+    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "405: Method Not Allowed");
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
+    response
+}
+
 async fn error(rejection: Rejection) -> Result<Response, Infallible> {
     Ok(if rejection.is_not_found() {
         text(StatusCode::NOT_FOUND, "404: Not Found")
     } else if rejection.find::<reject::MethodNotAllowed>().is_some() {
-        let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "405: Method Not Allowed");
-        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET,OPTIONS"));
-        response
+        method_not_allowed("GET,OPTIONS")
     } else {
         debug!("bad request: {rejection:?}");
         text(StatusCode::BAD_REQUEST, "400: Bad Request")

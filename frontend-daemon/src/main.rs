@@ -33,6 +33,8 @@ mod fingerprint;
 mod own_certificate;
 mod x509;
 
+mod upload_http;
+
 mod complaint;
 mod message;
 mod run_py;
@@ -59,25 +61,37 @@ mod stream;
 mod text;
 mod watched;
 
+mod address;
+mod download;
+mod json_text;
+mod upload;
+mod upload_request;
+
 mod apt;
 
 use std::{net::IpAddr, process::ExitCode, sync::Arc, time::Duration};
 
 use clap::Parser;
 use nix::unistd::User;
+use rustix::net::SocketAddrUnix;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
 use crate::{
     access::Access,
+    budget::Budgets,
     certificate::Places as CertificatePlaces,
     config::Config,
+    download::Downloads,
     helper::Helpers,
     http::App,
     limits::Places,
+    session::Shared,
     shutdown::Shutdown,
     the_helper::TheHelper,
     tls::{Keeper, Prepared, Source, Tls, TlsError},
+    upload::Uploads,
+    upload_http::Bodies,
 };
 
 /// How long programs have to end when this daemon is told to end: the longest usual grace and a little.
@@ -155,7 +169,15 @@ async fn serve(
         .map_err(|error| DaemonError::Listen { port: config.port, error })?;
     let (owner, shutdown) = Shutdown::new();
     let helpers = Arc::new(Helpers::new(helper.address.clone()));
-    let app = Arc::new(App::new(Arc::clone(&helpers), access, shutdown));
+    let files_address = match &config.files_socket {
+        Some(path) => SocketAddrUnix::new(path).map_err(std::io::Error::from)?,
+        None => helper.address.clone(),
+    };
+    let uploads = Uploads::new(Helpers::new(files_address), Downloads::new(config.allow_private_downloads));
+    let bodies = Bodies::new(usize::from(config.upload_limit) * 1024 * 1024);
+    let budgets = Budgets::new();
+    let shared = Shared { helpers: Arc::clone(&helpers), uploads: Arc::new(uploads), budgets };
+    let app = Arc::new(App::new(shared, access, shutdown, bodies));
     let places = Places::new(config.max_connections.into(), config.max_connections_per_address.into());
     let address = listener.local_addr()?;
     let (host, where_else) = match address.ip() {

@@ -35,12 +35,31 @@ impl ProcessId {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Incoming {
     Ping,
-    Start { process: ProcessId, start: Start },
-    Stdin { process: ProcessId, input: String },
-    Resize { process: ProcessId, rows: Integer, cols: Integer },
-    Stop { process: ProcessId },
-    KeyEvent { process: ProcessId, key: String, event: String },
-    Upload,
+    Start {
+        process: ProcessId,
+        start: Start,
+    },
+    Stdin {
+        process: ProcessId,
+        input: String,
+    },
+    Resize {
+        process: ProcessId,
+        rows: Integer,
+        cols: Integer,
+    },
+    Stop {
+        process: ProcessId,
+    },
+    KeyEvent {
+        process: ProcessId,
+        key: String,
+        event: String,
+    },
+    /// What `/run-py` calls a directory: the body of an upload, as JSON.
+    Upload {
+        directory: String,
+    },
 }
 
 /// What to start.
@@ -191,6 +210,7 @@ pub(crate) enum Outgoing<'a> {
     Pong,
     Error(&'a Complaint),
     Started,
+    Uploaded,
     Stopped {
         exit_code: i32,
     },
@@ -244,6 +264,7 @@ impl Outgoing<'_> {
             Self::Pong => write("pong", (), process),
             Self::Error(complaint) => write("error", ErrorData { message: complaint.text() }, process),
             Self::Started => write("started", (), process),
+            Self::Uploaded => write("uploaded", (), process),
             Self::Stopped { exit_code } => write("stopped", Stopped { exit_code: *exit_code }, process),
             Self::Stdout(output) => write("stdout", Output { output }, process),
             Self::Stderr(output) => write("stderr", Output { output }, process),

@@ -15,7 +15,8 @@ pub(crate) fn parse(mut raw: Raw) -> Option<Incoming> {
     match raw.kind.as_str() {
         "ping" => Some(Incoming::Ping),
         "start" => start(&mut raw).map(|start| Incoming::Start { process: only_process(), start }),
-        "upload" => raw.data.contains_key("directory").then_some(Incoming::Upload),
+        // Read by the same rules as a body of `POST /upload` (B10.3).
+        "upload" => raw.data.get("directory").map(|value| Incoming::Upload { directory: value.to_string() }),
         _ => addressed(only_process(), raw),
     }
 }

@@ -17,20 +17,26 @@ pub(crate) struct Choices {
     pub(crate) terminal: Option<WindowSize>,
 }
 
-/// Checks the texts of a start against what the helper accepts at all.
-pub(crate) fn request(choices: &Choices, start: &Start) -> Result<Run, Complaint> {
-    let refuse = |why: &str| Complaint::NotStarted(why.to_owned());
-    let user = choices
-        .user
-        .as_ref()
+/// As whom, or why that cannot be.
+pub(crate) fn identity(choices: &Choices) -> Result<Identity, String> {
+    let user = choices.user.as_ref().map(|name| {
         // An empty name is not the default user (B3.6).
-        .map(|name| UserName::new(name.as_str()).map_err(|_| refuse(&format!("{name:?} is not a user name"))))
-        .transpose()?;
+        UserName::new(name.as_str()).map_err(|_| {
+            let beginning: String = name.chars().take(80).collect();
+            format!("{beginning:?} is not a user name")
+        })
+    });
     let token = choices
         .user_token
         .as_ref()
-        .map(|token| Token::new(token.as_str()).map_err(|_| refuse("the user_token is not a token")))
-        .transpose()?;
+        .map(|token| Token::new(token.as_str()).map_err(|_| "the user_token is not a token".to_owned()));
+    Ok(Identity { user: user.transpose()?, token: token.transpose()? })
+}
+
+/// Checks the texts of a start against what the helper accepts at all.
+pub(crate) fn request(choices: &Choices, start: &Start) -> Result<Run, Complaint> {
+    let refuse = |why: &str| Complaint::NotStarted(why.to_owned());
+    let identity = identity(choices).map_err(Complaint::NotStarted)?;
     let path = start
         .path
         .as_ref()
@@ -43,13 +49,7 @@ pub(crate) fn request(choices: &Choices, start: &Start) -> Result<Run, Complaint
         .as_ref()
         .map(|code| CodeLength::new(code.len()).map_err(|error| refuse(&error.to_string())))
         .transpose()?;
-    Ok(Run {
-        identity: Identity { user, token },
-        runner: start.runner,
-        path,
-        code,
-        terminal: choices.terminal,
-    })
+    Ok(Run { identity, runner: start.runner, path, code, terminal: choices.terminal })
 }
 
 #[cfg(test)]

@@ -12,48 +12,29 @@ use crate::{
     budget::Budgets,
     complaint::Complaint,
     helper::Helpers,
-    limits::Network,
     message::{Incoming, Integer, Outgoing, ProcessId, Start},
     outbox::{Gone, Outbox},
     process::Process,
     runner::{self, Choices},
-    tokens::{Failures, Penalty, seconds},
+    tokens::Guard,
+    upload::Uploads,
+    upload_request::{self, Fault},
 };
 
 /// Most processes at once on one connection: more than any page shows, fewer than a helper socket serves in all.
 const MAX_PROCESSES: usize = 64;
 
-/// Slows down a client that guesses the token of a user.
-pub(crate) struct Guard {
-    failures: Arc<Failures>,
-    network: Network,
-}
-
-impl Guard {
-    /// For a client at this address.
-    pub(crate) fn new(failures: Arc<Failures>, network: Network) -> Self {
-        Self { failures, network }
-    }
-
-    /// Refuses once too many tokens were wrong: the helper, which compares, is not asked then.
-    fn check(&self) -> Result<(), Complaint> {
-        self.failures.blocked(self.network).map_or(Ok(()), |time| {
-            let why = format!("too many wrong tokens; try again in {} seconds", seconds(time));
-            Err(Complaint::NotStarted(why))
-        })
-    }
-
-    async fn wrong(&self) {
-        if let Penalty::Delay(time) = self.failures.count(self.network) {
-            tokio::time::sleep(time).await;
-        }
-    }
+/// What all sessions share.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    pub(crate) helpers: Arc<Helpers>,
+    pub(crate) uploads: Arc<Uploads>,
+    pub(crate) budgets: Budgets,
 }
 
 /// One client's session.
 pub(crate) struct Session {
-    helpers: Arc<Helpers>,
-    budgets: Budgets,
+    shared: Shared,
     choices: Choices,
     guard: Guard,
     outbox: Outbox,
@@ -62,14 +43,8 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub(crate) fn new(
-        helpers: Arc<Helpers>,
-        budgets: Budgets,
-        choices: Choices,
-        guard: Guard,
-        outbox: Outbox,
-    ) -> Self {
-        Self { helpers, budgets, choices, guard, outbox, processes: HashMap::new(), tasks: JoinSet::new() }
+    pub(crate) fn new(shared: Shared, choices: Choices, guard: Guard, outbox: Outbox) -> Self {
+        Self { shared, choices, guard, outbox, processes: HashMap::new(), tasks: JoinSet::new() }
     }
 
     /// Handles one message, or what was none.
@@ -85,7 +60,10 @@ impl Session {
             Ok(Incoming::KeyEvent { process, key, event }) => {
                 self.live(&process).map(|process| process.key_event(&key, &event))
             }
-            Ok(Incoming::Upload) => Err(Complaint::BadUpload),
+            Ok(Incoming::Upload { directory }) => match self.upload(&directory).await {
+                Ok(()) => return self.outbox.say(Outgoing::Uploaded, None).await,
+                Err(complaint) => Err(complaint),
+            },
             Err(complaint) => Err(complaint),
         };
         match outcome {
@@ -114,12 +92,12 @@ impl Session {
         }
         let run = runner::request(&self.choices, &start)?;
         if run.identity.token.is_some() {
-            self.guard.check()?;
+            self.guard.check().map_err(Complaint::NotStarted)?;
         }
         let code = start.code.as_deref();
         let process = Process::start(
-            &self.helpers,
-            &self.budgets,
+            &self.shared.helpers,
+            &self.shared.budgets,
             run,
             code,
             id.clone(),
@@ -127,7 +105,7 @@ impl Session {
             &mut self.tasks,
         )
         .await;
-        let helpers = Arc::clone(&self.helpers);
+        let helpers = Arc::clone(&self.shared.helpers);
         self.tasks.spawn(async move { helpers.keep_spare().await });
         if matches!(process, Err(Complaint::WrongToken(_))) {
             self.guard.wrong().await;
@@ -154,6 +132,17 @@ impl Session {
     async fn stop(&self, id: &ProcessId) -> Result<(), Complaint> {
         self.live(id)?.stop().await;
         Ok(())
+    }
+
+    async fn upload(&self, directory: &str) -> Result<(), Complaint> {
+        let request = upload_request::parse(directory.as_bytes()).map_err(|wrong| match wrong.fault {
+            Fault::Shape => Complaint::BadMessage,
+            Fault::OddType => Complaint::MessageException,
+            Fault::Impossible | Fault::TooLarge => Complaint::BadUpload,
+        })?;
+        // The reason is in the log: the text of this answer is fixed (B4.6).
+        let stored = self.shared.uploads.store(&self.choices, &self.guard, &request).await;
+        stored.map_err(|_| Complaint::BadUpload)
     }
 
     fn live(&self, id: &ProcessId) -> Result<&Process, Complaint> {

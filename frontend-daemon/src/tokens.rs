@@ -10,7 +10,7 @@ use std::{
     io::{self, Read},
     os::unix::fs::MetadataExt,
     path::Path,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -126,6 +126,33 @@ pub(crate) fn read(path: &Path) -> Result<Token, TokenFileError> {
         return Err(TokenFileError::NoToken);
     }
     Token::new(token).map_err(|_| TokenFileError::NoToken)
+}
+
+/// Slows down a client that guesses the token of a user. The helper compares; this counts.
+pub(crate) struct Guard {
+    failures: Arc<Failures>,
+    network: Network,
+}
+
+impl Guard {
+    /// For a client at this address.
+    pub(crate) fn new(failures: Arc<Failures>, network: Network) -> Self {
+        Self { failures, network }
+    }
+
+    /// Refuses once too many tokens were wrong, with the reason: the helper is not asked then.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        self.failures.blocked(self.network).map_or(Ok(()), |time| {
+            Err(format!("too many wrong tokens; try again in {} seconds", seconds(time)))
+        })
+    }
+
+    /// A token was wrong: the answer comes late.
+    pub(crate) async fn wrong(&self) {
+        if let Penalty::Delay(time) = self.failures.count(self.network) {
+            tokio::time::sleep(time).await;
+        }
+    }
 }
 
 #[cfg(test)]

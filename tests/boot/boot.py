@@ -16,7 +16,7 @@ import threading
 import time
 import traceback
 
-from client import PORT, Client, Timeout, Trust, connect, get
+from client import PORT, Client, Timeout, Trust, connect, get, post
 from machine import INSIDE, Fatal, Machine, wait_for
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -289,6 +289,7 @@ class Test:
         self.certificates()
         self.runs()
         self.python_package()
+        self.uploads()
         self.policy()
         self.terminal()
         self.privileges()
@@ -320,11 +321,9 @@ class Test:
         with check("the package installs, and its units are up at once"):
             path = machine.copy_in(self.package)
             machine.run("dpkg", "--install", path)
-            for unit in ("further-link.socket", "further-link-exec.socket", "further-link.service"):
+            for unit in ("further-link.socket", "further-link-exec.socket", "further-link-files.socket", "further-link.service"):
                 equal(machine.show(unit, "ActiveState", "UnitFileState"), ["active", "enabled"], unit)
             equal(machine.show("further-link.service", "NRestarts"), "0", "restarts")
-        with check("the files socket is installed and neither enabled nor started"):
-            equal(machine.show("further-link-files.socket", "LoadState", "ActiveState", "UnitFileState"), ["loaded", "inactive", "disabled"])
         with check("the accounts have no shell, no password and no home"):
             for name in ("further-link", "further-link-exec"):
                 entry = machine.run("getent", "passwd", name).strip().split(":")
@@ -443,6 +442,34 @@ class Test:
             equal(message["type"], "error", str(message))
             with contextlib.suppress(Timeout):
                 raise AssertionError(f"more came: {client.receive(0.3)}")
+
+    def uploads(self):
+        machine = self.machine
+        text = lambda content: {"type": "text", "content": {"text": content}}
+        body = {"name": "boot test", "files": {"main.py": text("print(open('sub/data').read())"), "sub/data": text("from the disk")}}
+        stat = lambda *names: machine.run("stat", "-c", "%U %G %a", *(f"/home/pi/{name}" for name in names)).splitlines()
+        with check("an upload is stored as pi, by the locked-down unit, and can be run"):
+            for _ in range(2):
+                equal(post(INSIDE, "/upload", body), (200, "OK"))
+            directory = "further/boot test"
+            equal(stat(directory, f"{directory}/sub"), ["pi pi 755"] * 2)
+            equal(stat(f"{directory}/main.py", f"{directory}/sub/data"), ["pi pi 644"] * 2)
+            with Client(INSIDE) as client:
+                equal(client.run(path="boot test/main.py"), ("from the disk\n", "", 0))
+            found = self.journal(f"SYSLOG_IDENTIFIER={HELPER}", "F_OUTCOME=stored")
+            equal(len(found), 2, "lines")
+            assert all("further-link-files@" in entry["_SYSTEMD_UNIT"] for entry in found), found
+        with check("a project is copied to the projects of its person"):
+            project = body | {"files": {"project.cfg": text("x")}, "username": "ann@school.example"}
+            equal(post(INSIDE, "/upload", project), (200, "OK"))
+            equal(stat("Desktop/Projects/Further/ann/boot test/project.cfg"), ["pi pi 644"])
+        with check("an upload outside of the work dir, or as somebody else, is refused and leaves nothing"):
+            equal(post(INSIDE, "/upload", body | {"name": "../boot test"})[0], 500)
+            equal(post(INSIDE, "/upload?user=alice", body)[0], 500)
+            equal(machine.run("sh", "-c", "ls -A /home/pi/further; ls -d /home/alice/further 2>&1 || true").splitlines()[0], "boot test")
+        with check("a url of the device itself is refused"):
+            url = {"type": "url", "content": {"url": f"http://{INSIDE}:{PORT}/status", "bucketName": "b", "fileName": "f"}}
+            equal(post(INSIDE, "/upload", body | {"files": {"f": url}})[0], 500)
 
     def policy(self):
         machine = self.machine

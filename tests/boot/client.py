@@ -62,6 +62,19 @@ def get(host, path, timeout=5.0):
     return int(head.split()[1]), body.decode()
 
 
+def post(host, path, body, timeout=10.0):
+    """Status code and body of the answer to a POST of a JSON object."""
+    data = json.dumps(body).encode()
+    with connect_tls(host, timeout) as sock:
+        head = f"POST {path} HTTP/1.1\r\nHost: {host}:{PORT}\r\nConnection: close\r\nContent-Length: {len(data)}\r\n\r\n"
+        sock.sendall(head.encode() + data)
+        reply = b""
+        while chunk := sock.recv(65536):
+            reply += chunk
+    head, _, text = reply.partition(b"\r\n\r\n")
+    return int(head.split()[1]), text.decode()
+
+
 class Client:
     """One WebSocket to /run."""
 

@@ -292,6 +292,12 @@ impl Daemon {
         http::request(self.address(), self.trust.as_ref(), method, path)
     }
 
+    /// Posts an upload with this query.
+    #[track_caller]
+    pub fn upload(&self, query: &str, body: &Value) -> Response {
+        http::post(self.address(), &format!("/upload?{query}"), "", body.to_string().as_bytes())
+    }
+
     /// The folders.
     pub fn scratch(&self) -> &Scratch {
         &self.scratch

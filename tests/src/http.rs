@@ -69,6 +69,31 @@ pub fn upgrade_request(path: &str, host: &str, extra: &str) -> String {
     )
 }
 
+/// Posts a body with extra header lines and reads the answer.
+#[track_caller]
+pub fn post(address: SocketAddr, path: &str, extra: &str, body: &[u8]) -> Response {
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {}\r\n{extra}\r\n",
+        body.len()
+    );
+    exchange(address, &[head.as_bytes(), body].concat())
+}
+
+/// Sends these bytes, as far as they are taken, and reads the answer up to the end of the connection.
+#[track_caller]
+pub fn exchange(address: SocketAddr, request: &[u8]) -> Response {
+    let mut stream = connect(address);
+    // A large body takes its time in a debug build.
+    stream.set_read_timeout(Some(DEADLINE * 6)).expect("a timeout");
+    // Whatever is refused half-way: the answer tells.
+    if let Err(error) = stream.write_all(request) {
+        eprintln!("not all was taken: {error}");
+    }
+    let mut raw = Vec::new();
+    stream.read_to_end(&mut raw).unwrap_or_else(|e| panic!("after {} bytes: {e}", raw.len()));
+    Response::parse(&raw)
+}
+
 /// Asks for a WebSocket with extra header lines and reads the head of the answer only.
 #[track_caller]
 pub fn upgrade(address: SocketAddr, path: &str, extra: &str) -> Response {

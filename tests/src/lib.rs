@@ -2,7 +2,7 @@
 //!
 //! `daemon` starts a daemon with folders of its own below a `supervised` process that sees every descendant,
 //! `client` speaks WebSocket and remembers all it saw (`record`), `http` asks plain questions, both through a `stream`
-//! with or without TLS (`authority` makes certificates), `accounts` makes
+//! with or without TLS (`authority` makes certificates), `file_server` is what urls of uploads point to, `accounts` makes
 //! the users that programs run as, `processes` reads /proc. Every test needs root, see [`require_root`]: switching
 //! users is half of what is tested. Nothing in here may sleep in place of waiting for a condition (`wait`).
 #![expect(
@@ -24,6 +24,7 @@ pub mod binaries;
 pub mod client;
 pub mod daemon;
 pub mod elsewhere;
+pub mod file_server;
 pub mod http;
 pub mod log;
 pub mod lone_helper;

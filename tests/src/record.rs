@@ -140,7 +140,7 @@ fn check_data(kind: &str, data: &Value) -> Result<(), String> {
     };
     let text = |value: &Value| value.as_str().is_some_and(|text| !text.is_empty());
     let good = match kind {
-        "pong" | "started" => data.is_null(),
+        "pong" | "started" | "uploaded" => data.is_null(),
         "error" => only("message", text),
         "stopped" => only("exitCode", Value::is_i64),
         "stdout" | "stderr" => only("output", text),

@@ -1,7 +1,7 @@
 //! The examples of API.md and its machine-readable twin, asyncapi.json, against the daemon.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests may fail the test")]
 
-use further_link_tests::{Client, Daemon, http, record::Dialect, schema};
+use further_link_tests::{Client, Daemon, record::Dialect, schema};
 use serde_json::{Value, json};
 
 /// The blocks of API.md that begin with `→`: an endpoint, then `> ` messages to it and `< ` answers.
@@ -99,6 +99,6 @@ fn the_description_is_of_this_version_and_its_endpoints_exist() {
     let daemon = Daemon::start();
     for channel in document["channels"].as_object().unwrap().values() {
         let path = channel["address"].as_str().unwrap();
-        assert_eq!(http::request(daemon.address(), "GET", path).status, 400, "{path} wants an upgrade");
+        assert_eq!(daemon.http("GET", path).status, 400, "{path} wants an upgrade");
     }
 }

@@ -197,6 +197,7 @@ fn nothing_else_of_the_daemons_environment_is_inherited() {
     }
     let daemon = builder.start();
     let expected = [
+        "FURTHER_LINK_CHANNEL",
         "DISPLAY",
         "FURTHER_LINK_TEMP_DIR",
         "HOME",
@@ -205,6 +206,7 @@ fn nothing_else_of_the_daemons_environment_is_inherited() {
         "LOGNAME",
         "PATH",
         "PWD",
+        "PYTHONPATH",
         "SHELL",
         "TERM",
         "TZ",

@@ -1,0 +1,322 @@
+//! The body of an upload (B11): from JSON to checked names and texts. Pure and total: any bytes give a request, or what is
+//! wrong with them.
+//!
+//! Texts stay where they are in the body and are decoded while they are written (`json_text`). Names are taken apart here,
+//! without a look at any file: whatever they say, they end below the directory, or nowhere (D10, D11).
+
+use std::{collections::BTreeMap, fmt};
+
+use further_link_proto::RelativePath;
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error as _, MapAccess, Visitor},
+};
+use serde_json::value::RawValue;
+
+use crate::json_text::Text;
+
+/// Most files of one upload: ten times what a large project has. Each costs some hundred bytes beside its content.
+pub(crate) const MAX_FILES: usize = 10_000;
+/// Deepest nesting of the JSON: a file's text is at the fourth level. Without a limit the parser's memory has none.
+const MAX_NESTING: usize = 64;
+/// Most characters of a client's name that a reason repeats.
+const MAX_QUOTED: usize = 80;
+
+/// First names of paths below the work dir that are the helper's own: the cache of downloads, and what is being staged.
+const OWN_NAMES: [&str; 2] = [".flcache", ".flupload-"];
+/// A file of this name asks for a copy among the user's projects (B11.12).
+const PROJECT_FILE: &str = "project.cfg";
+/// Whose project it is when the body does not say.
+const NOBODY: &str = "unknown";
+
+/// What to store, and where.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct UploadRequest<'a> {
+    pub(crate) directory: RelativePath,
+    /// Whose project it is, if it is one.
+    pub(crate) project_of: Option<RelativePath>,
+    pub(crate) files: Vec<(RelativePath, Content<'a>)>,
+}
+
+/// What a file is made of.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Content<'a> {
+    Text(Text<'a>),
+    Url {
+        url: String,
+        /// Where in the cache the client wants it.
+        bucket: RelativePath,
+        file: RelativePath,
+    },
+}
+
+/// What kind of wrong, since clients of the original can tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Not what an upload looks like (B11.4).
+    Shape,
+    /// A type that surprised the original (B11.6).
+    OddType,
+    /// It looks like one, but cannot be done (B11.5).
+    Impossible,
+    /// More than there is room for.
+    TooLarge,
+}
+
+/// A body that is not stored, and why.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{why}")]
+pub(crate) struct Wrong {
+    pub(crate) fault: Fault,
+    pub(crate) why: String,
+}
+
+impl Wrong {
+    fn new(fault: Fault, why: impl Into<String>) -> Self {
+        Self { fault, why: why.into() }
+    }
+}
+
+#[derive(Deserialize)]
+struct Body<'a> {
+    #[serde(borrow)]
+    name: Option<&'a RawValue>,
+    #[serde(borrow)]
+    files: Option<&'a RawValue>,
+    #[serde(borrow)]
+    username: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct File<'a> {
+    #[serde(borrow)]
+    r#type: Option<&'a RawValue>,
+    #[serde(borrow)]
+    content: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct TextContent<'a> {
+    #[serde(borrow)]
+    text: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct UrlContent<'a> {
+    #[serde(borrow)]
+    url: Option<&'a RawValue>,
+    #[serde(borrow)]
+    bucket_name: Option<&'a RawValue>,
+    #[serde(borrow)]
+    file_name: Option<&'a RawValue>,
+}
+
+/// Aliases as bytes, since JSON can write names that are no text, and the last of those that are repeated.
+struct Files<'a>(BTreeMap<Vec<u8>, &'a RawValue>);
+
+/// Reads a body.
+pub(crate) fn parse(body: &[u8]) -> Result<UploadRequest<'_>, Wrong> {
+    let text = std::str::from_utf8(body).map_err(|_| Wrong::new(Fault::OddType, "the body is not UTF-8"))?;
+    if is_deeper_than(MAX_NESTING, text) {
+        return Err(Wrong::new(Fault::Shape, "the JSON is nested too deeply"));
+    }
+    let body: &RawValue = serde_json::from_str(text)
+        .map_err(|error| Wrong::new(Fault::Shape, format!("the body is not JSON: {error}")))?;
+    let body: Body = object("the body", body, Fault::Shape)?;
+    let (Some(name), Some(files)) = (body.name, body.files) else {
+        return Err(Wrong::new(Fault::Shape, "the body has no `name`, or no `files`"));
+    };
+    let directory = below("the name", &string("the name", name)?)?;
+    if directory.names().next().is_some_and(|first| OWN_NAMES.iter().any(|own| first.starts_with(own))) {
+        let why = format!("the name {} is further-link's own", quoted(directory.as_str()));
+        return Err(Wrong::new(Fault::Impossible, why));
+    }
+    if !files.get().starts_with('{') {
+        return Err(Wrong::new(Fault::OddType, "`files` is not an object"));
+    }
+    let username = body.username.map(|name| string("`username`", name)).transpose()?;
+    let Files(found) = serde_json::from_str(files.get())
+        .map_err(|_| Wrong::new(Fault::TooLarge, format!("an upload has at most {MAX_FILES} files")))?;
+    let files = found.into_iter().map(|(alias, file)| entry(alias, file)).collect::<Result<Vec<_>, _>>()?;
+    let is_project = files.iter().any(|(path, _)| path.as_str() == PROJECT_FILE);
+    let project_of = if is_project { Some(project_of(username)?) } else { None };
+    Ok(UploadRequest { directory, project_of, files })
+}
+
+fn entry(alias: Vec<u8>, file: &RawValue) -> Result<(RelativePath, Content<'_>), Wrong> {
+    let alias = String::from_utf8(alias)
+        .map_err(|_| Wrong::new(Fault::Impossible, "a file's name has half of a surrogate pair in it"))?;
+    let what = format!("the file {}", quoted(&alias));
+    let file: File = object(&what, file, Fault::Shape)?;
+    let (Some(kind), Some(content)) = (file.r#type, file.content) else {
+        return Err(Wrong::new(Fault::Shape, format!("{what} has no `type`, or no `content`")));
+    };
+    let content_of = format!("the content of {what}");
+    let content = match serde_json::from_str::<String>(kind.get()).as_deref() {
+        Ok("text") => text_content(&content_of, content)?,
+        Ok("url") => url_content(&content_of, content)?,
+        _ => {
+            let why = format!("the type of {what} is neither \"text\" nor \"url\"");
+            return Err(Wrong::new(Fault::Shape, why));
+        }
+    };
+    Ok((below("the file", &alias)?, content))
+}
+
+fn text_content<'a>(what: &str, content: &'a RawValue) -> Result<Content<'a>, Wrong> {
+    let fields: TextContent = object(what, content, Fault::Shape)?;
+    let text = fields.text.ok_or_else(|| missing(what, "text"))?;
+    if !text.get().starts_with('"') {
+        return Err(Wrong::new(Fault::OddType, format!("{what}: `text` is not a string")));
+    }
+    let text = Text::new(text.get()).map_err(|_| {
+        Wrong::new(Fault::Impossible, format!("{what}: `text` has half of a surrogate pair in it"))
+    })?;
+    Ok(Content::Text(text))
+}
+
+fn url_content<'a>(what: &str, content: &'a RawValue) -> Result<Content<'a>, Wrong> {
+    let fields: UrlContent = object(what, content, Fault::Shape)?;
+    let field = |name, value: Option<&RawValue>| {
+        let value = value.ok_or_else(|| missing(what, name))?;
+        string(&format!("{what}: `{name}`"), value)
+    };
+    let url = field("url", fields.url)?;
+    let bucket = below("the bucket", &field("bucketName", fields.bucket_name)?)?;
+    let file = below("the cached file", &field("fileName", fields.file_name)?)?;
+    Ok(Content::Url { url, bucket, file })
+}
+
+fn missing(what: &str, field: &str) -> Wrong {
+    Wrong::new(Fault::Impossible, format!("{what} has no `{field}`"))
+}
+
+/// The fields of an object. Of what is none, the fault is `otherwise`, or an odd type where the original was surprised.
+fn object<'a, T: Deserialize<'a>>(what: &str, value: &'a RawValue, otherwise: Fault) -> Result<T, Wrong> {
+    match value.get().bytes().next() {
+        Some(b'{') => serde_json::from_str(value.get())
+            .map_err(|error| Wrong::new(otherwise, format!("{what}: {error}"))),
+        Some(b'[' | b'"') => Err(Wrong::new(otherwise, format!("{what} is not an object"))),
+        _ => Err(Wrong::new(Fault::OddType, format!("{what} is not an object"))),
+    }
+}
+
+fn string(what: &str, value: &RawValue) -> Result<String, Wrong> {
+    if !value.get().starts_with('"') {
+        return Err(Wrong::new(Fault::OddType, format!("{what} is not a string")));
+    }
+    // The syntax has been checked: what is left to be wrong is this.
+    serde_json::from_str(value.get())
+        .map_err(|_| Wrong::new(Fault::Impossible, format!("{what} has half of a surrogate pair in it")))
+}
+
+/// A path as clients write it, taken apart as `realpath` would, but never with a look at the disk. It ends below the
+/// directory that it is taken from, and is not that directory itself.
+fn below(what: &str, text: &str) -> Result<RelativePath, Wrong> {
+    let wrong = |why| Wrong::new(Fault::Impossible, format!("{what} {} {why}", quoted(text)));
+    if text.starts_with('/') {
+        return Err(wrong("is an absolute path; it has to be a relative one"));
+    }
+    if text.contains('\0') {
+        return Err(wrong("has a NUL in it"));
+    }
+    let mut names = Vec::new();
+    for name in text.split('/') {
+        match name {
+            "" | "." => {}
+            ".." => {
+                names.pop().ok_or_else(|| wrong("leaves the directory it belongs into"))?;
+            }
+            name => names.push(name),
+        }
+    }
+    if names.is_empty() {
+        return Err(wrong("is empty"));
+    }
+    RelativePath::new(names.join("/")).map_err(|_| wrong("is too long, or too deep"))
+}
+
+/// HEAD's rule (B11.12), without its hole (D5): what is no relative path is an error.
+fn project_of(username: Option<String>) -> Result<RelativePath, Wrong> {
+    let username = username.filter(|name| !name.is_empty()).unwrap_or_else(|| NOBODY.to_owned());
+    let name = username.split('@').next().unwrap_or_default();
+    RelativePath::new(name).map_err(|_| {
+        Wrong::new(Fault::Impossible, format!("`username` {} is no name for a directory", quoted(name)))
+    })
+}
+
+fn quoted(name: &str) -> String {
+    let short: String = name.chars().take(MAX_QUOTED).collect();
+    let more = if short.len() < name.len() { "…" } else { "" };
+    format!("{short:?}{more}")
+}
+
+/// Whether brackets are nested deeper than this. Of text that is not JSON it may say anything.
+fn is_deeper_than(limit: usize, text: &str) -> bool {
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    for byte in text.bytes() {
+        match (in_string, byte) {
+            (true, _) if escaped => escaped = false,
+            (true, b'\\') => escaped = true,
+            (_, b'"') => in_string = !in_string,
+            (false, b'{' | b'[') => depth += 1,
+            (false, b'}' | b']') => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > limit {
+            return true;
+        }
+    }
+    false
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Files<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct FilesVisitor;
+        impl<'de> Visitor<'de> for FilesVisitor {
+            type Value = Files<'de>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(formatter, "at most {MAX_FILES} files")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut files = BTreeMap::new();
+                while let Some((Alias(alias), file)) = map.next_entry()? {
+                    files.insert(alias, file);
+                    if files.len() > MAX_FILES {
+                        return Err(A::Error::custom("too many"));
+                    }
+                }
+                Ok(Files(files))
+            }
+        }
+        deserializer.deserialize_map(FilesVisitor)
+    }
+}
+
+/// `serde_json` gives strings that are no text when it is asked for bytes.
+struct Alias(Vec<u8>);
+
+impl<'de> Deserialize<'de> for Alias {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct AliasVisitor;
+        impl Visitor<'_> for AliasVisitor {
+            type Value = Alias;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a name")
+            }
+
+            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Alias, E> {
+                Ok(Alias(bytes.to_vec()))
+            }
+        }
+        deserializer.deserialize_bytes(AliasVisitor)
+    }
+}
+
+#[cfg(test)]
+#[path = "upload_request_tests.rs"]
+mod tests;

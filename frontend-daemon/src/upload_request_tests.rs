@@ -1,0 +1,209 @@
+//! The table of B11.4 to B11.6, with D5, D10, D11 and D46, and what good bodies become.
+
+use super::{Content, Fault, MAX_FILES, UploadRequest, Wrong, parse};
+
+fn parsed(body: &str) -> Result<UploadRequest<'_>, Wrong> {
+    parse(body.as_bytes())
+}
+
+#[track_caller]
+fn fault(body: &[u8]) -> Fault {
+    parse(body).expect_err(&String::from_utf8_lossy(body)).fault
+}
+
+/// A body with this name and one file with this alias.
+fn named(name: &str, alias: &str) -> String {
+    serde_json::json!({"name": name, "files": {alias: {"type": "text", "content": {"text": "x"}}}})
+        .to_string()
+}
+
+/// A body with one file, of this JSON.
+fn with_file(file: &str) -> String {
+    format!(r#"{{"name":"d","files":{{"f":{file}}}}}"#)
+}
+
+fn with_url(bucket: &str, file: &str) -> String {
+    let content = serde_json::json!({"url": "http://x/", "bucketName": bucket, "fileName": file});
+    with_file(&format!(r#"{{"type":"url","content":{content}}}"#))
+}
+
+#[test]
+fn what_does_not_look_like_an_upload_is_of_the_wrong_shape() {
+    for body in [
+        "",
+        " ",
+        "nonsense",
+        "{",
+        r#"{"name":"d","files":{}"#,
+        r#"{"name":"d","files":{}}}"#,
+        "[]",
+        "\"text\"",
+        "{}",
+        r#"{"name":"d"}"#,
+        r#"{"files":{}}"#,
+        r#"{"name":"d","files":null}"#,
+        r#"{"name":"d","name":"e","files":{}}"#,
+        &with_file("[]"),
+        &with_file("\"x\""),
+        &with_file("{}"),
+        &with_file(r#"{"type":"text"}"#),
+        &with_file(r#"{"content":{"text":"x"}}"#),
+        &with_file(r#"{"type":"binary","content":{"text":"x"}}"#),
+        &with_file(r#"{"type":5,"content":{"text":"x"}}"#),
+        &with_file(r#"{"type":"text","content":"x"}"#),
+        &with_file(r#"{"type":"url","content":[]}"#),
+    ] {
+        assert_eq!(fault(body.as_bytes()), Fault::Shape, "{body}");
+    }
+}
+
+#[test]
+fn types_that_surprised_the_original_are_odd() {
+    for body in [
+        "null",
+        "5",
+        "true",
+        r#"{"name":5,"files":{}}"#,
+        r#"{"name":"d","files":[]}"#,
+        r#"{"name":"d","files":"f"}"#,
+        r#"{"name":"d","files":{},"username":5}"#,
+        &with_file("null"),
+        &with_file("5"),
+        &with_file(r#"{"type":"text","content":{"text":5}}"#),
+        &with_file(r#"{"type":"url","content":{"url":"u","bucketName":[],"fileName":"f"}}"#),
+    ] {
+        assert_eq!(fault(body.as_bytes()), Fault::OddType, "{body}");
+    }
+    assert_eq!(fault(b"{\"name\":\"\xff\",\"files\":{}}"), Fault::OddType);
+}
+
+#[test]
+fn names_that_leave_their_root_or_mean_it_are_impossible() {
+    let long = "n".repeat(256);
+    let deep = ["d"; 33].join("/");
+    for bad in [
+        "",
+        ".",
+        "..",
+        "/",
+        "//",
+        "x/..",
+        "x/../",
+        "./.",
+        "../x",
+        "../further-other",
+        "a/../../b",
+        "/etc",
+        "/",
+        "a\0b",
+        &long,
+        &deep,
+    ] {
+        assert_eq!(fault(named(bad, "f").as_bytes()), Fault::Impossible, "name {bad:?}");
+        assert_eq!(fault(named("d", bad).as_bytes()), Fault::Impossible, "alias {bad:?}");
+        assert_eq!(fault(with_url(bad, "f").as_bytes()), Fault::Impossible, "bucket {bad:?}");
+        assert_eq!(fault(with_url("b", bad).as_bytes()), Fault::Impossible, "file {bad:?}");
+    }
+    for own in [".flcache", ".flcache/x", "./.flcache", "a/../.flcache/b/", ".flupload-1", ".flupload-1/x"] {
+        assert_eq!(fault(named(own, "f").as_bytes()), Fault::Impossible, "{own:?}");
+    }
+}
+
+#[test]
+fn names_are_taken_apart_as_realpath_would() {
+    for (text, path) in [
+        ("a", "a"),
+        ("a/", "a"),
+        ("./a//b/", "a/b"),
+        ("a/../b", "b"),
+        ("a/b/../../c", "c"),
+        ("...", "..."),
+        (" ", " "),
+        ("ä/日本", "ä/日本"),
+        ("x/.flcache", "x/.flcache"),
+        ("project.cfg", "project.cfg"),
+    ] {
+        let body = named(text, "f");
+        assert_eq!(parsed(&body).unwrap().directory.as_str(), path, "{text:?}");
+        let body = named("d", text);
+        assert_eq!(parsed(&body).unwrap().files[0].0.as_str(), path, "{text:?}");
+    }
+}
+
+#[test]
+fn missing_fields_and_halves_of_surrogate_pairs_are_impossible() {
+    for body in [
+        with_file(r#"{"type":"text","content":{}}"#),
+        with_file(r#"{"type":"text","content":{"text":null}}"#),
+        with_file(r#"{"type":"url","content":{"url":"u","bucketName":"b"}}"#),
+        with_file(r#"{"type":"url","content":{"url":"u","fileName":"f"}}"#),
+        with_file(r#"{"type":"url","content":{"bucketName":"b","fileName":"f"}}"#),
+        with_file(r#"{"type":"text","content":{"text":"\ud800"}}"#),
+        r#"{"name":"\udc00","files":{}}"#.to_owned(),
+        r#"{"name":"d","files":{"\ud800":{"type":"text","content":{"text":""}}}}"#.to_owned(),
+    ] {
+        assert_eq!(fault(body.as_bytes()), Fault::Impossible, "{body}");
+    }
+}
+
+#[test]
+fn a_project_belongs_to_the_username_up_to_the_at_sign_and_to_no_path() {
+    let owner = |username: &str, alias: &str| {
+        let body = named("d", alias).replacen('{', &format!("{{{username}"), 1);
+        parse(body.as_bytes()).map(|request| request.project_of.map(|path| path.as_str().to_owned()))
+    };
+    for (username, expected) in [
+        (r#""username":"ann@school.example","#, "ann"),
+        (r#""username":"ann","#, "ann"),
+        (r#""username":"","#, "unknown"),
+        (r#""username":null,"#, "unknown"),
+        ("", "unknown"),
+    ] {
+        assert_eq!(owner(username, "project.cfg").unwrap().as_deref(), Some(expected), "{username}");
+        assert_eq!(owner(username, "./project.cfg").unwrap().as_deref(), Some(expected), "{username}");
+        assert_eq!(owner(username, "sub/project.cfg").unwrap(), None, "{username}");
+    }
+    for bad in ["@x", "..", "../x", "/etc", "a/../../b", "a/../b", "a//b", "a\\u0000", "."] {
+        let username = format!(r#""username":"{bad}","#);
+        assert_eq!(owner(&username, "project.cfg").unwrap_err().fault, Fault::Impossible, "{bad}");
+        assert_eq!(owner(&username, "other.cfg").unwrap(), None, "{bad}");
+    }
+}
+
+#[test]
+fn texts_and_urls_come_out_as_they_were_written_and_the_last_of_two_wins() {
+    let body = r#" {"more":[1,{"x":2}],"files":{"b":{"type":"text","content":{"text":"old"}},
+        "u":{"content":{"fileName":"./f/g","bucketName":"k","url":"http://h/?q","n":0},"type":"url"},
+        "b":{"type":"text","content":{"text":"a\n\u0000é"}}},"name":"d/e"} "#;
+    let request = parsed(body).unwrap();
+    assert_eq!(request.directory.as_str(), "d/e");
+    let [(b, Content::Text(text)), (u, Content::Url { url, bucket, file })] = &request.files[..] else {
+        panic!("{request:?}")
+    };
+    assert_eq!((b.as_str(), text.length(), u.as_str()), ("b", 5, "u"));
+    assert_eq!((url.as_str(), bucket.as_str(), file.as_str()), ("http://h/?q", "k", "f/g"));
+}
+
+#[test]
+fn nesting_without_end_and_files_without_number_are_refused() {
+    let deep = format!("{{\"x\":{}", "[".repeat(1_000_000));
+    assert_eq!(fault(deep.as_bytes()), Fault::Shape);
+    let brackets_in_text = named("d", &"[".repeat(200));
+    assert!(parsed(&brackets_in_text).is_ok());
+    let many = |count: usize| {
+        let files: Vec<String> = (0..count)
+            .map(|number| format!(r#""{number}":{{"type":"text","content":{{"text":""}}}}"#))
+            .collect();
+        format!(r#"{{"name":"d","files":{{{}}}}}"#, files.join(","))
+    };
+    assert_eq!(parsed(&many(MAX_FILES)).unwrap().files.len(), MAX_FILES);
+    assert_eq!(fault(many(MAX_FILES + 1).as_bytes()), Fault::TooLarge);
+}
+
+#[test]
+fn a_reason_is_one_short_line_whatever_the_names_are() {
+    for body in [named(&"../\n".repeat(5000), "f"), named("d", &"/\r\n".repeat(5000)), "{\n\n".to_owned()] {
+        let why = parsed(&body).unwrap_err().why;
+        assert!(why.len() < 500 && !why.contains(['\n', '\r']), "{why:?}");
+    }
+}
