@@ -12,7 +12,7 @@ use crate::{complaint::Complaint, run_py};
 /// of them; the largest upload has some thousands.
 const MAX_VALUES: usize = 32 * 1024;
 /// Longest id of a process: each message about the process carries it.
-const MAX_ID: usize = 1024;
+const MAX_ID: usize = 16 * 1024;
 
 /// Which endpoint the connection came in by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -163,9 +163,9 @@ fn a_frontend_that_never_reads_holds_up_nobody() {
     }
     scene.helper.assert_as_before(&scene.before, "all helpers have ended, heard or not");
     scene.assert_unharmed("frontends that do not listen");
-    // All that was said is still there, streams and all.
+    // All that was said is still there, descriptors and all.
     let Heard::Event(Event::Started { .. }, streams) = deaf[0].hear() else { panic!("not Started") };
-    assert_eq!(streams.len(), 3);
+    assert_eq!(streams.len(), 4, "three pipes and the user channel");
     assert_eq!(deaf[0].wait_exited(), ExitStatus::Exited(0));
 }
 
