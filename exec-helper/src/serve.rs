@@ -135,11 +135,11 @@ fn first_request(connection: &Connection) -> Result<Option<Request>, ServeError>
     }
 }
 
-fn start(
+fn start<'a>(
     connection: &Connection,
-    inputs: Inputs<'_>,
+    inputs: Inputs<'a>,
     settings: &Settings,
-    permitted: &Permitted<Run>,
+    permitted: &'a Permitted<Run>,
 ) -> Result<(), ServeError> {
     let (account, run) = (permitted.account(), permitted.request());
     let plan = plan::plan(permitted, &settings.places, random_number()?);
@@ -157,9 +157,9 @@ fn start(
             return Ok(connection.send(&failure.event())?);
         }
     };
-    info!(user = account.name, runner = run.runner.name(), pid = spawned.pid.as_raw(), "starting");
     let demoted = demote::demote(settings.service, account);
-    let mut watch = Watch::new(inputs, spawned, settings.grace, plan.temporary);
+    let names = (account.name.as_str(), run.runner.name());
+    let mut watch = Watch::new(inputs, spawned, settings.grace, plan.temporary, names);
     if let Err(error) = demoted {
         watch.abandon_as_root();
         return Err(error.into());

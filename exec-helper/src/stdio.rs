@@ -17,6 +17,10 @@ use rustix::{
     pipe::{PipeFlags, pipe_with},
 };
 
+/// What the pipe of standard output holds: four reads of the frontend, so that program and frontend need not take turns.
+/// The kernel's usual 64 KiB make them; memory is used only where there is output.
+const STDOUT_PIPE: usize = 256 * 1024;
+
 /// What the program gets.
 pub(crate) enum Theirs {
     Terminal(Pts),
@@ -45,6 +49,8 @@ pub(crate) fn open(terminal: Option<WindowSize>, owner: Uid) -> io::Result<Strea
     let Some(size) = terminal else {
         let (stdin, to_stdin) = pipe_with(PipeFlags::CLOEXEC)?;
         let (from_stdout, stdout) = pipe_with(PipeFlags::CLOEXEC)?;
+        // Without it (a user's share of pipe memory is used up, pipe(7)) things are slower.
+        let (Ok(_) | Err(_)) = rustix::pipe::fcntl_setpipe_size(&stdout, STDOUT_PIPE);
         let (from_stderr, stderr) = pipe_with(PipeFlags::CLOEXEC)?;
         let theirs = Theirs::Pipes { stdin, stdout, stderr };
         give(&theirs, owner)?;

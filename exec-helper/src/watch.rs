@@ -15,7 +15,7 @@ use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
     unistd::Pid,
 };
-use tracing::error;
+use tracing::{error, info};
 
 use crate::{
     memory::OutOfMemory,
@@ -148,21 +148,33 @@ pub(crate) struct Watch<'a> {
     pid: Pid,
     streams: Vec<std::os::fd::OwnedFd>,
     text: Option<std::os::fd::OwnedFd>,
+    /// For the log.
+    user: &'a str,
+    runner: &'static str,
     phase: Phase,
     status: Option<ExitStatus>,
-    memory: OutOfMemory,
+    /// Looked at once the program runs.
+    memory: Option<OutOfMemory>,
     /// A batch was full: more children may have ended.
     unreaped: bool,
-    /// Killing was tried to its limit: once is enough.
+    /// Nothing is left, or killing was tried to its limit: once is enough.
     killed: bool,
     /// False once the frontend has closed: nobody is left to tell.
     connected: bool,
 }
 
 impl<'a> Watch<'a> {
-    pub(crate) fn new(inputs: Inputs<'a>, spawned: Spawned, grace: Duration, temporary: Temporary) -> Self {
+    pub(crate) fn new(
+        inputs: Inputs<'a>,
+        spawned: Spawned,
+        grace: Duration,
+        temporary: Temporary,
+        (user, runner): (&'a str, &'static str),
+    ) -> Self {
         Self {
             inputs,
+            user,
+            runner,
             grace,
             temporary: Some(temporary),
             pid: spawned.pid,
@@ -170,7 +182,7 @@ impl<'a> Watch<'a> {
             text: spawned.text,
             phase: Phase::Starting(spawned.progress),
             status: None,
-            memory: OutOfMemory::new(),
+            memory: None,
             unreaped: false,
             killed: false,
             connected: true,
@@ -237,6 +249,9 @@ impl<'a> Watch<'a> {
         }
         self.streams.clear();
         self.phase = Phase::Running;
+        // Nobody waits for these two.
+        self.memory = Some(OutOfMemory::new());
+        info!(user = self.user, runner = self.runner, pid, "started");
         Ok(None)
     }
 
@@ -292,7 +307,10 @@ impl<'a> Watch<'a> {
                     self.unreaped = false;
                     break;
                 }
-                Reaped::NoChildren => return true,
+                Reaped::NoChildren => {
+                    self.killed = true;
+                    return true;
+                }
             }
         }
         if self.status.is_some() && matches!(self.phase, Phase::Running | Phase::Starting(_)) {
@@ -303,7 +321,8 @@ impl<'a> Watch<'a> {
 
     fn note_end(&mut self, pid: Pid, status: ExitStatus) {
         if pid == self.pid && self.status.is_none() {
-            let by_kernel = status == ExitStatus::Signaled(9) && self.memory.has_killed();
+            let by_kernel = status == ExitStatus::Signaled(9)
+                && self.memory.as_ref().is_some_and(OutOfMemory::has_killed);
             self.status = Some(if by_kernel { ExitStatus::OutOfMemory } else { status });
         }
     }

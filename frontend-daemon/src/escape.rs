@@ -11,8 +11,6 @@ const HIGHS: u64 = ONES * 0x80;
 
 /// Appends the text with its quotes.
 pub(crate) fn push_string(out: &mut String, text: &str) {
-    // A line feed for every few dozen characters is the usual case.
-    out.reserve(text.len() + text.len() / 16 + 2);
     out.push('"');
     let mut rest = text;
     loop {
@@ -66,7 +64,9 @@ fn push_escape(out: &mut String, byte: u8) {
         0x0c => "\\f",
         _ => {
             out.push_str("\\u00");
-            out.extend([byte >> 4, byte & 0xf].map(|digit| char::from_digit(digit.into(), 16).unwrap_or('0')));
+            out.extend(
+                [byte >> 4, byte & 0xf].map(|digit| char::from_digit(digit.into(), 16).unwrap_or('0')),
+            );
             return;
         }
     };
@@ -111,7 +111,8 @@ mod tests {
 
     #[test]
     fn longer_characters_and_no_characters() {
-        for text in ["", "€", "𝄞𝄞𝄞", "a€b𝄞c\u{10ffff}", "\u{7f}\u{80}\u{fffd}", "\u{1b}[31mred\u{1b}[0m\r\n"] {
+        for text in ["", "€", "𝄞𝄞𝄞", "a€b𝄞c\u{10ffff}", "\u{7f}\u{80}\u{fffd}", "\u{1b}[31mred\u{1b}[0m\r\n"]
+        {
             agrees(text);
         }
     }

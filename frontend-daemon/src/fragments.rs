@@ -210,6 +210,10 @@ impl<S: AsyncRead + Unpin> Fragments<S> {
         let polled = Pin::new(&mut self.stream).poll_read(context, &mut room);
         let read = room.filled().len();
         self.input.truncate(length.saturating_add(read));
+        if polled.is_pending() && self.input.is_empty() {
+            // Idle connections keep nothing.
+            self.input = BytesMut::new();
+        }
         polled.map_ok(|()| read)
     }
 }

@@ -36,6 +36,7 @@ mod x509;
 mod upload_http;
 
 mod complaint;
+mod escape;
 mod message;
 mod run_py;
 

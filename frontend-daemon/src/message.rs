@@ -6,7 +6,7 @@
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::{complaint::Complaint, run_py};
+use crate::{complaint::Complaint, escape::push_string, run_py};
 
 /// Most values in one message. Each costs up to a hundred bytes once it is read, and 4 MiB of text can have two millions
 /// of them; the largest upload has some thousands.
@@ -201,8 +201,10 @@ fn start(mut raw: Raw) -> Option<Start> {
     Some(Start { runner, path: raw.filled("path"), code })
 }
 
-/// More than what stands around the text of a `video` message.
-const FRAME_SPARE: usize = 128;
+/// More than what stands around the text of an output message, but for a long id.
+const OUTPUT_SPARE: usize = 128;
+/// Room for one more byte in so many of text: a line feed in each line.
+const SHARE_OF_ESCAPES: usize = 32;
 
 /// What a client is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -228,11 +230,6 @@ struct Envelope<'a, D> {
     r#type: &'a str,
     data: D,
     process: Option<&'a str>,
-}
-
-#[derive(Serialize)]
-struct Output<'a> {
-    output: &'a str,
 }
 
 #[derive(Serialize)]
@@ -266,9 +263,9 @@ impl Outgoing<'_> {
             Self::Started => write("started", (), process),
             Self::Uploaded => write("uploaded", (), process),
             Self::Stopped { exit_code } => write("stopped", Stopped { exit_code: *exit_code }, process),
-            Self::Stdout(output) => write("stdout", Output { output }, process),
-            Self::Stderr(output) => write("stderr", Output { output }, process),
-            Self::Video(output) => frame(output, process),
+            Self::Stdout(text) => output("stdout", text, process),
+            Self::Stderr(text) => output("stderr", text, process),
+            Self::Video(text) => output("video", text, process),
             Self::KeyListen(key) => write("keylisten", KeyListen { output: key, key }, process),
         }
     }
@@ -279,12 +276,20 @@ fn write<D: Serialize>(kind: &str, data: D, process: Option<&str>) -> String {
     serde_json::to_string(&Envelope { r#type: kind, data, process }).unwrap_or_default()
 }
 
-/// As [`write`], with all of the memory at once: a frame is large, and a buffer that doubles would be twice as large.
-fn frame(output: &str, process: Option<&str>) -> String {
-    let mut json = Vec::with_capacity(output.len() + process.map_or(0, str::len) + FRAME_SPARE);
-    let written =
-        serde_json::to_writer(&mut json, &Envelope { r#type: "video", data: Output { output }, process });
-    written.ok().and_then(|()| String::from_utf8(json).ok()).unwrap_or_default()
+/// A message whose data is the text of `output`, in one piece of memory: the bulk of all traffic.
+fn output(kind: &str, text: &str, process: Option<&str>) -> String {
+    let mut json = String::with_capacity(text.len() + text.len() / SHARE_OF_ESCAPES + OUTPUT_SPARE);
+    for part in ["{\"type\":\"", kind, "\",\"data\":{\"output\":"] {
+        json.push_str(part);
+    }
+    push_string(&mut json, text);
+    json.push_str("},\"process\":");
+    match process {
+        Some(process) => push_string(&mut json, process),
+        None => json.push_str("null"),
+    }
+    json.push('}');
+    json
 }
 
 #[cfg(test)]

@@ -46,7 +46,7 @@ impl Channel {
         match self {
             Self::Terminal => gathered.contains(&b'\n').then_some(Duration::from_millis(10)),
             Self::Stdout | Self::Stderr if !gathered.ends_with(b"\n") => Some(MAX_GATHER),
-            Self::Stdout => Some(Duration::from_millis(10)),
+            Self::Stdout => Some(Duration::from_millis(2)),
             Self::Stderr => Some(Duration::from_millis(25)),
         }
     }
@@ -160,7 +160,7 @@ impl Output {
     /// Reads without waiting until nothing is there or the piece is full.
     fn take_available(&mut self) -> More {
         while self.buffer.len() < MAX_PIECE {
-            let result = read(&self.stream, &mut self.buffer);
+            let result = self.stream.try_read(|stream| read(stream, &mut self.buffer));
             if result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
                 break;
             }

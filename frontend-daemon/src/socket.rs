@@ -36,7 +36,7 @@ use crate::{
 /// Largest message that a client may send, then the connection ends with 1009 (B3.2).
 const MAX_MESSAGE: usize = 4 * 1024 * 1024;
 /// Read at once. Messages from clients are mostly keystrokes; larger ones are read in several steps.
-const READ_BUFFER: usize = 4 * 1024;
+const READ_BUFFER: usize = 1024;
 /// Written at once at the most; what is there is flushed in any case before waiting.
 const WRITE_BUFFER: usize = 64 * 1024;
 /// A client that does not read has this long to take the last words. Its programs do not wait for that.

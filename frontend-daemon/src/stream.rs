@@ -32,6 +32,11 @@ impl Stream {
         }
     }
 
+    /// Reads without waiting; "would block" also makes [`Self::readable`] wait for something new.
+    pub(crate) fn try_read<T>(&self, read: impl FnOnce(&Self) -> io::Result<T>) -> io::Result<T> {
+        self.0.try_io(Interest::READABLE, |_| read(self))
+    }
+
     /// Writes all of it, waiting for the reader as long as it takes.
     pub(crate) async fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {

@@ -15,19 +15,23 @@ pub(crate) struct Decoder {
 }
 
 impl Decoder {
-    /// The text of these bytes and of what was pending. Borrowed where nothing had to be repaired.
+    /// The text of these bytes and of what was pending. Borrowed where nothing had to be joined or repaired.
     pub(crate) fn decode<'a>(&mut self, bytes: &'a [u8]) -> Cow<'a, str> {
-        if self.pending.is_empty()
-            && let Ok(text) = str::from_utf8(bytes)
-        {
-            return Cow::Borrowed(text);
+        if self.pending.is_empty() {
+            let complete = bytes.len() - incomplete_tail(bytes);
+            let (complete, tail) = bytes.split_at(complete);
+            self.pending = tail.to_vec();
+            // The lossy way looks at each byte; this one does not, and is right nearly always.
+            return str::from_utf8(complete)
+                .map_or_else(|_| String::from_utf8_lossy(complete), Cow::Borrowed);
         }
         let mut all = std::mem::take(&mut self.pending);
         all.extend_from_slice(bytes);
-        let complete = all.len() - incomplete_tail(&all);
-        let (complete, tail) = all.split_at(complete);
-        self.pending = tail.to_vec();
-        Cow::Owned(String::from_utf8_lossy(complete).into_owned())
+        self.pending = all.split_off(all.len() - incomplete_tail(&all));
+        Cow::Owned(
+            String::from_utf8(all)
+                .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()),
+        )
     }
 
     /// What is left at the end of the stream.
