@@ -5,13 +5,18 @@
 //! point at this device (DNS rebinding) is told by `Host`. Names are compared whole: never a suffix of `pi-top.com`, where
 //! anybody can get a name for any address. What is no browser can send any header it likes: there only the token counts.
 
+pub(crate) mod cors;
+pub(crate) mod limits;
+pub(crate) mod refused;
+pub(crate) mod tokens;
+
 use std::net::IpAddr;
 
 use further_link_proto::Token;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use percent_encoding::percent_decode_str;
 
-use crate::{config::Config, refused::Refused};
+use crate::{access::refused::Refused, config::Config};
 
 /// The page that clients of the original come from.
 const USUAL_ORIGIN: &str = "https://further.pi-top.com";

@@ -1,7 +1,7 @@
 //! Room for what is large and waits: lines of user channels, unsent frames, input that is not read. Who keeps such a
 //! thing takes room for it first, so that the sum over all connections and runs stays far below the unit's `MemoryMax=`.
 //!
-//! Room is waited for by `channel_connection` only, and always for a whole line at once; `input` never waits for it. So
+//! Room is waited for by `channel::connection` only, and always for a whole line at once; `input` never waits for it. So
 //! nobody waits for room while holding room, and there is no circle: who has room waits for a program that writes its
 //! line, for a program that reads its input, or for a client that reads, and each of them can be ended by `stop`. Two
 //! levels (a run's share, and all) are always taken in this order.
@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::channel_line::MAX_LINE;
+use crate::channel::line::MAX_LINE;
 
 /// What is counted: a KiB. Smaller things are kept without room.
 const UNIT: usize = 1024;

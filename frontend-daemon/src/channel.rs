@@ -1,8 +1,12 @@
 //! The user channel of one run: programs of the run connect to its socket, and each connection gets a task
-//! (`channel_connection`). Without a connection it is a descriptor that is waited for, and nothing else.
+//! (`connection`). Without a connection it is a descriptor that is waited for, and nothing else.
 //!
 //! Made and owned by `process`, whose task runs it until the run has ended and everything that was said is read. It knows
 //! nothing of what is said.
+
+pub(crate) mod connection;
+pub(crate) mod keys;
+pub(crate) mod line;
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -11,8 +15,8 @@ use tokio::{sync::Semaphore, task::JoinSet, time::sleep};
 use tracing::{debug, warn};
 
 use crate::{
-    channel_connection::{Connection, Run},
-    keys::{Keyboard, Mistake},
+    channel::connection::{Connection, Run},
+    channel::keys::{Keyboard, Mistake},
     phase::ended,
     stream::Stream,
 };

@@ -1,11 +1,14 @@
 //! Subcommands: what `further-link` does for an administrator at a terminal, instead of serving. One variant each; what
 //! needs more than some lines lives in a file of its own.
 
+pub(crate) mod fingerprint;
+pub(crate) mod new_token;
+
 use std::{fmt::Display, process::ExitCode};
 
 use clap::Subcommand;
 
-use crate::{config::Config, fingerprint, new_token};
+use crate::config::Config;
 
 /// Something else than to serve.
 #[derive(Debug, Subcommand)]

@@ -15,6 +15,7 @@ use warp::{Filter, Rejection, Reply, filters::path::FullPath, reject, reply::Res
 
 use crate::{
     access::Access,
+    access::tokens::{Failures, Guard},
     apt,
     listen::Client,
     message::Dialect,
@@ -23,8 +24,7 @@ use crate::{
     session::{Session, Shared},
     shutdown::Shutdown,
     socket,
-    tokens::{Failures, Guard},
-    upload_http::Bodies,
+    upload::http::Bodies,
 };
 
 /// Terminal size before the first resize (B9.1).

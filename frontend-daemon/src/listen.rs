@@ -29,12 +29,12 @@ use warp::reply::Response;
 
 use crate::{
     access::Asked,
-    cors,
+    access::cors,
+    access::limits::{Place, Places},
+    access::refused::Refused,
+    access::tokens::{Penalty, seconds},
     http::{App, routes, text},
-    limits::{Place, Places},
-    refused::Refused,
     tls::Tls,
-    tokens::{Penalty, seconds},
 };
 
 /// A client has this long to send the head of a request. A page needs milliseconds; a slow line some seconds.

@@ -3,37 +3,23 @@
 //! This file starts things in the only right order: read the settings, start the helper while it may be started, give up
 //! root, and only then threads, sockets and the network. A start travels through the modules in the order of the list:
 //! listen, tls, http, socket, message, session, runner, process, helper; what the program prints comes back through stream,
-//! output, text and outbox. What it says and hears on the user channel goes through channel, `channel_connection`,
-//! `channel_line`, keys and frames.
+//! output, text and outbox. What it says and hears on the user channel goes through channel, its connections, lines and
+//! keys, and frames.
 
 mod commands;
 mod config;
 mod controllers;
 mod log;
-mod new_token;
 mod privilege;
 mod service;
 mod the_helper;
 
-mod access;
-mod cors;
-mod http;
-mod limits;
 mod listen;
-mod refused;
-mod tokens;
-
-mod fragments;
-mod socket;
 mod tls;
 
-mod addresses;
-mod certificate;
-mod fingerprint;
-mod own_certificate;
-mod x509;
-
-mod upload_http;
+mod access;
+mod http;
+mod socket;
 
 mod complaint;
 mod escape;
@@ -51,10 +37,6 @@ mod runner;
 
 mod budget;
 mod channel;
-mod channel_connection;
-mod channel_line;
-mod keys;
-
 mod helper;
 mod input;
 mod output;
@@ -62,11 +44,7 @@ mod stream;
 mod text;
 mod watched;
 
-mod address;
-mod download;
-mod json_text;
 mod upload;
-mod upload_request;
 
 mod apt;
 
@@ -80,19 +58,19 @@ use tracing::{error, info, warn};
 
 use crate::{
     access::Access,
+    access::limits::Places,
     budget::Budgets,
-    certificate::Places as CertificatePlaces,
     config::Config,
-    download::Downloads,
     helper::Helpers,
     http::App,
-    limits::Places,
     session::Shared,
     shutdown::Shutdown,
     the_helper::TheHelper,
+    tls::certificate::Places as CertificatePlaces,
     tls::{Keeper, Prepared, Source, Tls, TlsError},
     upload::Uploads,
-    upload_http::Bodies,
+    upload::download::Downloads,
+    upload::http::Bodies,
 };
 
 /// How long programs have to end when this daemon is told to end: the longest usual grace and a little.
@@ -106,7 +84,7 @@ enum DaemonError {
     #[error("{0}")]
     Privilege(#[from] privilege::PrivilegeError),
     #[error("cannot use the token in {path}: {error}", path = .path.display())]
-    Token { path: std::path::PathBuf, error: tokens::TokenFileError },
+    Token { path: std::path::PathBuf, error: access::tokens::TokenFileError },
     #[error("cannot start the helper: {0}")]
     Helper(std::io::Error),
     #[error(
@@ -139,10 +117,9 @@ fn main() -> ExitCode {
 
 fn start(config: &Config) -> Result<(), DaemonError> {
     // While it may be read: in development by root.
-    let token = config
-        .token_file
-        .as_deref()
-        .map(|path| tokens::read(path).map_err(|error| DaemonError::Token { path: path.to_owned(), error }));
+    let token = config.token_file.as_deref().map(|path| {
+        access::tokens::read(path).map_err(|error| DaemonError::Token { path: path.to_owned(), error })
+    });
     let access = Access::new(config, token.transpose()?);
     let account = privilege::service_account()?;
     let helper = TheHelper::new(config, account.as_ref()).map_err(DaemonError::Helper)?;

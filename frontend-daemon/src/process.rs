@@ -12,11 +12,11 @@ use tracing::{debug, warn};
 use crate::{
     budget::Budgets,
     channel::UserChannel,
-    channel_connection,
+    channel::connection,
+    channel::keys::Keyboard,
     complaint::{Complaint, not_started},
     helper::{Conversation, HelperError, Helpers, MAX_RUNS},
     input::{Input, NotRead},
-    keys::Keyboard,
     message::{Outgoing, ProcessId},
     outbox::{Gone, Outbox},
     output::{Channel, Output},
@@ -101,7 +101,7 @@ impl Process {
             listener: streams.channel,
             keyboard: Arc::clone(&process.keyboard),
             places: Arc::clone(&budgets.connections),
-            run: channel_connection::Run {
+            run: connection::Run {
                 outbox: outbox.clone(),
                 id: id.clone(),
                 phase: process.phase.subscribe(),

@@ -9,6 +9,7 @@ use further_link_proto::WindowSize;
 use tokio::task::JoinSet;
 
 use crate::{
+    access::tokens::Guard,
     budget::Budgets,
     complaint::Complaint,
     helper::Helpers,
@@ -16,9 +17,8 @@ use crate::{
     outbox::{Gone, Outbox},
     process::Process,
     runner::{self, Choices},
-    tokens::Guard,
     upload::Uploads,
-    upload_request::{self, Fault},
+    upload::request::{self, Fault},
 };
 
 /// Most processes at once on one connection: more than any page shows, fewer than a helper socket serves in all.
@@ -135,7 +135,7 @@ impl Session {
     }
 
     async fn upload(&self, directory: &str) -> Result<(), Complaint> {
-        let request = upload_request::parse(directory.as_bytes()).map_err(|wrong| match wrong.fault {
+        let request = request::parse(directory.as_bytes()).map_err(|wrong| match wrong.fault {
             Fault::Shape => Complaint::BadMessage,
             Fault::OddType => Complaint::MessageException,
             Fault::Impossible | Fault::TooLarge => Complaint::BadUpload,

@@ -1,6 +1,8 @@
 //! One WebSocket: frames in, one after the other, into the session; messages out of the outbox, as many at once as there
 //! are. The only file that knows the WebSocket library.
 
+pub(crate) mod fragments;
+
 use std::{io::ErrorKind, sync::Arc, time::Duration};
 
 use bytes::Bytes;
@@ -25,12 +27,12 @@ use tokio_tungstenite::{
 use tracing::{debug, warn};
 
 use crate::{
-    fragments::Fragments,
-    limits::Place,
+    access::limits::Place,
     message::{self, Dialect},
     outbox::{self, Gone, Messages},
     session::Session,
     shutdown::Shutdown,
+    socket::fragments::Fragments,
 };
 
 /// Largest message that a client may send, then the connection ends with 1009 (B3.2).

@@ -3,6 +3,11 @@
 //! `main` prepares it while this process may still be root, and starts it when it is not any more; `listen` hands it
 //! each accepted connection. Where the files lie and what makes them good is in `certificate`.
 
+pub(crate) mod addresses;
+pub(crate) mod certificate;
+pub(crate) mod own_certificate;
+pub(crate) mod x509;
+
 use std::{
     io,
     os::unix::fs::MetadataExt,
@@ -23,10 +28,7 @@ use tokio::{io::AsyncWriteExt, net::TcpStream, sync::watch, time::MissedTickBeha
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tracing::{debug, info, warn};
 
-use crate::{
-    certificate::{CERTIFICATE, FileError, KEY, Pair, Places, Served},
-    own_certificate,
-};
+use crate::tls::certificate::{CERTIFICATE, FileError, KEY, Pair, Places, Served};
 
 /// A client has this long from its connection to the end of the handshake, as for the head of a request.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);

@@ -1,8 +1,14 @@
 //! One upload, from the parsed request to `Stored`: the frontend's half of the conversation that PROTOCOL.md has as a
-//! picture. `upload_http` and the session of `/run-py` call it.
+//! picture. `http` and the session of `/run-py` call it.
 //!
 //! It knows names and bytes, never a file: the helper, which has become the user, writes what comes through the pipe.
 //! Whatever goes wrong, the conversation is dropped before `Commit`, and the upload never was.
+
+pub(crate) mod address;
+pub(crate) mod download;
+pub(crate) mod http;
+pub(crate) mod json_text;
+pub(crate) mod request;
 
 use std::{
     os::fd::OwnedFd,
@@ -14,14 +20,14 @@ use tokio::{io::Interest, sync::Semaphore, time::timeout};
 use tracing::{debug, info, warn};
 
 use crate::{
+    access::tokens::Guard,
     complaint::not_stored,
-    download::{DownloadError, Downloads, cache_path},
     helper::{Conversation, HelperError, Helpers},
-    json_text::{Piece, Text},
     runner::{self, Choices},
     stream::Stream,
-    tokens::Guard,
-    upload_request::{Content, UploadRequest, Wrong},
+    upload::download::{DownloadError, Downloads, cache_path},
+    upload::json_text::{Piece, Text},
+    upload::request::{Content, UploadRequest, Wrong},
 };
 
 /// Most uploads that are being stored at once: a handful of people press "save" in the same second. Below what the helper's

@@ -4,11 +4,11 @@
 //! The first byte says how long the pieces are. The frontend is a binary, so its file is taken in by path.
 #![no_main]
 
-#[path = "../../frontend-daemon/src/channel_line.rs"]
+#[path = "../../frontend-daemon/src/channel/line.rs"]
 #[allow(dead_code, reason = "the fuzz target keeps no memory small")]
-mod channel_line;
+mod line;
 
-use channel_line::{Lines, Said, parse};
+use line::{Lines, Said, parse};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

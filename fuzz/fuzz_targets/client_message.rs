@@ -7,6 +7,8 @@
 #[allow(dead_code, reason = "the fuzz target calls the parser only")]
 #[path = "../../frontend-daemon/src/complaint.rs"]
 mod complaint;
+#[path = "../../frontend-daemon/src/escape.rs"]
+mod escape;
 #[allow(dead_code, reason = "the fuzz target calls the parser only")]
 #[path = "../../frontend-daemon/src/message.rs"]
 mod message;

@@ -4,16 +4,19 @@
 //! The frontend is a binary, so its files are taken in by path; they know each other under the same names as there.
 #![no_main]
 
-#[path = "../../frontend-daemon/src/json_text.rs"]
-mod json_text;
-#[allow(dead_code, reason = "the fuzz target calls the parser only")]
-#[path = "../../frontend-daemon/src/upload_request.rs"]
-mod upload_request;
+#[path = "../../frontend-daemon/src/upload"]
+mod upload {
+    pub(crate) mod json_text;
+    #[allow(dead_code, reason = "the fuzz target calls the parser only")]
+    pub(crate) mod request;
+}
 
-use json_text::{Piece, Text};
 use libfuzzer_sys::fuzz_target;
 use serde_json::value::RawValue;
-use upload_request::Content;
+use upload::{
+    json_text::{Piece, Text},
+    request::{self, Content},
+};
 
 fn decoded(text: Text<'_>) -> String {
     let mut decoded = String::new();
@@ -34,7 +37,7 @@ fuzz_target!(|bytes: &[u8]| {
         let ours = Text::new(literal.get()).ok().map(decoded);
         assert_eq!(ours, serde_json::from_str::<String>(literal.get()).ok());
     }
-    match upload_request::parse(bytes) {
+    match request::parse(bytes) {
         Ok(request) => {
             for (path, content) in &request.files {
                 assert!(path.names().all(|name| name != ".." && !name.is_empty()));

@@ -16,7 +16,7 @@ pub(crate) const MAX_PIECE: usize = 64 * 1024;
 const FIRST_BUFFER: usize = 4 * 1024;
 
 /// What a program can say. Further types get a row here, one in [`parse`], and one where it is acted upon
-/// (`channel_connection`).
+/// (`connection`).
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Said<'a> {
     /// A picture as text: the base64 of a JPEG, which is passed on as it is.

@@ -21,7 +21,7 @@ use rustls::{
     sign::CertifiedKey,
 };
 
-use crate::{config::TlsPlaces, x509::About};
+use crate::{config::TlsPlaces, tls::x509::About};
 
 /// Their names, in whichever directory.
 pub(crate) const CERTIFICATE: &str = "cert.pem";

@@ -1,7 +1,7 @@
 //! A string as it stands in JSON, decoded piece by piece: the text of an uploaded file may have the size of the whole
 //! body, and a decoded copy of it beside the body would double what an upload costs.
 //!
-//! `upload_request` makes them of literals whose syntax `serde_json` has checked; `upload` writes their pieces
+//! `request` makes them of literals whose syntax `serde_json` has checked; `upload` writes their pieces
 //! into files.
 
 /// A string literal of JSON that stands for a text.

@@ -13,7 +13,7 @@ use nix::unistd::{Group, Uid};
 use qrcode::{QrCode, render::unicode::Dense1x2};
 use rustix::rand::{GetRandomFlags, getrandom};
 
-use crate::{config::Config, tokens};
+use crate::{access::tokens, config::Config};
 
 /// Random bytes of a token.
 const BYTES: usize = 32;

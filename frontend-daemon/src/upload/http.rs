@@ -16,11 +16,11 @@ use tracing::debug;
 use warp::reply::Response;
 
 use crate::{
+    access::tokens::Guard,
     http::text,
     runner::Choices,
-    tokens::Guard,
+    upload::request::{self, Fault},
     upload::{UploadError, Uploads},
-    upload_request::{self, Fault},
 };
 
 /// Bytes of all bodies at once: two of the default limit, or one of the largest that can be set. Half of what the unit
@@ -185,7 +185,7 @@ impl Bodies {
 
 async fn store(uploads: &Uploads, choices: &Choices, guard: &Guard, body: &[u8]) -> Result<(), Failure> {
     // Half a second for the largest body on a slow device: other tasks of this thread go on elsewhere meanwhile.
-    let request = tokio::task::block_in_place(|| upload_request::parse(body)).map_err(UploadError::Wrong)?;
+    let request = tokio::task::block_in_place(|| request::parse(body)).map_err(UploadError::Wrong)?;
     Ok(uploads.store(choices, guard, &request).await?)
 }
 

@@ -16,7 +16,7 @@ use std::{
 
 use further_link_proto::Token;
 
-use crate::limits::Network;
+use crate::access::limits::Network;
 
 /// Shorter ones can be guessed. `further-link token` makes 43 characters.
 const MIN_TOKEN: usize = 22;

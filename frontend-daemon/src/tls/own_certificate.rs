@@ -32,9 +32,9 @@ use tracing::{info, warn};
 
 use crate::{
     access::DEVICE_DOMAIN,
-    addresses,
-    certificate::{self, CERTIFICATE, FileError, KEY, Pair, Reason, Served, Text},
-    x509::About,
+    tls::addresses,
+    tls::certificate::{self, CERTIFICATE, FileError, KEY, Pair, Reason, Served, Text},
+    tls::x509::About,
 };
 
 /// From now on. With [`BEFORE`] it stays below 398 days, the most that any browser takes.

@@ -22,7 +22,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::{
     coding::{Control, Data, OpCode},
 };
 
-use crate::limits::Place;
+use crate::access::limits::Place;
 
 /// Longest fragment that the library sees. A connection may keep as much without being counted, so that whatever others
 /// do keystrokes and short programs get through. A multiple of the mask's 4 bytes.

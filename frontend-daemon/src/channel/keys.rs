@@ -1,7 +1,7 @@
 //! Key events on their way from the client to programs: which connection of a run listens for which keys, and what waits
 //! for each of them, with the error lines that it is to get.
 //!
-//! The session puts events in and never waits for a program. `channel_connection` takes lines out. A program that does
+//! The session puts events in and never waits for a program. `connection` takes lines out. A program that does
 //! not read gets fewer of the old events, but always the last one of each key: no key stays pressed for ever.
 
 use std::{

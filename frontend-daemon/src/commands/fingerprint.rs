@@ -6,8 +6,8 @@
 use std::io::{self, Write};
 
 use crate::{
-    certificate::{CERTIFICATE, FileError, KEY, Places, Reason, Text},
     config::TlsPlaces,
+    tls::certificate::{CERTIFICATE, FileError, KEY, Places, Reason, Text},
 };
 
 /// Why there is nothing to print.

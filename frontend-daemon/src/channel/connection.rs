@@ -23,8 +23,8 @@ use tracing::debug;
 
 use crate::{
     budget::{Budget, Room},
-    channel_line::{Lines, MAX_LINE, Said, parse},
-    keys::{Listener, Mistake},
+    channel::keys::{Listener, Mistake},
+    channel::line::{Lines, MAX_LINE, Said, parse},
     message::{Outgoing, ProcessId},
     outbox::{Gone, Outbox},
     output::overdue,

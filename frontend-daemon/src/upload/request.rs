@@ -13,7 +13,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use crate::json_text::Text;
+use crate::upload::json_text::Text;
 
 /// Most files of one upload: ten times what a large project has. Each costs some hundred bytes beside its content.
 pub(crate) const MAX_FILES: usize = 10_000;
@@ -318,5 +318,5 @@ impl<'de> Deserialize<'de> for Alias {
 }
 
 #[cfg(test)]
-#[path = "upload_request_tests.rs"]
+#[path = "request_tests.rs"]
 mod tests;

@@ -22,7 +22,7 @@ use reqwest::{
 };
 use tracing::{debug, info, warn};
 
-use crate::address;
+use crate::upload::address;
 
 /// Most bytes of one file: a long video in good quality, and little enough for an SD card.
 const MAX_DOWNLOAD: u64 = 256 * 1024 * 1024;
