@@ -60,7 +60,7 @@ fn upload(bench: &Bench, name: &str, files: usize, size: usize, goal: f64) -> Re
 
 fn write(bench: &Bench, name: &str, files: usize, text: &str) -> Result<Duration> {
     let begin = Instant::now();
-    let directory = bench.place.work().join(name);
+    let directory = bench.place.work().join(format!("{name}-{files}"));
     fs::create_dir(&directory)?;
     for number in 0..files {
         fs::write(directory.join(format!("file{number}.txt")), text)?;

@@ -41,14 +41,15 @@ impl From<String> for Message {
 /// The sending side, cloned for each process.
 #[derive(Clone)]
 pub(crate) struct Outbox {
-    queue: mpsc::Sender<Message>,
+    /// Boxed: the queue has room for many more than it may hold, from the beginning.
+    queue: mpsc::Sender<Box<Message>>,
     frames: Arc<Frames>,
     dialect: Dialect,
 }
 
 /// The side that the socket empties. Dropping it means that the client is gone.
 pub(crate) struct Messages {
-    queue: mpsc::Receiver<Message>,
+    queue: mpsc::Receiver<Box<Message>>,
     frames: Arc<Frames>,
 }
 
@@ -62,7 +63,8 @@ pub(crate) fn outbox(dialect: Dialect) -> (Outbox, Messages) {
 impl Outbox {
     /// Queues a message, waiting for room.
     pub(crate) async fn say(&self, message: Outgoing<'_>, process: Option<&ProcessId>) -> Result<(), Gone> {
-        self.queue.send(message.to_json(self.dialect, process).into()).await.map_err(|_| Gone)
+        let message = Box::new(message.to_json(self.dialect, process).into());
+        self.queue.send(message).await.map_err(|_| Gone)
     }
 
     /// Shows a frame as soon as nothing else is to be said, unless a newer one comes before that. `room` is what was
@@ -77,7 +79,7 @@ impl Outbox {
     /// said next.
     pub(crate) async fn say_last_frame(&self, process: &ProcessId) -> Result<(), Gone> {
         match self.frames.take_of(process) {
-            Some(frame) => self.queue.send(frame).await.map_err(|_| Gone),
+            Some(frame) => self.queue.send(Box::new(frame)).await.map_err(|_| Gone),
             None => Ok(()),
         }
     }
@@ -91,7 +93,7 @@ impl Messages {
                 return Some(message);
             }
             tokio::select! {
-                message = self.queue.recv() => return message,
+                message = self.queue.recv() => return message.map(|message| *message),
                 () = self.frames.filled() => {}
             }
         }
@@ -99,7 +101,7 @@ impl Messages {
 
     /// The next message if there is one: a frame only when nothing else waits.
     pub(crate) fn take(&mut self) -> Option<Message> {
-        self.queue.try_recv().ok().or_else(|| self.frames.take())
+        self.queue.try_recv().ok().map(|message| *message).or_else(|| self.frames.take())
     }
 }
 

@@ -52,7 +52,8 @@ impl Session {
         while self.tasks.try_join_next().is_some() {}
         let outcome = match message {
             Ok(Incoming::Ping) => return self.outbox.say(Outgoing::Pong, None).await,
-            Ok(Incoming::Start { process, start }) => self.start(process, start).await,
+            // Boxed, as what an idle connection need not have room for.
+            Ok(Incoming::Start { process, start }) => Box::pin(self.start(process, start)).await,
             Ok(Incoming::Stdin { process, input }) => self.write(&process, input).await,
             Ok(Incoming::Resize { process, rows, cols }) => self.resize(&process, rows, cols),
             Ok(Incoming::Stop { process }) => self.stop(&process).await,
@@ -60,7 +61,7 @@ impl Session {
             Ok(Incoming::KeyEvent { process, key, event }) => {
                 self.live(&process).map(|process| process.key_event(&key, &event))
             }
-            Ok(Incoming::Upload { directory }) => match self.upload(&directory).await {
+            Ok(Incoming::Upload { directory }) => match Box::pin(self.upload(&directory)).await {
                 Ok(()) => return self.outbox.say(Outgoing::Uploaded, None).await,
                 Err(complaint) => Err(complaint),
             },

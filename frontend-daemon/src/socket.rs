@@ -88,7 +88,8 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     };
     // Nobody reads any more: what programs still print is thrown away from here on.
     drop(messages);
-    tokio::join!(say_goodbye(sink, stream, end), session.close());
+    // Boxed, as what a connection need not have room for while it lasts.
+    Box::pin(async { tokio::join!(say_goodbye(sink, stream, end), session.close()) }).await;
 }
 
 /// Says why the connection ends, and that it does (TLS has a word for it), to a client that listens. Then it is closed.
