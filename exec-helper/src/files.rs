@@ -118,13 +118,25 @@ fn work(
     permitted: &Permitted<Upload>,
     numbers: [u64; 2],
 ) -> Result<u32, FilesError> {
-    let stored = receive(connection, places, permitted, numbers);
-    match &stored {
-        Ok(_) => connection.send(&Event::Stored)?,
-        Err(FilesError::Failed(failure)) => connection.send(&failure.event())?,
-        Err(_) => {}
+    match receive(connection, places, permitted, numbers) {
+        // The old directories are removed behind this: it may take long, and nobody has to wait for it.
+        Ok(stored) => {
+            connection.send(&Event::Stored)?;
+            Ok(stored.files)
+        }
+        Err(FilesError::Failed(failure)) => {
+            connection.send(&failure.event())?;
+            Err(FilesError::Failed(failure))
+        }
+        Err(error) => Err(error),
     }
-    stored
+}
+
+/// What is in its place now. Dropping it removes what was there before.
+struct Stored {
+    files: u32,
+    _stage: Stage,
+    _project: Option<Stage>,
 }
 
 fn at(step: Step) -> impl Fn(io::Error) -> FilesError {
@@ -136,7 +148,7 @@ fn receive(
     places: &Places,
     permitted: &Permitted<Upload>,
     [number, project_number]: [u64; 2],
-) -> Result<u32, FilesError> {
+) -> Result<Stored, FilesError> {
     let (account, upload) = (permitted.account(), permitted.request());
     let stage = Stage::new(&places.work_dir_of(account), number).map_err(at(Step::Stage))?;
     let (from_frontend, to_us) =
@@ -160,11 +172,12 @@ fn receive(
             }
             Request::Commit => {
                 let project = stage_project(&stage, places, permitted, project_number)?;
+                stage.sync();
                 stage.replace(&upload.directory).map_err(at(Step::Replace))?;
-                if let Some((copy, directory)) = project {
-                    copy.replace(&directory).map_err(at(Step::Replace))?;
+                if let Some((copy, directory)) = &project {
+                    copy.replace(directory).map_err(at(Step::Replace))?;
                 }
-                return Ok(files);
+                return Ok(Stored { files, _stage: stage, _project: project.map(|(copy, _)| copy) });
             }
             _ => return Err(FilesError::OutOfPlace),
         }

@@ -26,7 +26,7 @@ const PREFIX: &str = ".flupload-";
 const TREE: &str = "tree";
 /// A download within the container, until it is complete.
 const DOWNLOAD: &str = "download";
-/// The old directory, where the file system cannot exchange.
+/// The old directory on its way, where the file system cannot exchange.
 const OLD: &str = "old";
 /// The user's cache of downloads in the work dir (B11.9).
 const CACHE: &str = ".flcache";
@@ -121,8 +121,14 @@ impl Stage {
         copy(&self.tree.path(), "", other)
     }
 
-    /// Puts the directory into its place.
-    pub(crate) fn replace(self, directory: &RelativePath) -> io::Result<()> {
+    /// Writes what is staged to the disk: after a power cut the new directory is to be as whole as the old one was. (A file
+    /// system that cannot will lose what it loses.)
+    pub(crate) fn sync(&self) {
+        let (Ok(()) | Err(_)) = rustix::fs::syncfs(self.container.descriptor());
+    }
+
+    /// Puts the directory into its place. The old one is removed when this is dropped.
+    pub(crate) fn replace(&self, directory: &RelativePath) -> io::Result<()> {
         let (parent, name) = self.base.make_parent(directory)?;
         rustix::fs::fchmod(self.tree.descriptor(), Mode::from_raw_mode(0o755))?;
         loop {
@@ -132,14 +138,17 @@ impl Stage {
                 }
                 Ok(_) => match self.container.rename(TREE, &parent, name, RenameFlags::EXCHANGE) {
                     Err(Errno::NOENT) => {}
-                    // No exchange on this file system, or not of this directory (the lower side of an overlay).
-                    Err(Errno::INVAL | Errno::XDEV) => self.set_aside(&parent, name)?,
+                    Err(Errno::INVAL) => return Ok(self.exchange_in_steps(&parent, name)?),
                     done => return Ok(done?),
                 },
                 Err(Errno::NOENT) => match self.container.rename(TREE, &parent, name, RenameFlags::NOREPLACE)
                 {
                     // Another upload was faster: exchange with it.
                     Err(Errno::EXIST) => {}
+                    // It would replace an empty directory, which is as good.
+                    Err(Errno::INVAL) => {
+                        return Ok(self.container.rename(TREE, &parent, name, RenameFlags::empty())?);
+                    }
                     done => return Ok(done?),
                 },
                 Err(error) => return Err(error.into()),
@@ -147,12 +156,16 @@ impl Stage {
         }
     }
 
-    /// The second best: for a moment nothing is there.
-    fn set_aside(&self, parent: &Beneath, name: &str) -> io::Result<()> {
-        match parent.rename(name, &self.container, OLD, RenameFlags::empty()) {
-            Err(Errno::XDEV) => remove(&parent.path().join(name)),
-            done => Ok(done?),
+    /// For file systems that cannot exchange (NFS, some FUSE): for a moment nothing is there. A container in which the old
+    /// directory waits is never removed, so whenever this ends, it is in its place or in the container.
+    fn exchange_in_steps(&self, parent: &Beneath, name: &str) -> Result<(), Errno> {
+        let plain = RenameFlags::empty();
+        parent.rename(name, &self.container, OLD, plain)?;
+        if let Err(error) = self.container.rename(TREE, parent, name, plain) {
+            self.container.rename(OLD, parent, name, plain)?;
+            return Err(error);
         }
+        self.container.rename(OLD, &self.container, TREE, plain)
     }
 }
 
@@ -164,23 +177,36 @@ impl Drop for Stage {
 
 /// Removes the containers in this directory that nobody works in.
 pub(crate) fn sweep(base: &Beneath) {
-    let own = rustix::process::geteuid().as_raw();
     for entry in fs::read_dir(base.path()).into_iter().flatten().flatten() {
         let name = entry.file_name();
-        let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else { continue };
+        let Some(name) = name.to_str().filter(|name| is_container_name(name)) else { continue };
         let Ok(container) = base.directory(name) else { continue };
-        let is_own = rustix::fs::fstat(container.descriptor()).is_ok_and(|stat| stat.st_uid == own);
         let lock = FlockOperation::NonBlockingLockExclusive;
-        if is_own && rustix::fs::flock(container.descriptor(), lock).is_ok() {
+        if is_own_container(&container) && rustix::fs::flock(container.descriptor(), lock).is_ok() {
             clear(base, name, &container);
         }
     }
 }
 
-/// Removes a container, unless a program still works in the old directory that is in it by now: its working directory
-/// stays usable, and a later upload finds the container again.
+fn is_container_name(name: &str) -> bool {
+    name.strip_prefix(PREFIX)
+        .is_some_and(|number| number.len() == 16 && number.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
+/// Whether it is what it is called. In a work dir where everybody may rename everything somebody could have given the name
+/// to another directory, to have it swept away.
+fn is_own_container(container: &Beneath) -> bool {
+    let own = rustix::process::geteuid().as_raw();
+    let private = rustix::fs::fstat(container.descriptor())
+        .is_ok_and(|stat| stat.st_uid == own && Mode::from_raw_mode(stat.st_mode) == Mode::RWXU);
+    let mut entries = fs::read_dir(container.path()).into_iter().flatten().flatten();
+    private && entries.all(|entry| [TREE, DOWNLOAD].iter().any(|name| entry.file_name() == *name))
+}
+
+/// Removes a container, unless the old directory is still of use: a program works in it, whose working directory stays
+/// usable; or it waits to go back to its place. A later upload finds the container again.
 fn clear(base: &Beneath, name: &str, container: &Beneath) {
-    if is_somebodys_cwd(container) {
+    if !is_own_container(container) || is_somebodys_cwd(container) {
         return;
     }
     if let Err(error) = remove(&base.path().join(name))
@@ -199,12 +225,8 @@ fn is_somebodys_cwd(container: &Beneath) -> bool {
         .any(|entry| fs::read_link(entry.path().join("cwd")).is_ok_and(|cwd| cwd.starts_with(&place)))
 }
 
-/// Removes a file or a tree, also where its owner has made directories read-only.
+/// Removes a tree, also where its owner has made directories read-only.
 fn remove(path: &Path) -> io::Result<()> {
-    let is_directory = fs::symlink_metadata(path)?.is_dir();
-    if !is_directory {
-        return fs::remove_file(path);
-    }
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             open_directories(path)?;
@@ -297,8 +319,47 @@ mod tests {
         drop(stage);
         let stage = Stage::new(&work, 2).unwrap();
         assert!(stage.replace(&path("plain")).is_err(), "a file is not a directory to replace");
+        drop(stage);
         assert_eq!(names(&work), ["a", "plain"]);
         assert_eq!(fs::read_to_string(work.join("a/file")).unwrap(), "kept");
+        fs::remove_dir_all(work).unwrap();
+    }
+
+    #[test]
+    fn without_an_exchange_the_old_directory_is_in_its_place_or_kept() {
+        let work = work_dir("steps");
+        fs::create_dir_all(work.join("a/b")).unwrap();
+        fs::write(work.join("a/b/file"), "old").unwrap();
+        let stage = Stage::new(&work, 1).unwrap();
+        write(&stage, "file", "new");
+        let (parent, name) = (stage.base.directory("a").unwrap(), "b");
+        stage.exchange_in_steps(&parent, name).unwrap();
+        assert_eq!(fs::read_to_string(work.join("a/b/file")).unwrap(), "new");
+        drop(stage);
+        assert_eq!(names(&work), ["a"]);
+        // Killed half-way: the container has the only copy, and nobody removes it.
+        let stage = Stage::new(&work, 2).unwrap();
+        parent.rename(name, &stage.container, OLD, RenameFlags::empty()).unwrap();
+        drop(stage);
+        drop(Stage::new(&work, 3).unwrap());
+        assert_eq!(fs::read_to_string(work.join(".flupload-0000000000000002/old/file")).unwrap(), "new");
+        fs::remove_dir_all(work).unwrap();
+    }
+
+    #[test]
+    fn only_containers_are_swept_whatever_else_is_called_like_one() {
+        let work = work_dir("names");
+        for (name, mode) in [
+            (".flupload-0000000000000001", 0o755),
+            (".flupload-x", 0o700),
+            (".flupload-0000000000000002", 0o700),
+        ] {
+            fs::create_dir_all(work.join(name)).unwrap();
+            fs::write(work.join(name).join("precious"), "").unwrap();
+            fs::set_permissions(work.join(name), Permissions::from_mode(mode)).unwrap();
+        }
+        drop(Stage::new(&work, 3).unwrap());
+        assert_eq!(names(&work).len(), 3, "{:?}", names(&work));
         fs::remove_dir_all(work).unwrap();
     }
 
@@ -335,6 +396,7 @@ mod tests {
         stage.copy_to(&copied).unwrap();
         stage.replace(&path("project")).unwrap();
         copied.replace(&path("ann/project")).unwrap();
+        drop((stage, copied));
         let link = work.join("project/pictures/p.png");
         assert_eq!(fs::read_link(&link).unwrap(), work.join(".flcache/bucket/key/picture.png"));
         assert_eq!(fs::read_to_string(link).unwrap(), "first");

@@ -11,7 +11,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::{sync::Notify, time::timeout};
@@ -29,6 +29,8 @@ const FREE: usize = 64 * 1024;
 const PIECE_COST: usize = 64;
 /// A program that takes nothing for so long is not reading.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// And one that reads, but slowly, makes its client wait so long for one input.
+const MAX_WAIT: Duration = Duration::from_secs(5);
 
 /// The program does not read and its queue is full, or what all programs together do not read: this input was not taken.
 #[derive(Debug)]
@@ -83,8 +85,9 @@ impl Input {
         Self { budget, queue: Mutex::default(), filled, emptied, stuck }
     }
 
-    /// Queues one input, waiting for room as long as the program reads.
+    /// Queues one input, waiting for room as long as the program reads, and not for ever: ping and stop wait behind it.
     pub(crate) async fn push(&self, mut input: String) -> Result<(), NotRead> {
+        let end = Instant::now() + MAX_WAIT;
         loop {
             let room_came = self.emptied.notified();
             match self.lock().take(input, &self.budget) {
@@ -94,7 +97,8 @@ impl Input {
                 }
                 Err(untaken) => input = untaken,
             }
-            if self.stuck.load(Ordering::Relaxed) || timeout(PATIENCE, room_came).await.is_err() {
+            let patience = PATIENCE.min(end.saturating_duration_since(Instant::now()));
+            if self.stuck.load(Ordering::Relaxed) || timeout(patience, room_came).await.is_err() {
                 self.stuck.store(true, Ordering::Relaxed);
                 return Err(NotRead);
             }

@@ -14,6 +14,7 @@ mod privilege;
 mod service;
 mod the_helper;
 
+mod addresses;
 mod listen;
 mod tls;
 
@@ -128,7 +129,10 @@ fn start(config: &Config) -> Result<(), DaemonError> {
     privilege::give_up(account.as_ref())?;
     let tls = tls.map(Prepared::start).transpose()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(serve(config, access, tls, &helper))
+    let outcome = runtime.block_on(serve(config, access, tls, &helper));
+    // Not to wait for a name server that does not answer somebody's download.
+    runtime.shutdown_background();
+    outcome
 }
 
 fn prepare_tls(config: &Config, access: &Access, account: Option<&User>) -> Result<Prepared, TlsError> {

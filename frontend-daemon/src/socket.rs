@@ -3,7 +3,7 @@
 
 pub(crate) mod fragments;
 
-use std::{io::ErrorKind, sync::Arc, time::Duration};
+use std::{collections::VecDeque, io::ErrorKind, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{
@@ -43,6 +43,10 @@ const READ_BUFFER: usize = 1024;
 const WRITE_BUFFER: usize = 64 * 1024;
 /// A client that does not read has this long to take the last words. Its programs do not wait for that.
 const GOODBYE_LIMIT: Duration = Duration::from_secs(1);
+/// Most frames, and bytes, that are read while a message is being handled: the pings of an hour. Then the client waits.
+const MAX_AHEAD: usize = 1024;
+/// The frame that goes beyond it is still taken.
+const MAX_AHEAD_BYTES: usize = 64 * 1024;
 /// Largest message that is written as one WebSocket frame: larger than all output, so that only video frames are not.
 const LARGEST_WHOLE: usize = 512 * 1024;
 
@@ -130,13 +134,14 @@ async fn read<S: AsyncRead + AsyncWrite + Unpin>(
     dialect: Dialect,
     session: &mut Session,
 ) -> End {
+    let mut ahead = Ahead::default();
     // After a close frame the library still answers it before the stream ends.
-    while let Some(frame) = stream.next().await {
-        let handled = match frame {
-            Ok(Message::Text(text)) => session.handle(message::parse(text.as_bytes(), dialect)).await,
-            Ok(Message::Binary(bytes)) => session.handle(message::parse(&bytes, dialect)).await,
+    while let Some(frame) = ahead.next(stream).await {
+        let message = match frame {
+            Ok(Message::Text(text)) => message::parse(text.as_bytes(), dialect),
+            Ok(Message::Binary(bytes)) => message::parse(&bytes, dialect),
             // The library answers pings by itself.
-            Ok(_) => Ok(()),
+            Ok(_) => continue,
             Err(tungstenite::Error::Capacity(_)) => return End::TooLong,
             Err(tungstenite::Error::Io(error)) if error.kind() == ErrorKind::TimedOut => return End::TooSlow,
             Err(tungstenite::Error::Io(error)) if error.kind() == ErrorKind::QuotaExceeded => {
@@ -148,11 +153,63 @@ async fn read<S: AsyncRead + AsyncWrite + Unpin>(
                 return End::Client;
             }
         };
+        let handled = tokio::select! {
+            biased;
+            handled = session.handle(message) => handled,
+            () = ahead.watch(stream) => Ok(()),
+        };
         if let Err(Gone) = handled {
             return End::Client;
         }
     }
     End::Client
+}
+
+/// What is read while a message is being handled, whatever that takes (an upload with a slow download): so that the client's
+/// end is noticed, and its programs end.
+#[derive(Default)]
+struct Ahead {
+    frames: VecDeque<Option<Result<Message, tungstenite::Error>>>,
+    bytes: usize,
+}
+
+impl Ahead {
+    /// The next frame.
+    async fn next<S: AsyncRead + AsyncWrite + Unpin>(
+        &mut self,
+        stream: &mut SplitStream<WebSocketStream<S>>,
+    ) -> Option<Result<Message, tungstenite::Error>> {
+        match self.frames.pop_front() {
+            Some(frame) => {
+                if let Some(Ok(message)) = &frame {
+                    self.bytes = self.bytes.saturating_sub(message.len());
+                }
+                frame
+            }
+            None => stream.next().await,
+        }
+    }
+
+    /// Reads ahead, as much as may wait. Ends when there is nothing more to handle messages for.
+    async fn watch<S: AsyncRead + AsyncWrite + Unpin>(
+        &mut self,
+        stream: &mut SplitStream<WebSocketStream<S>>,
+    ) {
+        while self.frames.len() < MAX_AHEAD && self.bytes < MAX_AHEAD_BYTES {
+            let frame = stream.next().await;
+            if let Some(Ok(message)) = &frame
+                && !message.is_close()
+            {
+                self.bytes += message.len();
+                self.frames.push_back(frame);
+            } else {
+                // What waits is for nobody any more.
+                self.frames = VecDeque::from([frame]);
+                return;
+            }
+        }
+        std::future::pending::<()>().await;
+    }
 }
 
 async fn write<S: AsyncRead + AsyncWrite + Unpin>(

@@ -3,7 +3,6 @@
 //! `main` prepares it while this process may still be root, and starts it when it is not any more; `listen` hands it
 //! each accepted connection. Where the files lie and what makes them good is in `certificate`.
 
-pub(crate) mod addresses;
 pub(crate) mod certificate;
 pub(crate) mod own_certificate;
 pub(crate) mod x509;

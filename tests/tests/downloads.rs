@@ -245,3 +245,26 @@ fn run_py_downloads_as_well() {
     assert_eq!(finished.stdout, "fetched\n");
     assert_eq!(server.requests().len(), 1, "two files of one url are one download");
 }
+
+/// The client's end is noticed while an upload waits for a server that says nothing.
+#[test]
+fn a_client_that_leaves_during_a_download_takes_its_programs_along() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/never", silent.local_addr().unwrap());
+    let daemon = Daemon::builder().argument("--allow-private-downloads").start();
+    let mut client = daemon.run_py("");
+    client.send(
+        &json!({"type": "start", "data": {"sourceScript": "import time; print('on'); time.sleep(600)"}}),
+    );
+    client.wait_stdout("", "on\n");
+    let content = json!({"url": url, "bucketName": "b", "fileName": "f"});
+    let directory = json!({"name": "d", "files": {"f": {"type": "url", "content": content}}});
+    client.send(&json!({"type": "upload", "data": {"directory": directory}}));
+    // The daemon has connected, and waits for an answer.
+    let _asked = silent.accept().unwrap();
+    client.send(&json!({"type": "ping"}));
+    drop(client);
+    wait_until(DEADLINE, "the program has ended", || {
+        !daemon.processes().iter().any(|process| process.name.starts_with("python3"))
+    });
+}

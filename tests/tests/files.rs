@@ -359,6 +359,7 @@ fn libc_errno(name: &str) -> i32 {
         "EEXIST" => Errno::EXIST,
         "ENOTDIR" => Errno::NOTDIR,
         "ENOSPC" => Errno::NOSPC,
+        "EXDEV" => Errno::XDEV,
         _ => panic!("{name}"),
     };
     errno.raw_os_error()
@@ -387,6 +388,28 @@ fn a_full_disk_fails_the_upload_and_keeps_the_old_directory() {
         assert_eq!(tree(&small), [("project/kept".to_owned(), "old".to_owned())]);
         assert!(Command::new("umount").arg("--lazy").arg(&small).status().unwrap().success());
     }
+}
+
+/// Nothing is touched before it is known that the new directory can take its place.
+#[test]
+fn a_directory_on_another_file_system_is_left_alone() {
+    let helper = LoneHelper::start();
+    let other = work(&helper).join("usb");
+    scratch::directory_for(&accounts::pi(), &other, 0o755);
+    let mounted =
+        Command::new("mount").args(["-t", "tmpfs", "-o", "mode=1777", "tmpfs"]).arg(&other).status().unwrap();
+    assert!(mounted.success(), "the test makes a small file system");
+    fs::create_dir(other.join("project")).unwrap();
+    fs::write(other.join("project/main.py"), "precious").unwrap();
+    let mut uploading = Uploading::begin(&helper, &upload(None, "usb/project"));
+    uploading.file("main.py", b"new");
+    uploading.frontend.send(&Request::Commit);
+    assert_eq!(uploading.expect_failed(), (Step::Replace, libc_errno("EXDEV")));
+    drop(uploading);
+    wait_until(DEADLINE, "the upload has gone", || helper.instances().is_empty());
+    let found = tree(&work(&helper));
+    assert!(Command::new("umount").arg("--lazy").arg(&other).status().unwrap().success());
+    assert_eq!(found, [("usb/project/main.py".to_owned(), "precious".to_owned())]);
 }
 
 /// B11.9, D22

@@ -10,8 +10,9 @@ use std::path::Path;
 
 use further_link_tests::accounts::{self, Account};
 use further_link_tests::http::{self, Response};
+use further_link_tests::processes::Status;
 use further_link_tests::snippets::{BAD, EXCEPTION};
-use further_link_tests::{Daemon, scratch};
+use further_link_tests::{DEADLINE, Daemon, scratch, wait_until};
 use serde_json::{Map, Value, json};
 
 /// A body with text files.
@@ -93,10 +94,16 @@ fn a_repeated_upload_replaces_the_directory_and_nothing_else() {
     assert_stored(&daemon.upload("", &texts("beside", &[("kept", "1")])));
     assert_stored(&daemon.upload("", &texts("d", &[("old", "1"), ("sub/old", "1"), ("both", "1")])));
     assert_stored(&daemon.upload("", &texts("./x/../d/", &[("both", "2"), ("sub", "now a file")])));
-    assert_eq!(tree(&daemon.work()), ["beside/", "beside/kept", "d/", "d/both", "d/sub"]);
+    assert_soon_is(&daemon, &["beside/", "beside/kept", "d/", "d/both", "d/sub"]);
     assert_eq!(fs::read_to_string(daemon.work().join("d/both")).unwrap(), "2");
     assert_stored(&daemon.upload("", &texts("d", &[])));
-    assert_eq!(tree(&daemon.work()), ["beside/", "beside/kept", "d/"]);
+    assert_soon_is(&daemon, &["beside/", "beside/kept", "d/"]);
+}
+
+/// The old directory is removed behind the answer.
+#[track_caller]
+fn assert_soon_is(daemon: &Daemon, names: &[&str]) {
+    wait_until(DEADLINE, &format!("{names:?} and nothing else"), || tree(&daemon.work()) == names);
 }
 
 /// HEAD's answer (B11.3), for clients that ask for it.
@@ -291,4 +298,17 @@ fn a_wrong_upload_on_run_py_gets_the_texts_of_the_original() {
     barred.send(&json!({"type": "upload", "data": {"directory": texts("d", &[])}}));
     let error = barred.expect("error", |message| message["type"] == "error");
     assert_eq!(error["data"]["message"], "Bad upload");
+}
+
+/// A name of megabytes is refused before anything is made of it: what is made would be ten times as large.
+#[test]
+fn an_endless_name_costs_no_memory() {
+    let daemon = Daemon::start();
+    let peak_kib = || Status::of(daemon.pid()).numbers("VmHWM")[0];
+    let before = peak_kib();
+    let body = json!({"name": "a/".repeat(10_000_000), "files": {}}).to_string();
+    let answer = http::post(daemon.address(), "/upload", "", body.as_bytes());
+    assert_eq!(answer.status, 500);
+    let grown = (peak_kib() - before) / 1024;
+    assert!(grown < 60, "{grown} MiB for a body of 20");
 }

@@ -2,7 +2,8 @@
 //! `session` ask here what a wrong guess costs.
 //!
 //! A wrong token is answered later and later, and then for a while not at all. Nobody is locked out by a neighbour's
-//! mistakes: the right token always gets in, since 256 random bits are not found by trying, however fast.
+//! mistakes: the device's right token always gets in, since 256 random bits are not found by trying, however fast. A user's
+//! token is the helper's to compare, which is not asked for an address that has guessed too often.
 
 use std::{
     collections::HashMap,

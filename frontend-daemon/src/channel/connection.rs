@@ -17,7 +17,7 @@ use futures_util::{FutureExt, future::FusedFuture};
 use tokio::{
     sync::{OwnedSemaphorePermit, watch},
     task::{coop::consume_budget, yield_now},
-    time::{Instant, sleep},
+    time::{Instant, sleep, sleep_until},
 };
 use tracing::debug;
 
@@ -35,6 +35,8 @@ use crate::{
 /// Between two frames, and between two lines that are not understood and not even answered any more: no camera is
 /// faster, and a program that floods keeps the daemon busy for a part of the time only.
 const PACE: Duration = Duration::from_millis(10);
+/// A large line that was begun has to be complete after this: the room that it takes is wanted by others.
+const LINE_LIMIT: Duration = Duration::from_secs(10);
 
 /// What connections of a run have in common.
 #[derive(Clone)]
@@ -114,9 +116,11 @@ impl Reader<'_> {
         // Once this has come, only what is there already is read: no more than one line could be.
         let mut overdue = pin!(overdue(self.run.phase.clone()).fuse());
         let mut left = MAX_LINE;
+        let mut whole_until = Instant::now();
         while self.hear_all().await {
             if self.lines.is_large() && self.room.is_none() {
                 self.room = self.take_room(overdue.as_mut()).await;
+                whole_until = Instant::now() + LINE_LIMIT;
                 if self.room.is_none() {
                     return Ok(End::Closed);
                 }
@@ -138,6 +142,7 @@ impl Reader<'_> {
                     }
                 }
                 () = &mut overdue => {}
+                () = sleep_until(whole_until), if self.room.is_some() => return Ok(End::TooLong),
             }
         }
         Ok(End::TooLong)

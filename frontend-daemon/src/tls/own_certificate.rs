@@ -32,7 +32,7 @@ use tracing::{info, warn};
 
 use crate::{
     access::DEVICE_DOMAIN,
-    tls::addresses,
+    addresses,
     tls::certificate::{self, CERTIFICATE, FileError, KEY, Pair, Reason, Served, Text},
     tls::x509::About,
 };

@@ -22,7 +22,7 @@ use reqwest::{
 };
 use tracing::{debug, info, warn};
 
-use crate::upload::address;
+use crate::{addresses, upload::address};
 
 /// Most bytes of one file: a long video in good quality, and little enough for an SD card.
 const MAX_DOWNLOAD: u64 = 256 * 1024 * 1024;
@@ -202,11 +202,17 @@ fn check(url: &Url, allow_private: bool) -> Result<(), DownloadError> {
     }
     let host = url.host_str().unwrap_or_default();
     match host.trim_matches(['[', ']']).parse::<IpAddr>() {
-        Ok(address) if !allow_private && !address::is_public(address) => {
+        Ok(address) if !allow_private && !is_elsewhere(address) => {
             Err(DownloadError::Address(host.to_owned()))
         }
         _ => Ok(()),
     }
+}
+
+/// Whether it is out in the internet. Public addresses of this device itself are not: what listens there may be meant for
+/// this device alone.
+fn is_elsewhere(address: IpAddr) -> bool {
+    address::is_public(address) && !addresses::is_of_this_device(address)
 }
 
 /// Names to addresses that may be connected to.
@@ -229,7 +235,7 @@ impl Resolve for Lookup {
             if found.is_empty() {
                 return Err(DownloadError::Name(host).into());
             }
-            let allowed = |address: &SocketAddr| allow_private || address::is_public(address.ip());
+            let allowed = |address: &SocketAddr| allow_private || is_elsewhere(address.ip());
             let addresses: Vec<SocketAddr> = found.into_iter().filter(allowed).collect();
             if addresses.is_empty() {
                 return Err(DownloadError::Address(host).into());

@@ -60,6 +60,9 @@ struct Patience {
 
 const USUAL: Patience = Patience { room: ROOM_LIMIT, silence: SILENCE_LIMIT, body: BODY_LIMIT };
 
+/// Room is taken in such steps.
+const ROOM_STEP: usize = 1024 * 1024;
+
 /// An answer that is not 200.
 struct Failure {
     status: StatusCode,
@@ -137,10 +140,8 @@ impl Bodies {
             linger(stream);
             return Err(self.too_large());
         }
-        let Some(room) = self.room(expected).await else {
-            linger(stream);
-            return Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, "other uploads need all memory now"));
-        };
+        // Taken as the bytes come: what is announced and does not come takes nothing from others.
+        let mut room = self.room(0).await;
         let mut body = Vec::new();
         // Memory that nothing is written to costs nothing yet.
         if body.try_reserve_exact(expected).is_err() {
@@ -151,7 +152,7 @@ impl Bodies {
             let piece = timeout_at(end.min(Instant::now() + self.patience.silence), stream.next()).await;
             let mut piece = match piece {
                 Ok(Some(Ok(piece))) => piece,
-                Ok(None) => return Ok((body, room)),
+                Ok(None) => return room.map(|room| (body, room)).ok_or_else(no_room),
                 Ok(Some(Err(error))) => {
                     debug!("body of an upload: {error}");
                     return Err(Failure::new(StatusCode::BAD_REQUEST, "the body breaks off"));
@@ -162,9 +163,19 @@ impl Bodies {
             };
             while piece.has_remaining() {
                 let part = piece.chunk();
-                if body.len().saturating_add(part.len()) > self.limit {
+                let needed = body.len().saturating_add(part.len());
+                if needed > self.limit {
                     linger(stream);
                     return Err(self.too_large());
+                }
+                let held = room.as_ref().map_or(0, SemaphorePermit::num_permits);
+                if needed > held {
+                    let step = (needed - held).max(ROOM_STEP).min(self.limit - held);
+                    let (Some(more), Some(room)) = (self.room(step).await, room.as_mut()) else {
+                        linger(stream);
+                        return Err(no_room());
+                    };
+                    room.merge(more);
                 }
                 body.extend_from_slice(part);
                 let length = part.len();
@@ -181,6 +192,10 @@ impl Bodies {
     fn too_large(&self) -> Failure {
         Failure::too_large(format!("Maximum request body size {} exceeded.", self.limit))
     }
+}
+
+fn no_room() -> Failure {
+    Failure::new(StatusCode::SERVICE_UNAVAILABLE, "other uploads need all memory now")
 }
 
 async fn store(uploads: &Uploads, choices: &Choices, guard: &Guard, body: &[u8]) -> Result<(), Failure> {

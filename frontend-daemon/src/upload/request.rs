@@ -15,6 +15,9 @@ use serde_json::value::RawValue;
 
 use crate::upload::json_text::Text;
 
+/// Longest name or url as it stands in the body, escapes and all: no file system and no server takes longer ones, and what
+/// is made of them would be ten times as large.
+const MAX_STRING: usize = 16 * 1024;
 /// Most files of one upload: ten times what a large project has. Each costs some hundred bytes beside its content.
 pub(crate) const MAX_FILES: usize = 10_000;
 /// Deepest nesting of the JSON: a file's text is at the fourth level. Without a limit the parser's memory has none.
@@ -128,7 +131,7 @@ pub(crate) fn parse(body: &[u8]) -> Result<UploadRequest<'_>, Wrong> {
         return Err(Wrong::new(Fault::Shape, "the body has no `name`, or no `files`"));
     };
     let directory = below("the name", &string("the name", name)?)?;
-    if directory.names().next().is_some_and(|first| OWN_NAMES.iter().any(|own| first.starts_with(own))) {
+    if is_helpers_own(&directory) {
         let why = format!("the name {} is further-link's own", quoted(directory.as_str()));
         return Err(Wrong::new(Fault::Impossible, why));
     }
@@ -206,6 +209,9 @@ fn string(what: &str, value: &RawValue) -> Result<String, Wrong> {
     if !value.get().starts_with('"') {
         return Err(Wrong::new(Fault::OddType, format!("{what} is not a string")));
     }
+    if value.get().len() > MAX_STRING {
+        return Err(Wrong::new(Fault::Impossible, format!("{what} is too long")));
+    }
     // The syntax has been checked: what is left to be wrong is this.
     serde_json::from_str(value.get())
         .map_err(|_| Wrong::new(Fault::Impossible, format!("{what} has half of a surrogate pair in it")))
@@ -215,6 +221,9 @@ fn string(what: &str, value: &RawValue) -> Result<String, Wrong> {
 /// directory that it is taken from, and is not that directory itself.
 fn below(what: &str, text: &str) -> Result<RelativePath, Wrong> {
     let wrong = |why| Wrong::new(Fault::Impossible, format!("{what} {} {why}", quoted(text)));
+    if text.len() > MAX_STRING {
+        return Err(wrong("is too long"));
+    }
     if text.starts_with('/') {
         return Err(wrong("is an absolute path; it has to be a relative one"));
     }
@@ -241,9 +250,13 @@ fn below(what: &str, text: &str) -> Result<RelativePath, Wrong> {
 fn project_of(username: Option<String>) -> Result<RelativePath, Wrong> {
     let username = username.filter(|name| !name.is_empty()).unwrap_or_else(|| NOBODY.to_owned());
     let name = username.split('@').next().unwrap_or_default();
-    RelativePath::new(name).map_err(|_| {
+    RelativePath::new(name).ok().filter(|path| !is_helpers_own(path)).ok_or_else(|| {
         Wrong::new(Fault::Impossible, format!("`username` {} is no name for a directory", quoted(name)))
     })
+}
+
+fn is_helpers_own(path: &RelativePath) -> bool {
+    path.names().next().is_some_and(|first| OWN_NAMES.iter().any(|own| first.starts_with(own)))
 }
 
 fn quoted(name: &str) -> String {

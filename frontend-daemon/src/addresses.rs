@@ -1,4 +1,4 @@
-//! The addresses of this device, for the names in its own certificate.
+//! The addresses of this device: for the names in its own certificate, and to be refused when something is downloaded.
 //!
 //! Read from /proc: the usual way, a netlink socket, is closed to the packaged frontend (`RestrictAddressFamilies=`), and
 //! should stay so. Where /proc does not tell, there are none.
@@ -17,8 +17,17 @@ const TEMPORARY: u32 = 1;
 pub(crate) fn of_this_device() -> Vec<IpAddr> {
     let read = |path| fs::read_to_string(path).unwrap_or_default();
     let v4 = parse_v4(&read("/proc/self/net/fib_trie")).into_iter().take(MOST).map(IpAddr::V4);
-    let v6 = parse_v6(&read("/proc/self/net/if_inet6")).into_iter().take(MOST).map(IpAddr::V6);
+    let v6 = parse_v6(&read("/proc/self/net/if_inet6"), TEMPORARY).into_iter().take(MOST).map(IpAddr::V6);
     v4.chain(v6).collect()
+}
+
+/// Whether it is one of them, temporary ones included.
+pub(crate) fn is_of_this_device(address: IpAddr) -> bool {
+    let read = |path| fs::read_to_string(path).unwrap_or_default();
+    match address.to_canonical() {
+        IpAddr::V4(address) => parse_v4(&read("/proc/self/net/fib_trie")).contains(&address),
+        IpAddr::V6(address) => parse_v6(&read("/proc/self/net/if_inet6"), 0).contains(&address),
+    }
 }
 
 /// Of the routing tables: each address stands in a line of its own, and what it is in the line below.
@@ -39,14 +48,15 @@ fn parse_v4(trie: &str) -> Vec<Ipv4Addr> {
 }
 
 /// One line for each: address, number of the interface, length of the prefix, scope, flags, name; all hexadecimal.
-fn parse_v6(table: &str) -> Vec<Ipv6Addr> {
+/// Without those that have one of these flags.
+fn parse_v6(table: &str, unwanted: u32) -> Vec<Ipv6Addr> {
     let parse = |line: &str| {
         let mut fields = line.split_whitespace();
         let address = u128::from_str_radix(fields.next()?, 16).ok()?;
         let scope = u32::from_str_radix(fields.nth(2)?, 16).ok()?;
         let flags = u32::from_str_radix(fields.next()?, 16).ok()?;
         // Scope 0 is global. A link-local address means nothing without the name of an interface.
-        (scope == 0 && flags & TEMPORARY == 0).then(|| Ipv6Addr::from(address))
+        (scope == 0 && flags & unwanted == 0).then(|| Ipv6Addr::from(address))
     };
     table.lines().filter_map(parse).collect()
 }
@@ -83,7 +93,7 @@ Local:
 00000000000000000000000000000001 01 80 10 80       lo
 fe8000000000000000fc00fffe000001 04 40 20 80     eth0
 ";
-        assert_eq!(parse_v6(table), ["fd00::2".parse::<Ipv6Addr>().unwrap()]);
-        assert!(parse_v4("").is_empty() && parse_v6("nonsense\n\n0 0 0 0\n").is_empty());
+        assert_eq!(parse_v6(table, TEMPORARY), ["fd00::2".parse::<Ipv6Addr>().unwrap()]);
+        assert!(parse_v4("").is_empty() && parse_v6("nonsense\n\n0 0 0 0\n", TEMPORARY).is_empty());
     }
 }
