@@ -88,17 +88,20 @@ for name in ("ArrowUp", " ", "é"):
     key = KeyboardButton(name)
     key.when_pressed = lambda name=name: heard(name + " down")
     key.when_released = lambda name=name: heard(name + " up")
+print("ready", flush=True)
 signal.pause()
 "#;
 
 /// What `KEYS` prints for [`press_all`].
-const KEYS_HEARD: &str = "'ArrowUp down'\n'ArrowUp up'\n'  down'\n'  up'\n'\\xe9 down'\n'\\xe9 up'\n";
+const KEYS_HEARD: &str = "ready\n'ArrowUp down'\n'ArrowUp up'\n'  down'\n'  up'\n'\\xe9 down'\n'\\xe9 up'\n";
 
 #[track_caller]
 fn press_all(client: &mut Client, id: &str) {
     for key in ["ArrowUp", " ", "é"] {
         expect_keylisten(client, id, key);
     }
+    // A button asks for its key before the program gives it functions.
+    client.wait_stdout(id, "ready");
     for key in ["ArrowUp", " ", "é"] {
         for event in ["keydown", "keyup"] {
             press(client, id, key, event);
@@ -129,7 +132,7 @@ fn a_keyboard_button_hears_the_keys_of_the_browser() {
         let mut client = daemon.run(query);
         client.start("1", python(KEYS));
         press_all(&mut client, "1");
-        client.wait_lines("1", 6);
+        client.wait_lines("1", 7);
         assert_eq!(client.stdout("1").replace('\r', ""), KEYS_HEARD);
         client.stop("1");
         assert_eq!(client.wait_stopped("1"), -15);
@@ -162,11 +165,13 @@ fn both_work_in_a_program_that_is_started_from_a_shell() {
     client.stdin("1", "\r");
     expect_picture(&mut client, "1", BLUE);
     client.wait_stdout("1", "done-0\r\n");
-    client.stdin("1", &format!("python3 {}; echo ended-$?\r", keys.display()));
+    client.stdin("1", &format!("python3 {}\r", keys.display()));
     press_all(&mut client, "1");
     client.wait_stdout("1", &KEYS_HEARD.replace('\n', "\r\n"));
     // Ctrl-C, from the terminal to the program alone.
     client.stdin("1", "\u{3}");
+    client.wait_stdout("1", "KeyboardInterrupt\r\n");
+    client.stdin("1", "echo ended-$?\r");
     client.wait_stdout("1", "ended-130\r\n");
     client.stdin("1", "exit\r");
     client.wait_stopped("1");
@@ -184,7 +189,7 @@ fn both_work_on_run_py() {
     client.take_output();
     client.start("", json!({"sourceScript": KEYS}));
     press_all(&mut client, "");
-    client.wait_lines("", 6);
+    client.wait_lines("", 7);
     client.stop("");
     assert_eq!(client.wait_stopped(""), -15);
 }
