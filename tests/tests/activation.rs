@@ -1,19 +1,17 @@
 //! The two binaries started apart: by socket activation, by their own listening, and by people who may not.
 //!
-//! Issue: "socket activation of both with `systemd-socket-activate` is one of the ways they are started".
 //! Architecture, "Starting" and "The boundary" (who may talk to the helper, and who decides what it does).
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail the test")]
 #![expect(clippy::disallowed_methods, reason = "it runs strangers that knock at the helper's socket")]
 
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 use further_link_tests::apart::{Helper, service};
 use further_link_tests::processes::Status;
 use further_link_tests::scratch::{Scratch, set_mode};
 use further_link_tests::snippets::{SLEEPER, program, python};
-use further_link_tests::{DEADLINE, Daemon, accounts, binaries, wait_until};
+use further_link_tests::{DEADLINE, Daemon, accounts, binaries};
 use nix::sys::signal::Signal;
 use serde_json::json;
 
