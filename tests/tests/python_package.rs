@@ -4,7 +4,7 @@
 //! B12, D39, D40, D43; the two halves alone are tested by `channel.rs` and by `python/tests`. A checkout may lie where `pi`
 //! cannot read it, so the helper of these tests gives programs a copy. That a daemon from a checkout gives them the
 //! checkout's is the last test. Needs python3-pil and python3-numpy, as README.md says.
-#![expect(clippy::unwrap_used, reason = "helpers of tests may fail the test")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests may fail the test")]
 #![expect(clippy::disallowed_methods, reason = "it copies the package, and has python look at the pictures")]
 
 use std::io::Write;
@@ -109,7 +109,7 @@ fn press_all(client: &mut Client, id: &str) {
     }
 }
 
-/// A red PIL picture, then a blue array, in OpenCV's order of colours.
+/// A red PIL picture, then a blue array, in the order of colours of `OpenCV`.
 const PICTURES: &str = r#"
 import numpy
 from PIL import Image
