@@ -70,7 +70,7 @@ pub struct Run {
     pub runner: Runner,
     /// The client's path (B8): the file to start, or the directory to work in.
     pub path: Option<PathText>,
-    /// Program text of this length follows through the pipe of [`Event::Code`].
+    /// Program text of this length follows through the pipe of [`Event::Data`].
     pub code: Option<CodeLength>,
     /// A pty of this size; none means three pipes.
     pub terminal: Option<WindowSize>,

@@ -1,6 +1,6 @@
 //! The harness of the end-to-end tests: it starts the two real binaries and talks to them over real sockets.
 //!
-//! `daemon` starts a daemon with folders of its own below a `supervised` process that sees every descendant,
+//! `daemon` (and `apart` a helper) starts one with folders of its own below a `supervised` process that sees every descendant,
 //! `client` speaks WebSocket and remembers all it saw (`record`), `http` asks plain questions, both through a `stream`
 //! with or without TLS (`authority` makes certificates), `file_server` is what urls of uploads point to, `accounts` makes
 //! the users that programs run as, `processes` reads /proc. Every test needs root, see [`require_root`]: switching
@@ -19,6 +19,7 @@
 )]
 
 pub mod accounts;
+pub mod apart;
 pub mod authority;
 pub mod binaries;
 pub mod client;

@@ -111,7 +111,7 @@ fn a_name_that_is_not_this_devices_is_refused_on_every_route() {
     assert!(daemon.log().text().contains("FURTHER_LINK_ALLOW_HOSTS"), "the log says what to change");
 }
 
-/// Programs on other machines that are no browsers (issue 5, point 2).
+/// Programs on other machines that are no browsers.
 #[test]
 fn without_an_origin_other_machines_get_the_status_and_no_more() {
     let daemon = Elsewhere::around(Daemon::builder()).start();

@@ -1,82 +1,19 @@
 //! The two binaries started apart: by socket activation, by their own listening, and by people who may not.
 //!
-//! Issue: "socket activation of both with `systemd-socket-activate` is one of the ways they are started".
 //! Architecture, "Starting" and "The boundary" (who may talk to the helper, and who decides what it does).
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail the test")]
 #![expect(clippy::disallowed_methods, reason = "it runs strangers that knock at the helper's socket")]
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
-use further_link_tests::daemon::Builder;
+use further_link_tests::apart::{Helper, service};
 use further_link_tests::processes::Status;
 use further_link_tests::scratch::{Scratch, set_mode};
 use further_link_tests::snippets::{SLEEPER, program, python};
-use further_link_tests::supervised::Supervised;
-use further_link_tests::{DEADLINE, Daemon, accounts, binaries, wait_until};
+use further_link_tests::{DEADLINE, Daemon, accounts, binaries};
 use nix::sys::signal::Signal;
 use serde_json::json;
-
-/// A helper that was started by itself, and its socket.
-struct Helper {
-    process: Supervised,
-    socket: PathBuf,
-}
-
-impl Helper {
-    /// Starts `wrapper`, the helper and `arguments`, and waits for the socket. `SOCKET` stands for its path.
-    #[track_caller]
-    fn start(scratch: &Scratch, wrapper: &[&str], arguments: &[&str]) -> Self {
-        let socket = scratch.root().join("helper.sock");
-        let place = socket.to_str().unwrap();
-        let mut command: Vec<String> = wrapper.iter().map(|&word| word.to_owned()).collect();
-        // Under a name that every user can reach, see `Builder::run_as`.
-        let binary = scratch.root().join("further-link-exec-helper");
-        if !binary.exists() {
-            binaries::copy(&binaries::helper(), &binary);
-        }
-        command.push(binary.to_str().unwrap().to_owned());
-        let folders = [("--work-dir", scratch.work()), ("--temp-dir", scratch.temp())];
-        command.extend(
-            folders.iter().flat_map(|(option, path)| [(*option).to_owned(), path.display().to_string()]),
-        );
-        command.extend(arguments.iter().map(|&word| word.to_owned()));
-        if !arguments.contains(&"--allow-user") && wrapper.first() != Some(&"setpriv") {
-            // Root's policy has to be written down.
-            command.extend(["--allow-user", "pi"].map(str::to_owned));
-        }
-        let command: Vec<String> = command.iter().map(|word| word.replace("SOCKET", place)).collect();
-        let process = Supervised::start(&command, &[]);
-        let what = format!("a socket from {command:?}, which said {}", process.log.text());
-        wait_until(DEADLINE, &what, || socket.exists());
-        if wrapper.first().is_some_and(|program| *program != "setpriv") {
-            // What `SocketMode=` and `SocketUser=` do in a unit file.
-            set_mode(&socket, 0o666);
-        }
-        Self { process, socket }
-    }
-
-    /// A daemon that uses it.
-    fn used_by(&self, builder: Builder) -> Builder {
-        builder.argument("--helper-socket").argument(self.socket.to_str().unwrap())
-    }
-
-    /// Once no frontend is left, only the process that listens may be.
-    #[track_caller]
-    fn assert_only_the_listener_is_left(&self) {
-        wait_until(
-            Duration::from_secs(5),
-            &format!("one process of {:?}", self.process.descendants()),
-            || self.process.descendants().len() == 1,
-        );
-    }
-}
-
-/// The frontend of root becomes this account, which the helper must be told.
-fn service() -> String {
-    accounts::service().name
-}
 
 /// A walk through the main things, with a terminal and without.
 #[track_caller]

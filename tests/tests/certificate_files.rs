@@ -1,7 +1,6 @@
 //! The administrator's `cert.pem` and `key.pem`: taken when they change, refused when they cannot be used.
 //!
-//! B1.2, D17; security.md 6 no. 17. Issue, item 1: "reloaded when they change, without dropping connections", "Bad or
-//! unreadable files: no start, one clear message naming file and reason".
+//! B1.2, D17. Open connections stay; without usable files there is no start, and one message names file and reason.
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail the test")]
 
 use std::fs;

@@ -1,8 +1,8 @@
 //! Too much on the user channel: cameras that are faster than the client, programs that do not read their keys, programs
 //! that flood it in every way they can.
 //!
-//! Issue, the user channel: "when the client is slower than the camera, newer frames replace unsent ones, text output is
-//! not delayed by video". Memory is bounded (`VmHWM` of the frontend), other runs and the session do not wait.
+//! API.md, "The user channel". When the client is slower than the camera, newer frames replace unsent ones, and text does
+//! not wait for pictures. Memory is bounded (`VmHWM` of the frontend), other runs and the session do not wait.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests may fail the test")]
 
 use std::time::{Duration, Instant};

@@ -251,7 +251,7 @@ fn suspended_programs_are_ended_too() {
     assert_all_gone(&[watched], "stop");
 }
 
-/// Issue: "frontend that dies". Nothing at all may be left, the helper included: the harness looks.
+/// A frontend that dies. Nothing at all may be left, the helper included: the harness looks.
 #[test]
 fn a_killed_frontend_leaves_nothing() {
     let mut daemon = Daemon::start();

@@ -1,7 +1,6 @@
 //! Programs that try to leave something behind, each against every way in which a run can end.
 //!
-//! Issue 3, point 5 and security.md 1.3, 4.2 no. 1 and 2, in subreaper mode: none alive five seconds after the end. The
-//! corpus is in `corpus()`; what is no aim (cron, at, systemd-run, docker) is not in it. What counts as left is any process
+//! None is alive five seconds after the end. The corpus is in `corpus()`; what is no aim (cron, at, systemd-run, docker) is not in it. What counts as left is any process
 //! below the daemon's supervisor that does not execute one of our own binaries; and since a process that forks and exits
 //! for ever can be missed by whoever reads /proc, all of them also hold a FIFO open, which ends when the last one does.
 #![expect(clippy::expect_used, reason = "helpers of tests may fail the test")]
@@ -23,7 +22,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::Pid;
 use serde_json::Value;
 
-/// Issue 3, point 5: "none alive one second (subreaper mode: five) after".
+/// None is alive so long after the end. Under systemd it is one second (`tests/boot`).
 const LIMIT: Duration = Duration::from_secs(5);
 
 /// Programs by name.
@@ -149,7 +148,7 @@ fn corpus(work: &Path) -> Programs {
 
 /// The programs themselves let go of the sign of life here: what has it then is what they made.
 ///
-/// Forks and exits for ever, so that its pid is never the one that was just read (security.md 1.3: "comet"): one that
+/// Forks and exits for ever, so that its pid is never the one that was just read (a comet): one that
 /// is fast, one that also takes a new session each time.
 fn comets(work: &Path) -> Programs {
     let fast = "perl -e 'use POSIX; POSIX::setsid(); $SIG{TERM} = \"IGNORE\"; while (1) { exit if fork }' & exec 9>&-";

@@ -1,6 +1,6 @@
 //! Random conversations with the helper against a small model of PROTOCOL.md's section "Order".
 //!
-//! security.md 4.2 no. 10: "Random legal/illegal message sequences against a model". The model (`lone_helper::model`) says
+//! Random sequences of messages, legal and not. The model (`lone_helper::model`) says
 //! after each step what may come and what must; here the steps are thrown and taken to a real helper, several at once. All
 //! of it comes from a seed that a failure names, with the steps up to there.
 #![expect(clippy::expect_used, clippy::panic, reason = "helpers of tests may fail the test")]

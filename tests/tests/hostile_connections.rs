@@ -1,7 +1,7 @@
 //! A frontend that was taken over, and what it does instead of speaking: connecting, saying nothing, going away.
 //!
 //! PROTOCOL.md, "Transport" ("Closing the connection means stop"); SECURITY.md ("the helper answers the frontend's uid
-//! only"); security.md 3 ("Slow peer", "Peer identity") and 4.2 no. 1. After each attack the helper still serves, another
+//! only"). After each attack the helper still serves, another
 //! run was not disturbed, and there is not one process, descriptor or file more than before.
 #![expect(clippy::expect_used, reason = "helpers of tests may fail the test")]
 
@@ -52,7 +52,7 @@ fn more_silent_connections_than_helpers_may_run_harm_nobody() {
     scene.assert_unharmed("1,024 silent connections");
 }
 
-/// security.md 4.2 no. 5: descriptors and processes are given back each time.
+/// Descriptors and processes are given back each time.
 #[test]
 fn thousands_of_connections_that_close_at_once_leave_nothing() {
     const CONNECTIONS: usize = 6_000;

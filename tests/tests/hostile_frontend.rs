@@ -1,9 +1,8 @@
 //! A frontend that was taken over, and what it says: messages that are none, and messages that should not be.
 //!
-//! SECURITY.md: "a stolen frontend may start programs as the users on the helper's allow-list and nothing more", and a
-//! malformed message ends its own helper only. security.md 1.3, 3 (truncation, empty packet, `SCM_RIGHTS`) and 4.2 no. 9.
-//! After each attack the helper still serves, another run was not disturbed, and there is not one process, descriptor or
-//! file more than before. `hostile_connections` has what it does instead of speaking.
+//! ARCHITECTURE.md: "a stolen frontend may start programs as the users on the helper's allow-list and nothing more", and a
+//! malformed message ends its own helper only (SECURITY.md). After each attack the helper still serves, another run was
+//! not disturbed, and there is not one process, descriptor or file more than before. `hostile_connections` has what it does instead of speaking.
 #![expect(
     clippy::expect_used,
     clippy::panic,
@@ -170,7 +169,7 @@ fn mutate(dice: &mut Dice, bytes: &mut Vec<u8>) {
     }
 }
 
-/// security.md 4.2 no. 9, against the live socket. Half of them are random bytes, half are valid ones gone wrong.
+/// Against the live socket. Half of them are random bytes, half are valid ones gone wrong.
 #[test]
 fn tens_of_thousands_of_random_messages_do_no_harm() {
     /// Helpers at work at once: enough to keep the machine busy, few enough to wait for any of them.

@@ -1,7 +1,7 @@
 //! A frontend that was taken over, and what it asks for in good form: users it may not have, things out of order, more
 //! program text than it announced, or less.
 //!
-//! PROTOCOL.md, "Order" and "Requests"; security.md 4.2 no. 9. A refused request has no effect at all: each of these would
+//! PROTOCOL.md, "Order" and "Requests". A refused request has no effect at all: each of these would
 //! make a directory that the census finds. `hostile_frontend` has what is no request.
 
 use std::io::Write;

@@ -1,7 +1,7 @@
 //! The plain HTTP questions: /status, /version, /version/apt, and what nobody serves.
 //!
 //! Items B1.1 and B1.3 to B1.10, with D3 (command injection through a package name) and D25 (talkative headers).
-//! Answers to web pages of other origins are a later issue.
+//! Answers to web pages of other origins are in `access.rs`.
 #![expect(clippy::disallowed_methods, reason = "it asks apt-cache for comparison")]
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests may fail the test")]
 

@@ -1,7 +1,7 @@
 //! Every system call on the way from a request to a program with another identity fails once. Never does a program run
 //! as anybody else than it should, nor does the helper go on with privileges that it should have given up.
 //!
-//! Issue 3, point 9 and security.md 4.2 no. 12; the class of CVE-2021-41617 (groups not set) and of the many calls of
+//! The class of CVE-2021-41617 (groups not set) and of the many calls of
 //! setuid(2) whose answer nobody looked at. The order of the steps is in `exec-helper/src/identity.rs` and `demote.rs`.
 //!
 //! The calls are not listed here but recorded: a first run shows which there are, the next ones each fail another. The

@@ -1,6 +1,6 @@
 //! What the daemon must not write down: input, output, program texts, query strings.
 //!
-//! D25 and conventions.md, rule 20: "Program text, input and output are never logged, nor query strings with tokens",
+//! D25 and CONTRIBUTING.md, rule 4: program text, input, output and query strings are never logged,
 //! not even with everything switched on.
 
 use further_link_tests::snippets::{program, python};
@@ -31,7 +31,7 @@ fn nothing_that_users_say_is_in_the_log() {
     assert!(lines.is_empty(), "{lines:#?}");
 }
 
-/// conventions.md, rule 20: "one line per privileged act: user, program, pid, outcome".
+/// One line for each run: user, program, pid, outcome.
 #[test]
 fn a_run_is_in_the_log_with_user_and_pid() {
     let daemon = Daemon::start();

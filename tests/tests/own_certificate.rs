@@ -1,6 +1,6 @@
 //! The certificate that the daemon makes for its device, and what `further-link fingerprint` says about it.
 //!
-//! Issue, item 1; D4 (a key that all devices share), D17 (a key that others can read, and a planted one that is trusted).
+//! D4 (a key that all devices share), D17 (a key that others can read, and a planted one that is trusted).
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail the test")]
 #![expect(clippy::disallowed_methods, reason = "it runs `further-link fingerprint`, and gives files away")]
 

@@ -1,6 +1,6 @@
 //! Too much of everything: readers that do not read, programs that do not read, programs that flood.
 //!
-//! Issue items 10 and 11, D26 and D27, B6.7. Memory is bounded because the program waits (`VmHWM` of the frontend);
+//! D26 and D27, B6.7. Memory is bounded because the program waits (`VmHWM` of the frontend);
 //! ping, stop and other programs do not wait for it.
 #![expect(clippy::indexing_slicing, reason = "helpers of tests may fail the test")]
 
@@ -33,7 +33,7 @@ with open('progress', 'w') as progress:
         progress.flush()
 ";
 
-/// Issue item 10: "bounded memory with a slow reader (the program waits instead)".
+/// The program waits instead of filling the memory.
 #[test]
 fn a_program_waits_for_a_slow_reader_and_nothing_is_lost() {
     let daemon = Daemon::start();

@@ -1,7 +1,6 @@
 //! What the two processes may still do while programs run: next to nothing.
 //!
-//! Architecture, "Starting" (never uid 0 on the network) and "The boundary" (the helper demotes itself), issue
-//! item 8. Read from outside in /proc, and tried from inside a program. The programs themselves are in `users.rs`.
+//! Architecture, "Starting" (never uid 0 on the network) and "The boundary" (the helper demotes itself). Read from outside in /proc, and tried from inside a program. The programs themselves are in `users.rs`.
 
 use further_link_tests::processes::{Process, Status, descriptors};
 use further_link_tests::snippets::python;
@@ -22,7 +21,6 @@ fn cat_and_its_helper(daemon: &Daemon, client: &mut Client) -> (Process, i32) {
     (cat, helper)
 }
 
-/// Issue, item 8
 #[test]
 fn the_frontend_of_root_serves_as_a_service_account_without_capabilities() {
     let daemon = Daemon::start();
@@ -114,7 +112,7 @@ fn the_helper_holds_no_end_of_the_programs_streams() {
     }
 }
 
-/// security.md, section 6: "User code as pi ... cannot signal/ptrace helper or frontend".
+/// Programs of pi can neither signal nor trace helper and frontend.
 #[test]
 fn a_program_can_neither_signal_nor_read_the_two_processes() {
     let daemon = Daemon::start();
@@ -136,7 +134,7 @@ for pid in ({}, os.getppid()):
     assert_eq!(daemon.http("GET", "/status").body, "OK");
 }
 
-/// security.md 1.3: runs are apart from each other, too.
+/// Runs are apart from each other, too.
 #[test]
 fn every_run_has_a_helper_process_of_its_own() {
     let daemon = Daemon::start();

@@ -2,7 +2,7 @@
 //! to have it: the program itself, and a process with the helper's own uid.
 //!
 //! ARCHITECTURE.md, "One start" ("The parent gives root up at once") and SECURITY.md, "a helper taken over after the start
-//! of a program"; security.md 3 ("Early privilege end") and 4.2 no. 13.
+//! of a program".
 //!
 //! The service account is a uid that nobody has where the package's `further-link-exec` does not exist (`demote`). A test
 //! must not make that account: every helper on the machine would choose it at once. So here it exists for one helper
@@ -194,7 +194,7 @@ for pid in {pids:?}:
     )
 }
 
-/// security.md, section 6: "User code as pi [...] cannot signal/ptrace helper". The same for the user `nobody`, for
+/// Programs of pi cannot. The same for the user `nobody`, for
 /// the process that listens, and for the helpers of others.
 #[test]
 fn a_program_can_neither_signal_nor_trace_nor_slow_down_a_helper() {

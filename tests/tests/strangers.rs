@@ -1,4 +1,4 @@
-//! What strangers can use up (issue 5, point 5), each limit at its edge: connections, heads, messages and the time for
+//! What strangers can use up, each limit at its edge: connections, heads, messages and the time for
 //! them. The daemon's memory stays bounded, and others are served meanwhile.
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail the test")]
 
@@ -115,7 +115,7 @@ fn one_address_has_its_share_of_connections_and_others_are_served() {
     assert!(hangs_up(&there.connect("192.0.2.2", SERVER), Instant::now() + DEADLINE));
 }
 
-/// `API.md`, "Who gets in": 16 KiB.
+/// `API.md`, "Limits": 16 KiB.
 #[test]
 fn heads_have_a_limit_of_size_and_number() {
     let daemon = Daemon::start();

@@ -86,7 +86,7 @@ fn the_python_prompt_knows_the_arrow_keys() {
     assert_eq!(client.wait_stopped("1"), 4);
 }
 
-/// Issue: "full-screen programs (vi, htop, python's REPL with arrow keys) behave".
+/// A full-screen program: vi.
 #[test]
 fn a_full_screen_editor_edits() {
     if !std::path::Path::new("/usr/bin/vi").exists() {

@@ -1,6 +1,6 @@
 //! TLS: what is spoken, what is refused, and how connections begin and end.
 //!
-//! B1.2, D49, security.md 5.4.7 and 6 no. 17. The client (`stream`) trusts the certificate of the daemon under
+//! B1.2, D49. The client (`stream`) trusts the certificate of the daemon under
 //! test and nothing else, so each test that connects also checks names and signatures. Files that change or cannot be used
 //! are in `certificate_files.rs`, the daemon's own certificate in `own_certificate.rs`.
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail the test")]
@@ -100,7 +100,7 @@ fn connections_can_be_resumed() {
     assert_eq!(kinds, [Some(rustls::HandshakeKind::Full), Some(rustls::HandshakeKind::Resumed)]);
 }
 
-/// Issue, item 1: "a client that connects and says nothing costs almost nothing and is dropped".
+/// A client that connects and says nothing costs almost nothing and is dropped.
 #[test]
 fn silent_clients_are_dropped_at_the_deadline() {
     let daemon = Chain::new().serve();

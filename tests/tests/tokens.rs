@@ -1,4 +1,4 @@
-//! The token that lets clients in (issue 5, point 3): who needs it, what guessing costs, where it never appears, and how
+//! The token that lets clients in: who needs it, what guessing costs, where it never appears, and how
 //! it is made. The tables of what counts as a token stand at the bottom of `frontend-daemon/src/access.rs`.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests may fail the test")]
 #![expect(

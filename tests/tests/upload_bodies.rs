@@ -1,6 +1,6 @@
 //! Bodies of `POST /upload` that are wrong, large, slow or odd: what is answered, and that nothing is stored.
 //!
-//! B11.4 to B11.7, D10, D11, D12, D46; the issue: "Body limit configurable".
+//! B11.4 to B11.7, D10, D11, D12, D46; `--upload-limit`.
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail the test")]
 
 use std::fmt::Write as _;
@@ -135,7 +135,7 @@ fn two_files_that_need_one_name_are_an_error_and_the_old_directory_stays() {
     assert_eq!(fs::read_to_string(daemon.work().join("d/old")).unwrap(), "x");
 }
 
-/// The issue: "10 MB of text in one file and 1000 files of 1 KB work".
+/// 10 MB of text in one file, and 1000 files of 1 KB.
 #[test]
 fn large_texts_and_many_files_arrive_whole() {
     let daemon = Daemon::start();

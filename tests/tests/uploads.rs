@@ -1,6 +1,6 @@
 //! `POST /upload` with text files, and the `upload` message of `/run-py`, against what clients of the original see.
 //!
-//! B11, B10.3, B1.6, B1.7; the issue: "POST `/upload` and the `/run-py` `upload` message". Downloads are in `downloads.rs`,
+//! B11, B10.3, B1.6, B1.7. Downloads are in `downloads.rs`,
 //! what can go wrong with a body in `upload_bodies.rs`.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests may fail the test")]
 
@@ -179,7 +179,6 @@ fn an_unknown_or_unlisted_or_impossible_user_gets_an_error_and_nothing_is_stored
     assert_eq!(tree(&daemon.work()), [""; 0]);
 }
 
-/// The issue: "run from it".
 #[test]
 fn what_was_uploaded_can_be_run() {
     let daemon = Daemon::start();

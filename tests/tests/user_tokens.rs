@@ -1,4 +1,4 @@
-//! Users for whom a second token is needed (issue 5, point 4): root, as packaged. The helper compares it, so that a frontend
+//! Users for whom a second token is needed: root, as packaged. The helper compares it, so that a frontend
 //! that was taken over cannot become root; half of the tests are that frontend.
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail the test")]
 

@@ -55,7 +55,7 @@ fn a_program_has_the_ids_and_groups_of_its_user() {
     assert!(accounts::pi().groups.len() > 1, "pi should be in a supplementary group");
 }
 
-/// Issue: "no capabilities left for anyone but root"; security.md: sudo must work, so no new privileges stay possible.
+/// No capabilities for anyone but root. sudo must work, so new privileges stay possible.
 #[test]
 fn only_root_has_capabilities_and_nobody_is_barred_from_sudo() {
     let daemon = open_daemon();
@@ -73,7 +73,7 @@ fn only_root_has_capabilities_and_nobody_is_barred_from_sudo() {
     }
 }
 
-/// Issue: "umask 022, ... default signal dispositions and mask"
+/// Umask 022, default signal dispositions and mask.
 #[test]
 fn signals_and_umask_are_the_default() {
     let daemon = open_daemon();
@@ -241,7 +241,7 @@ fn names_in_the_daemons_environment_do_not_change_who_runs() {
     }
 }
 
-/// Issue: root itself, when allowed, is really root.
+/// Root itself, when allowed, is really root.
 #[test]
 fn an_allowed_root_may_do_what_root_may() {
     let daemon = open_daemon();

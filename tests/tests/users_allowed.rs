@@ -126,7 +126,7 @@ fn without_pi_on_the_list_the_first_is_the_default_and_pi_is_refused() {
     assert_refused_in_words(&daemon, "user=root");
 }
 
-/// Issue: "Run as root (as CI is), `pi`, another user and root itself must all be shown to work by tests."
+/// A daemon that pi starts; below it those of other users.
 #[test]
 fn a_daemon_of_pi_runs_programs_as_pi_alone() {
     // The option is not above the kernel: without privilege nobody else can run.

@@ -1,7 +1,7 @@
 //! Clients that start programs and vanish, by the hundred: afterwards there is not one process, descriptor or temporary
 //! file more than before, in the frontend and in the helper that listens.
 //!
-//! Issue 3, point 5: "300 connections that each start 3 programs and vanish". They close their TCP connection without a
+//! 300 connections that each start 3 programs and vanish. They close their TCP connection without a
 //! close frame (RFC 6455, 7.1.1 wants one), some with unread data in it, which makes a reset of it (RFC 9293, 3.6).
 #![expect(clippy::expect_used, reason = "helpers of tests may fail the test")]
 
