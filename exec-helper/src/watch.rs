@@ -119,10 +119,10 @@ enum Phase {
     /// Forked, not yet the program.
     Starting(Progress),
     Running,
-    /// SIGTERM was sent. `look_at` is none once the least grace is over and somebody was seen to handle it.
+    /// SIGTERM was sent. From time to time the processes are looked at: when nobody is left who handles it, waiting is over.
     Stopping {
         kill_at: Instant,
-        look_at: Option<Instant>,
+        look_at: Instant,
     },
     /// The program has ended by itself, its children may finish.
     Lingering {
@@ -134,7 +134,7 @@ impl Phase {
     fn deadline(&self) -> Option<Instant> {
         match self {
             Self::Starting(_) | Self::Running => None,
-            Self::Stopping { kill_at, look_at } => Some(look_at.map_or(*kill_at, |at| at.min(*kill_at))),
+            Self::Stopping { kill_at, look_at } => Some(*look_at.min(kill_at)),
             Self::Lingering { kill_at } => Some(*kill_at),
         }
     }
@@ -281,16 +281,17 @@ impl<'a> Watch<'a> {
         // What is not the program yet has nothing to tidy up.
         let grace = if matches!(self.phase, Phase::Starting(_)) { Duration::ZERO } else { self.grace };
         reap::terminate(self.status.is_none().then_some(self.pid));
-        self.phase = Phase::Stopping { kill_at: now + grace, look_at: Some(now + LEAST_GRACE) };
+        self.phase = Phase::Stopping { kill_at: now + grace, look_at: now + LEAST_GRACE };
     }
 
     /// True when the time is up and everything was killed.
     fn on_deadline(&mut self) -> bool {
-        if let Phase::Stopping { kill_at, look_at: Some(_) } = self.phase
+        if let Phase::Stopping { kill_at, .. } = self.phase
             && Instant::now() < kill_at
             && reap::anyone_handles_term()
         {
-            self.phase = Phase::Stopping { kill_at, look_at: None };
+            // Again and again: it may have been a process on its way from fork to exec, or one that is tidy by then.
+            self.phase = Phase::Stopping { kill_at, look_at: Instant::now() + LEAST_GRACE };
             return false;
         }
         self.kill();

@@ -75,6 +75,10 @@ fn failed_upload(step: Step, errno: Errno) -> String {
         }
         (Step::Stage, _) => format!("the user's directory for uploads cannot be used: {reason}"),
         (Step::WriteFile, _) => format!("cannot write a file: {reason}"),
+        (Step::Replace, Errno::XDEV) => {
+            "the directory is on another disk than the user's directory for uploads; upload to a new name"
+                .to_owned()
+        }
         (Step::Replace, _) => format!("cannot put the directory into its place: {reason}"),
         _ => format!("the device cannot store uploads now ({step:?}: {reason})"),
     }

@@ -139,7 +139,7 @@ const LIMITS: &[(&str, &str, &str, &str)] = &[
     (API, "for 30 s there was no room", UPLOAD_HTTP, "ROOM_LIMIT: Duration = Duration::from_secs(30);"),
     (API, "128 MiB of bodies", UPLOAD_HTTP, "MAX_BODIES: usize = 128 * 1024 * 1024;"),
     (API, "8 uploads at once", "frontend-daemon/src/upload.rs", "MAX_UPLOADS: usize = 8;"),
-    (API, "more than 10,000 files", "frontend-daemon/src/upload_request.rs", "MAX_FILES: usize = 10_000;"),
+    (API, "more than 10,000 files", "frontend-daemon/src/upload/request.rs", "MAX_FILES: usize = 10_000;"),
     (
         API,
         "a grace time (2 s, `--grace`)",
@@ -165,24 +165,24 @@ const BUDGET: &str = "frontend-daemon/src/budget.rs";
 const CHANNEL: &str = "frontend-daemon/src/channel.rs";
 const CODEC: &str = "proto/src/codec.rs";
 const CONFIG: &str = "frontend-daemon/src/config.rs";
-const CONNECTION: &str = "frontend-daemon/src/channel_connection.rs";
-const DOWNLOAD: &str = "frontend-daemon/src/download.rs";
-const FRAGMENTS: &str = "frontend-daemon/src/fragments.rs";
+const CONNECTION: &str = "frontend-daemon/src/channel/connection.rs";
+const DOWNLOAD: &str = "frontend-daemon/src/upload/download.rs";
+const FRAGMENTS: &str = "frontend-daemon/src/socket/fragments.rs";
 const HELPER: &str = "frontend-daemon/src/helper.rs";
 const INPUT: &str = "frontend-daemon/src/input.rs";
-const KEYS: &str = "frontend-daemon/src/keys.rs";
-const LINE: &str = "frontend-daemon/src/channel_line.rs";
+const KEYS: &str = "frontend-daemon/src/channel/keys.rs";
+const LINE: &str = "frontend-daemon/src/channel/line.rs";
 const LISTEN: &str = "frontend-daemon/src/listen.rs";
 const MESSAGE: &str = "frontend-daemon/src/message.rs";
 const OUTBOX: &str = "frontend-daemon/src/outbox.rs";
 const OUTPUT: &str = "frontend-daemon/src/output.rs";
-const PLACES: &str = "frontend-daemon/src/limits.rs";
+const PLACES: &str = "frontend-daemon/src/access/limits.rs";
 const PROCESS: &str = "frontend-daemon/src/process.rs";
 const SESSION: &str = "frontend-daemon/src/session.rs";
 const SOCKET: &str = "frontend-daemon/src/socket.rs";
 const TLS: &str = "frontend-daemon/src/tls.rs";
-const TOKENS: &str = "frontend-daemon/src/tokens.rs";
-const UPLOAD_HTTP: &str = "frontend-daemon/src/upload_http.rs";
+const TOKENS: &str = "frontend-daemon/src/access/tokens.rs";
+const UPLOAD_HTTP: &str = "frontend-daemon/src/upload/http.rs";
 const WATCH: &str = "exec-helper/src/watch.rs";
 
 /// Whoever changes one side finds the other one here. Words are compared whatever the line breaks.
