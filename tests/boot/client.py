@@ -49,10 +49,15 @@ def connect_tls(host, timeout=5.0):
     return sock
 
 
-def get(host, path, timeout=5.0):
+def named(origin):
+    """The line of a request by which a browser names the page that it belongs to."""
+    return f"Origin: {origin}\r\n" if origin else ""
+
+
+def get(host, path, timeout=5.0, origin=ORIGIN):
     """Status code and body of a GET."""
     with connect_tls(host, timeout) as sock:
-        sock.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}:{PORT}\r\nConnection: close\r\n\r\n".encode())
+        sock.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}:{PORT}\r\n{named(origin)}Connection: close\r\n\r\n".encode())
         reply = b""
         while chunk := sock.recv(65536):
             reply += chunk
@@ -62,11 +67,11 @@ def get(host, path, timeout=5.0):
     return int(head.split()[1]), body.decode()
 
 
-def post(host, path, body, timeout=10.0):
+def post(host, path, body, timeout=10.0, origin=ORIGIN):
     """Status code and body of the answer to a POST of a JSON object."""
     data = json.dumps(body).encode()
     with connect_tls(host, timeout) as sock:
-        head = f"POST {path} HTTP/1.1\r\nHost: {host}:{PORT}\r\nConnection: close\r\nContent-Length: {len(data)}\r\n\r\n"
+        head = f"POST {path} HTTP/1.1\r\nHost: {host}:{PORT}\r\n{named(origin)}Connection: close\r\nContent-Length: {len(data)}\r\n\r\n"
         sock.sendall(head.encode() + data)
         reply = b""
         while chunk := sock.recv(65536):
@@ -78,13 +83,13 @@ def post(host, path, body, timeout=10.0):
 class Client:
     """One WebSocket to /run."""
 
-    def __init__(self, host, query="", timeout=5.0):
+    def __init__(self, host, query="", timeout=5.0, origin=ORIGIN):
         self.messages = []
         self.buffer = b""
         self.sock = connect_tls(host, timeout)
         key = base64.b64encode(os.urandom(16)).decode()
         self.sock.sendall(
-            f"GET /run{query} HTTP/1.1\r\nHost: {host}:{PORT}\r\nOrigin: {ORIGIN}\r\n"
+            f"GET /run{query} HTTP/1.1\r\nHost: {host}:{PORT}\r\n{named(origin)}"
             "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
             f"Sec-WebSocket-Key: {key}\r\n\r\n".encode()
         )

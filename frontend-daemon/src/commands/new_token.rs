@@ -78,6 +78,9 @@ fn hints(out: &mut impl Write, why: &str) -> Result<(), NewTokenError> {
 
 fn print(out: &mut impl Write, address: &str) -> Result<(), NewTokenError> {
     writeln!(out, "Clients connect to\n  {address}\nfor example: websocat '{address}'")?;
+    if address.starts_with("wss") {
+        writeln!(out, "(websocat -k for a certificate that the device has made itself)")?;
+    }
     writeln!(
         out,
         "or send the header \"Authorization: Bearer TOKEN\". Whoever has it can run programs here."
