@@ -5,9 +5,23 @@
 //! a binary, so its file is taken in by path; it knows the modules below under the same names as there.
 #![no_main]
 
-#[path = "../../frontend-daemon/src/access.rs"]
-#[allow(dead_code, reason = "the fuzz target decides only")]
-mod access;
+#[path = "../../frontend-daemon/src/access"]
+mod access {
+    #[allow(dead_code, reason = "the fuzz target decides only")]
+    pub(crate) mod decision;
+
+    /// The reasons, without the answers, which need a server.
+    pub(crate) mod refused {
+        #[derive(Debug, PartialEq)]
+        pub(crate) enum Refused {
+            Host,
+            Origin,
+            NoOrigin,
+            NoToken,
+            WrongToken,
+        }
+    }
+}
 
 /// What the decision depends on of the settings.
 mod config {
@@ -19,26 +33,16 @@ mod config {
     }
 }
 
-/// The reasons, without the answers, which need a server.
-mod refused {
-    #[derive(Debug, PartialEq)]
-    pub(crate) enum Refused {
-        Host,
-        Origin,
-        NoOrigin,
-        NoToken,
-        WrongToken,
-    }
-}
-
 use std::net::{IpAddr, Ipv4Addr};
 
-use access::{Access, Asked};
+use access::{
+    decision::{Access, Asked},
+    refused::Refused,
+};
 use config::Config;
 use further_link_proto::Token;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use libfuzzer_sys::fuzz_target;
-use refused::Refused;
 
 const SECRET: &str = "0123456789-abcdefghijkl_ABCDEFGHIJKLMNOPQRS";
 const ORIGINS: [&str; 2] = ["https://further.pi-top.com", "https://class.example:8443"];

@@ -1,0 +1,406 @@
+//! Which requests are served at all: decided once for each, upgrades and preflights included, before it is routed and
+//! before anything of its body is read. `refused` has the answers; `tokens` slows down those who guess.
+//!
+//! A web page cannot choose its `Origin`, so a page that is not listed gets nowhere (D2). A page whose name was made to
+//! point at this device (DNS rebinding) is told by `Host`. Names are compared whole: never a suffix of `pi-top.com`, where
+//! anybody can get a name for any address. What is no browser can send any header it likes: there only the token counts.
+
+use std::net::IpAddr;
+
+use further_link_proto::Token;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
+use percent_encoding::percent_decode_str;
+
+use crate::{access::refused::Refused, config::Config};
+
+/// The page that clients of the original come from.
+const USUAL_ORIGIN: &str = "https://further.pi-top.com";
+/// Names of devices in the original's domain: the address with dashes, before this (the public client's rule).
+pub(crate) const DEVICE_DOMAIN: &str = ".further-link.pi-top.com";
+/// How a page's request came about, as every current browser says (Fetch Metadata, W3C).
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+/// Harmless, and what people and monitoring look at first: no token, no origin.
+const OPEN_PATHS: [&str; 2] = ["/status", "/version"];
+/// The query parameter for those who cannot set headers: browsers, for a WebSocket.
+const TOKEN_PARAMETER: &str = "token";
+
+/// Who may come in.
+pub(crate) struct Access {
+    origins: Vec<String>,
+    hosts: Vec<String>,
+    /// Whether this server speaks TLS.
+    tls: bool,
+    /// Serve what names no origin, from anywhere.
+    no_origin: bool,
+    /// Without it, and but for [`OPEN_PATHS`], nobody is served, if there is one.
+    token: Option<Token>,
+}
+
+/// What is decided on.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    pub(crate) method: &'a Method,
+    pub(crate) uri: &'a Uri,
+    pub(crate) headers: &'a HeaderMap,
+    /// The address that the client has reached.
+    pub(crate) local: IpAddr,
+    /// The client's address.
+    pub(crate) peer: IpAddr,
+}
+
+impl Access {
+    /// The configured origins and host names beside the usual ones.
+    pub(crate) fn new(config: &Config, token: Option<Token>) -> Self {
+        let device = rustix::system::uname().nodename().to_string_lossy().to_ascii_lowercase();
+        // An unset variable of a unit file is one empty name, which must not let in requests that name nothing.
+        let lower = |names: &[String]| {
+            let filled = names.iter().map(|name| name.trim()).filter(|name| !name.is_empty());
+            filled.map(str::to_ascii_lowercase).collect::<Vec<_>>()
+        };
+        let mut hosts = lower(&config.allow_hosts);
+        hosts.extend(["localhost".to_owned(), format!("{device}.local"), device]);
+        let mut origins = lower(&config.allow_origins);
+        origins.push(USUAL_ORIGIN.to_owned());
+        Self { origins, hosts, tls: !config.no_tls, no_origin: config.allow_no_origin, token }
+    }
+
+    /// The names of this device, without those that are addresses with dashes.
+    pub(crate) fn hosts(&self) -> &[String] {
+        &self.hosts
+    }
+
+    /// Decides.
+    pub(crate) fn decide(&self, asked: Asked<'_>) -> Result<(), Refused> {
+        let host = asked.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+        if !self.is_this_device(host_name(host), asked.local) {
+            return Err(Refused::Host);
+        }
+        let origin = asked.headers.get(header::ORIGIN);
+        if origin.is_some_and(|origin| !self.is_listed(origin, host)) {
+            return Err(Refused::Origin);
+        }
+        // Browsers ask without the token whether they may ask with it; the answer says nothing that is not public.
+        let preflight = asked.method == Method::OPTIONS && origin.is_some();
+        if preflight || OPEN_PATHS.contains(&asked.uri.path()) {
+            return Ok(());
+        }
+        if origin.is_none() && from_foreign_page(asked.headers) {
+            return Err(Refused::Origin);
+        }
+        match &self.token {
+            Some(secret) => shows(asked, secret),
+            None if origin.is_some() || self.no_origin || is_local(asked.peer, host_name(host)) => Ok(()),
+            None => Err(Refused::NoOrigin),
+        }
+    }
+
+    fn is_this_device(&self, name: &str, local: IpAddr) -> bool {
+        let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+        let dashed = name.strip_suffix(DEVICE_DOMAIN).map(|address| address.replace('-', "."));
+        match literal(dashed.as_deref().unwrap_or(&name)) {
+            Some(address) => address == local.to_canonical(),
+            None => self.hosts.contains(&name),
+        }
+    }
+
+    /// A listed origin, or the page of this very server. Without TLS of ours a proxy may have put TLS before it.
+    fn is_listed(&self, origin: &HeaderValue, host: &str) -> bool {
+        let Ok(origin) = origin.to_str() else { return false };
+        let origin = origin.to_ascii_lowercase();
+        let plain = || origin.strip_prefix("http://").filter(|_| !self.tls);
+        let own = origin.strip_prefix("https://").or_else(plain);
+        self.origins.contains(&origin) || own.is_some_and(|own| own.eq_ignore_ascii_case(host))
+    }
+}
+
+/// A browser does not name the origin of a page that only links here or shows something from here.
+fn from_foreign_page(headers: &HeaderMap) -> bool {
+    headers.get(SEC_FETCH_SITE).is_some_and(|site| site != "same-origin" && site != "none")
+}
+
+/// Somebody on this very machine, who calls it so. By another name the connection may have been passed on by something
+/// that runs here (a reverse proxy, a forwarded port) for somebody who does not.
+fn is_local(peer: IpAddr, host_name: &str) -> bool {
+    let name = host_name.strip_suffix('.').unwrap_or(host_name);
+    let named = name.eq_ignore_ascii_case("localhost") || literal(name).is_some_and(|ip| ip.is_loopback());
+    named && peer.to_canonical().is_loopback()
+}
+
+/// Whether the request has the token, in the header or in the query.
+fn shows(asked: Asked<'_>, secret: &Token) -> Result<(), Refused> {
+    let header = asked.headers.get(header::AUTHORIZATION).map(|value| value.to_str().unwrap_or_default());
+    let shown = match header {
+        Some(header) => header.split_once(' ').map(|(scheme, token)| (scheme, token.trim().to_owned())),
+        None => parameter(asked.uri, TOKEN_PARAMETER).map(|token| ("Bearer", token)),
+    };
+    match shown {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("Bearer") && !token.is_empty() => {
+            let right = Token::new(token).is_ok_and(|token| token.is(secret));
+            right.then_some(()).ok_or(Refused::WrongToken)
+        }
+        _ => Err(Refused::NoToken),
+    }
+}
+
+/// The first value of a query parameter.
+fn parameter(uri: &Uri, name: &str) -> Option<String> {
+    let mut pairs = uri.query()?.split('&').filter_map(|pair| pair.split_once('='));
+    let (_, value) = pairs.find(|(key, _)| *key == name)?;
+    Some(percent_decode_str(value).decode_utf8_lossy().into_owned())
+}
+
+/// An address as it stands in a `Host`.
+fn literal(name: &str) -> Option<IpAddr> {
+    name.trim_matches(['[', ']']).parse::<IpAddr>().ok().map(|address| address.to_canonical())
+}
+
+/// A host without its port. The port says nothing about whom the name belongs to.
+fn host_name(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    const SECRET: &str = "0123456789-abcdefghijkl_ABCDEFGHIJKLMNOPQRS";
+
+    fn access(options: &[&str], token: Option<&str>) -> Access {
+        let config = Config::parse_from([&["further-link"], options].concat());
+        Access::new(&config, token.map(|token| Token::new(token).unwrap()))
+    }
+
+    /// A request from another machine, unless told otherwise.
+    #[derive(Clone, Copy)]
+    struct Request<'a> {
+        method: Verb,
+        target: &'a str,
+        headers: &'a [(HeaderName, &'a str)],
+        local: &'a str,
+        peer: &'a str,
+    }
+
+    #[derive(Clone, Copy)]
+    enum Verb {
+        Get,
+        Options,
+    }
+
+    const RUN: Request<'_> = Request {
+        method: Verb::Get,
+        target: "/run",
+        headers: &[],
+        local: "::ffff:192.168.7.20",
+        peer: "::ffff:192.168.7.99",
+    };
+
+    fn decide(access: &Access, request: Request<'_>) -> Result<(), Refused> {
+        let headers: HeaderMap = request
+            .headers
+            .iter()
+            .map(|(name, value)| (name.clone(), HeaderValue::from_str(value).unwrap()))
+            .collect();
+        let method = match request.method {
+            Verb::Get => Method::GET,
+            Verb::Options => Method::OPTIONS,
+        };
+        access.decide(Asked {
+            method: &method,
+            uri: &request.target.parse().unwrap(),
+            headers: &headers,
+            local: request.local.parse().unwrap(),
+            peer: request.peer.parse().unwrap(),
+        })
+    }
+
+    fn decided(host: &str, origin: Option<&str>) -> Result<(), Refused> {
+        decided_with("--no-tls", host, origin)
+    }
+
+    fn decided_with(tls: &str, host: &str, origin: Option<&str>) -> Result<(), Refused> {
+        let access = access(
+            &["--allow-origin=https://Class.example:8443", "--allow-host=pi7.school.example", tls],
+            None,
+        );
+        let mut headers = vec![(header::HOST, host)];
+        headers.extend(origin.map(|origin| (header::ORIGIN, origin)));
+        decide(&access, Request { target: "/status", headers: &headers, ..RUN })
+    }
+
+    #[test]
+    fn a_host_must_be_a_name_of_this_device() {
+        for good in [
+            "localhost",
+            "localhost:8028",
+            "LOCALHOST.:8028",
+            "192.168.7.20",
+            "192.168.7.20:8028",
+            "192-168-7-20.further-link.pi-top.com:8028",
+            "pi7.school.example",
+            "PI7.school.example:443",
+        ] {
+            assert_eq!(decided(good, None), Ok(()), "{good}");
+        }
+        for bad in [
+            "",
+            "evil.example",
+            "evil.example:8028",
+            "localhost.evil.example",
+            "192.168.7.21",
+            "127.0.0.1",
+            "192-168-7-21.further-link.pi-top.com",
+            "192-168-7-20.further-link.pi-top.com.evil.example",
+            "x.further-link.pi-top.com",
+            "further-link.pi-top.com",
+            "a.pi7.school.example",
+            "[::1]",
+        ] {
+            assert_eq!(decided(bad, None), Err(Refused::Host), "{bad}");
+        }
+        let access = access(&["--allow-host=", "--allow-origin="], None);
+        assert!(!access.is_this_device("", "127.0.0.1".parse().unwrap()));
+        assert!(access.hosts.iter().chain(&access.origins).all(|name| !name.is_empty()));
+        for (host, local) in [("127.0.0.1:1", "127.0.0.1"), ("[::1]:8028", "::1"), ("[::1]", "::1")] {
+            assert!(access.is_this_device(host_name(host), local.parse().unwrap()), "{host}");
+        }
+    }
+
+    #[test]
+    fn an_origin_must_be_listed_exactly_or_be_this_server() {
+        for good in [
+            "https://further.pi-top.com",
+            "https://class.example:8443",
+            "http://192.168.7.20:8028",
+            "https://192.168.7.20:8028",
+        ] {
+            assert_eq!(decided("192.168.7.20:8028", Some(good)), Ok(()), "{good}");
+        }
+        for bad in [
+            "null",
+            "",
+            "http://further.pi-top.com",
+            "https://further.pi-top.com:444",
+            "https://evil.pi-top.com",
+            "https://further.pi-top.com.evil.example",
+            "https://xfurther.pi-top.com",
+            "https://evil.example",
+            "https://1-2-3-4.further-link.pi-top.com",
+            "https://class.example",
+            "http://192.168.7.20",
+            "http://192.168.7.21:8028",
+            "http://localhost:8028",
+            "https://further.pi-top.com ",
+            "file://",
+        ] {
+            assert_eq!(decided("192.168.7.20:8028", Some(bad)), Err(Refused::Origin), "{bad}");
+        }
+    }
+
+    #[test]
+    fn with_tls_there_are_no_plain_pages_of_this_server() {
+        let (host, own) = ("192.168.7.20:8028", Some("https://192.168.7.20:8028"));
+        assert_eq!(decided_with("--no-tls=0", host, own), Ok(()));
+        let plain = Some("http://192.168.7.20:8028");
+        assert_eq!(decided_with("--no-tls=0", host, plain), Err(Refused::Origin));
+    }
+
+    const LOCAL: Request<'_> =
+        Request { local: "127.0.0.1", peer: "127.0.0.1", headers: &[(header::HOST, "localhost")], ..RUN };
+    const THERE: (HeaderName, &str) = (header::HOST, "192.168.7.20:8028");
+    const LISTED: (HeaderName, &str) = (header::ORIGIN, "https://further.pi-top.com");
+
+    #[test]
+    fn without_an_origin_only_this_machine_gets_in_by_its_own_name() {
+        let usual = access(&[], None);
+        for host in ["localhost:8028", "LOCALHOST.", "127.0.0.1", "127.0.0.1:8028"] {
+            let headers = &[(header::HOST, host)];
+            assert_eq!(decide(&usual, Request { headers, ..LOCAL }), Ok(()), "{host}");
+        }
+        let loopback = Request { local: "::1", peer: "::1", headers: &[(header::HOST, "[::1]:8028")], ..RUN };
+        assert_eq!(decide(&usual, loopback), Ok(()));
+        // Passed on by something that runs here.
+        let named = access(&["--allow-host=pi7.school.example"], None);
+        let headers = &[(header::HOST, "pi7.school.example")];
+        assert_eq!(decide(&named, Request { headers, ..LOCAL }), Err(Refused::NoOrigin));
+        for target in ["/run", "/run-py", "/version/apt/bash", "/status/", "/nowhere", "//status"] {
+            let request = Request { target, headers: &[THERE], ..RUN };
+            assert_eq!(decide(&usual, request), Err(Refused::NoOrigin), "{target}");
+            assert_eq!(decide(&usual, Request { headers: &[THERE, LISTED], ..request }), Ok(()), "{target}");
+            assert_eq!(decide(&access(&["--allow-no-origin"], None), request), Ok(()), "{target}");
+            let preflight = Request { method: Verb::Options, ..request };
+            assert_eq!(decide(&usual, preflight), Err(Refused::NoOrigin), "{target}");
+        }
+        for target in ["/status", "/version", "/version?x=y"] {
+            assert_eq!(decide(&usual, Request { target, headers: &[THERE], ..RUN }), Ok(()), "{target}");
+        }
+    }
+
+    #[test]
+    fn a_foreign_page_without_an_origin_is_told_by_fetch_metadata() {
+        let open = access(&["--allow-no-origin"], None);
+        for (site, expected) in [
+            ("none", Ok(())),
+            ("same-origin", Ok(())),
+            ("cross-site", Err(Refused::Origin)),
+            ("same-site", Err(Refused::Origin)),
+            ("", Err(Refused::Origin)),
+        ] {
+            let headers = &[THERE, (SEC_FETCH_SITE, site)];
+            assert_eq!(decide(&open, Request { headers, ..RUN }), expected, "{site}");
+            let headers = &[THERE, (SEC_FETCH_SITE, site), LISTED];
+            assert_eq!(decide(&open, Request { headers, ..RUN }), Ok(()), "{site}, listed");
+            let headers = &[(header::HOST, "localhost"), (SEC_FETCH_SITE, site)];
+            assert_eq!(decide(&open, Request { headers, ..LOCAL }), expected, "{site}, local");
+        }
+    }
+
+    #[test]
+    fn with_a_token_everything_but_status_and_version_needs_it() {
+        let guarded = access(&["--allow-no-origin"], Some(SECRET));
+        let right = format!("Bearer {SECRET}");
+        let wrong = format!("bearer {}", SECRET.replace('S', "T"));
+        for (header, expected) in [
+            (right.as_str(), Ok(())),
+            (&right.replace("Bearer ", "bEARER  "), Ok(())),
+            (&wrong, Err(Refused::WrongToken)),
+            (&format!("{right}x"), Err(Refused::WrongToken)),
+            (&right[..right.len() - 1], Err(Refused::WrongToken)),
+            (&format!("Basic {SECRET}"), Err(Refused::NoToken)),
+            (SECRET, Err(Refused::NoToken)),
+            ("Bearer ", Err(Refused::NoToken)),
+            ("", Err(Refused::NoToken)),
+        ] {
+            let shown = (header::AUTHORIZATION, header);
+            for headers in [&[THERE, shown.clone()][..], &[THERE, LISTED, shown.clone()]] {
+                assert_eq!(decide(&guarded, Request { headers, ..RUN }), expected, "{header}");
+            }
+            let evil = (header::ORIGIN, "https://evil.example");
+            let refused = decide(&guarded, Request { headers: &[THERE, evil, shown], ..RUN });
+            assert_eq!(refused, Err(Refused::Origin), "{header}: both are needed");
+        }
+        for (query, expected) in [
+            (format!("user=pi&token={SECRET}"), Ok(())),
+            (format!("token={}", SECRET.replace('-', "%2D")), Ok(())),
+            (format!("token=x&token={SECRET}"), Err(Refused::WrongToken)),
+            (format!("xtoken={SECRET}"), Err(Refused::NoToken)),
+            ("token=".to_owned(), Err(Refused::NoToken)),
+            ("token".to_owned(), Err(Refused::NoToken)),
+        ] {
+            let target = format!("/run?{query}");
+            for request in [LOCAL, Request { headers: &[THERE, LISTED], ..RUN }] {
+                let request = Request { target: &target, ..request };
+                assert_eq!(decide(&guarded, request), expected, "{query}");
+            }
+        }
+        for target in ["/run", "/version/apt/bash", "/upload", "/nowhere"] {
+            assert_eq!(decide(&guarded, Request { target, ..LOCAL }), Err(Refused::NoToken), "{target}");
+        }
+        assert_eq!(decide(&guarded, Request { target: "/status", ..LOCAL }), Ok(()));
+        let preflight = Request { method: Verb::Options, headers: &[THERE, LISTED], ..RUN };
+        assert_eq!(decide(&guarded, preflight), Ok(()));
+    }
+}
