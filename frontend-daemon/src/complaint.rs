@@ -40,23 +40,18 @@ pub(crate) fn not_started(event: &Event, runner: Runner, user: Option<&str>) -> 
     if let Event::Refused(refusal @ Refusal::TokenWrong) = event {
         return Complaint::WrongToken(refused(*refusal, user));
     }
-    Complaint::NotStarted(match event {
-        Event::Refused(refusal) => refused(*refusal, user),
-        Event::Failed { step, errno } => failed(*step, Errno::from_raw_os_error(*errno), runner),
-        Event::Data
-        | Event::Started { .. }
-        | Event::Exited(_)
-        | Event::Cached
-        | Event::Missing
-        | Event::Stored => "the helper gave an answer out of place".to_owned(),
-    })
+    Complaint::NotStarted(in_words(event, user, |step, errno| failed(step, errno, runner)))
 }
 
 /// Why the helper did not store an upload, in words for the person who asked for it.
 pub(crate) fn not_stored(event: &Event, user: Option<&str>) -> String {
+    in_words(event, user, failed_upload)
+}
+
+fn in_words(event: &Event, user: Option<&str>, failed: impl FnOnce(Step, Errno) -> String) -> String {
     match event {
         Event::Refused(refusal) => refused(*refusal, user),
-        Event::Failed { step, errno } => failed_upload(*step, Errno::from_raw_os_error(*errno)),
+        Event::Failed { step, errno } => failed(*step, Errno::from_raw_os_error(*errno)),
         Event::Data
         | Event::Started { .. }
         | Event::Exited(_)
