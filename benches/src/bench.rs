@@ -48,7 +48,7 @@ impl Bench {
 
     /// A daemon of its own for a case.
     pub(crate) fn daemon(&self) -> Result<Daemon> {
-        Daemon::start(&self.binaries.daemon, &self.place, false)
+        Daemon::start(&self.binaries, &self.place, false)
     }
 
     /// Runs a case, if it is asked for and there is time. One that fails is a row that says why, and the others go on.

@@ -1,4 +1,5 @@
-//! Building what is measured, by the cargo that runs this, with the same profile and into the same target directory.
+//! Building what is measured, by the cargo that runs this, with the same profile and into the same target directory: the
+//! two daemons as the package has them.
 
 use std::{
     path::{Path, PathBuf},
@@ -7,15 +8,16 @@ use std::{
 
 use crate::Result;
 
-/// Paths of the daemon and of the program that it runs.
+/// Paths of the two daemons and of the program that they run.
 pub(crate) struct Binaries {
-    pub(crate) daemon: PathBuf,
+    pub(crate) frontend: PathBuf,
+    pub(crate) helper: PathBuf,
     pub(crate) program: PathBuf,
     /// False in a build whose figures mean little.
     pub(crate) optimised: bool,
 }
 
-/// Builds both.
+/// Builds them.
 pub(crate) fn build() -> Result<Binaries> {
     let own = std::env::current_exe()?;
     let directory = own.parent().ok_or("this program lies nowhere")?;
@@ -35,12 +37,16 @@ pub(crate) fn build() -> Result<Binaries> {
             .status()?;
         if status.success() { Ok(()) } else { Err(format!("cargo {command} failed").into()) }
     };
-    cargo("build", &["--package", "further-link-frontend", "--bin", "further-link"], &[])?;
+    // Without the helper's code in the frontend (debian/rules).
+    let frontend = ["--package", "further-link-frontend", "--bin", "further-link", "--no-default-features"];
+    cargo("build", &frontend, &[])?;
+    cargo("build", &["--package", "further-link-exec-helper", "--bin", "further-link-exec-helper"], &[])?;
     // Without a dynamic linker, whose work would hide what a start itself costs.
     let program = ["--package", "further-link-benches", "--bin", "further-link-bench-program"];
     cargo("rustc", &program, &["--", "-C", "target-feature=+crt-static"])?;
     Ok(Binaries {
-        daemon: directory.join("further-link"),
+        frontend: directory.join("further-link"),
+        helper: directory.join("further-link-exec-helper"),
         program: directory.join("further-link-bench-program"),
         optimised: profile != "dev",
     })

@@ -1,4 +1,5 @@
-//! One running daemon: the release build, with an empty environment, on a free port of the loopback. Ended by its pid.
+//! One running daemon, the frontend and its listening helper: the release build, with an empty environment, on a free
+//! port of the loopback. Ended by their pids.
 
 use std::{
     io::{BufRead, BufReader},
@@ -11,7 +12,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::{Result, pause, place::Place, procfs};
+use crate::{Result, binaries::Binaries, pause, place::Place, procfs};
 
 /// It listens within milliseconds.
 const START_LIMIT: Duration = Duration::from_secs(10);
@@ -20,32 +21,36 @@ const END_LIMIT: Duration = Duration::from_secs(8);
 /// After its start, and between two runs: the spare helper is ready again by then.
 pub(crate) const SPARE_PAUSE: Duration = Duration::from_millis(4);
 
+/// The accounts that a frontend becomes which root has started, the first that exists.
+const SERVICE_ACCOUNTS: [&str; 2] = ["further-link", "nobody"];
+
 /// The daemon.
 pub(crate) struct Daemon {
-    child: Child,
+    frontend: Child,
+    helper: Child,
     pub(crate) address: SocketAddr,
     pub(crate) tls: bool,
-    /// From its start to the line that says where it listens.
+    /// From the frontend's start to the line that says where it listens.
     pub(crate) took: Duration,
 }
 
 impl Daemon {
-    /// Starts it and waits until it listens. As root it becomes the service account, and runs programs as `pi`, or as root
-    /// where there is no such user.
-    pub(crate) fn start(binary: &Path, place: &Place, tls: bool) -> Result<Self> {
-        let mut command = Command::new(binary);
-        command.env_clear().env("PATH", "/usr/bin:/bin").args(["--port", "0", "--address", "127.0.0.1"]);
-        command.arg("--work-dir").arg(place.work()).arg("--temp-dir").arg(place.temp());
-        command.args(["--allow-user", &user()?]);
+    /// Starts it and waits until it listens. As root the frontend becomes the service account, and the helper runs programs
+    /// as `pi`, or as root where there is no such user.
+    pub(crate) fn start(binaries: &Binaries, place: &Place, tls: bool) -> Result<Self> {
+        let socket = place.socket();
+        let helper = start_helper(&binaries.helper, place, &socket)?;
+        let mut command = plain(&binaries.frontend);
+        command.args(["--port", "0", "--address", "127.0.0.1", "--helper-socket"]).arg(&socket);
         if !tls {
             command.arg("--no-tls");
         }
         let begin = Instant::now();
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
-        let lines = child.stderr.take().map(follow).ok_or("no log")?;
+        let mut frontend = command.stderr(Stdio::piped()).spawn()?;
+        let lines = frontend.stderr.take().map(follow).ok_or("no log")?;
         let mut last = String::new();
-        let address = Ipv4Addr::LOCALHOST.into();
-        let mut daemon = Self { child, address: SocketAddr::new(address, 0), tls, took: Duration::ZERO };
+        let address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
+        let mut daemon = Self { frontend, helper, address, tls, took: Duration::ZERO };
         // An error drops, and so ends, what was started.
         while daemon.address.port() == 0 {
             let left = START_LIMIT.saturating_sub(begin.elapsed());
@@ -62,31 +67,75 @@ impl Daemon {
 
     /// The process that faces the network.
     pub(crate) fn pid(&self) -> i32 {
-        i32::try_from(self.child.id()).unwrap_or_default()
+        i32::try_from(self.frontend.id()).unwrap_or_default()
+    }
+
+    /// The frontend, the listening helper, and its instances: what is ours of all processes, without the programs.
+    pub(crate) fn processes(&self) -> Vec<procfs::Process> {
+        let mut all: Vec<_> = procfs::with_children(self.pid()).into_iter().take(1).collect();
+        all.extend(procfs::with_children(i32::try_from(self.helper.id()).unwrap_or_default()));
+        all
     }
 
     fn end(&mut self) -> Result<()> {
-        let helpers = procfs::ours(self.pid());
-        if let Some(pid) = Pid::from_raw(self.pid()) {
-            kill_process(pid, Signal::TERM)?;
-        }
-        let end = Instant::now() + END_LIMIT;
-        while self.child.try_wait()?.is_none() {
-            if Instant::now() > end {
-                self.child.kill()?;
-                self.child.wait()?;
-                return Err("the daemon did not end by SIGTERM".into());
-            }
-            pause(Duration::from_millis(1));
-        }
-        while helpers.iter().any(procfs::Process::is_there) {
-            if Instant::now() > end {
+        let all = self.processes();
+        let frontend = end(&mut self.frontend);
+        end(&mut self.helper).and(frontend)?;
+        let limit = Instant::now() + END_LIMIT;
+        while all.iter().any(procfs::Process::is_there) {
+            if Instant::now() > limit {
                 return Err("helpers did not end with the daemon".into());
             }
             pause(Duration::from_millis(1));
         }
         Ok(())
     }
+}
+
+/// Tells it to end, and waits for that.
+fn end(child: &mut Child) -> Result<()> {
+    if let Some(pid) = Pid::from_raw(i32::try_from(child.id())?) {
+        kill_process(pid, Signal::TERM)?;
+    }
+    let limit = Instant::now() + END_LIMIT;
+    while child.try_wait()?.is_none() {
+        if Instant::now() > limit {
+            child.kill()?;
+            child.wait()?;
+            return Err("the daemon did not end by SIGTERM".into());
+        }
+        pause(Duration::from_millis(1));
+    }
+    Ok(())
+}
+
+fn plain(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.env_clear().env("PATH", "/usr/bin:/bin").stdin(Stdio::null()).stdout(Stdio::null());
+    command
+}
+
+/// The root side, listening.
+fn start_helper(binary: &Path, place: &Place, socket: &Path) -> Result<Child> {
+    let mut command = plain(binary);
+    command.arg("--listen").arg(socket).args(["--allow-user", &user()?]);
+    command.arg("--work-dir").arg(place.work()).arg("--temp-dir").arg(place.temp());
+    command.args(["--exit-with-parent", &std::process::id().to_string()]);
+    if nix::unistd::Uid::effective().is_root() {
+        let mut accounts = SERVICE_ACCOUNTS.into_iter();
+        let account =
+            accounts.find(|name| nix::unistd::User::from_name(name).is_ok_and(|user| user.is_some()));
+        command.args(["--frontend-user", account.ok_or("no account for the frontend")?]);
+    }
+    let helper = command.stderr(Stdio::null()).spawn()?;
+    let end = Instant::now() + START_LIMIT;
+    while !socket.exists() {
+        if Instant::now() > end {
+            return Err("the helper does not listen".into());
+        }
+        pause(Duration::from_millis(1));
+    }
+    Ok(helper)
 }
 
 impl Drop for Daemon {

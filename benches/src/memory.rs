@@ -35,13 +35,13 @@ fn one(metric: impl Into<String>, unit: Unit, value: f64) -> Row {
 }
 
 fn ours(daemon: &Daemon) -> Result<u64> {
-    procfs::pss(&procfs::ours(daemon.pid()))
+    procfs::pss(&daemon.processes())
 }
 
 fn idle(bench: &Bench) -> Result<Vec<Row>> {
     let daemon = bench.daemon()?;
     pause(REST);
-    let processes = procfs::ours(daemon.pid());
+    let processes = daemon.processes();
     let mut rows = vec![
         one("memory (PSS) of all our processes, idle", Unit::Bytes, float(procfs::pss(&processes)?))
             .at_most(Of::Ours, 4.0 * 1_048_576.0),
@@ -86,7 +86,7 @@ fn programs(bench: &Bench) -> Result<Vec<Row>> {
         clients.push(client);
     }
     pause(REST);
-    let processes = procfs::ours(daemon.pid());
+    let processes = daemon.processes();
     let each = float(procfs::pss(&processes)?.saturating_sub(before)) / count(PROGRAMS);
     let descriptors_each =
         count(procfs::descriptors(daemon.pid())?.saturating_sub(descriptors)) / count(PROGRAMS);

@@ -4,6 +4,7 @@ use std::{
     fs::{self, Permissions},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU32, Ordering},
 };
 
 use crate::{Result, pattern::Kind};
@@ -14,6 +15,7 @@ pub(crate) const ENDLESS: u64 = 1 << 40;
 /// The directory.
 pub(crate) struct Place {
     root: PathBuf,
+    sockets: AtomicU32,
 }
 
 impl Place {
@@ -21,7 +23,7 @@ impl Place {
     pub(crate) fn new(program: &Path) -> Result<Self> {
         let root = std::env::temp_dir().join(format!("further-link-bench-{}", std::process::id()));
         fs::DirBuilder::new().create(&root)?;
-        let place = Self { root };
+        let place = Self { root, sockets: AtomicU32::new(0) };
         fs::copy(program, place.program())?;
         for (directory, mode) in [(place.root.clone(), 0o755), (place.work(), 0o1777), (place.temp(), 0o1777)]
         {
@@ -50,6 +52,12 @@ impl Place {
     /// A terminal program that is `ready`, and then answers each byte with the same.
     pub(crate) fn echo(&self) -> PathBuf {
         self.root.join("echo")
+    }
+
+    /// A path for one more listening helper.
+    pub(crate) fn socket(&self) -> PathBuf {
+        let number = self.sockets.fetch_add(1, Ordering::Relaxed);
+        self.root.join(format!("helper-{number}"))
     }
 
     pub(crate) fn sleep(&self) -> PathBuf {

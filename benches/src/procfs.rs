@@ -1,6 +1,6 @@
 //! What the kernel says about the daemon's processes (proc(5)). The frontend is not dumpable, so most of it is for root.
 
-use std::{collections::HashMap, fs, time::Duration};
+use std::{fs, time::Duration};
 
 use crate::Result;
 
@@ -17,23 +17,16 @@ impl Process {
     }
 }
 
-/// The frontend, its helper, and the helper's instances: what is ours of all processes, without the programs.
-pub(crate) fn ours(frontend: i32) -> Vec<Process> {
-    let mut by_parent: HashMap<i32, Vec<Process>> = HashMap::new();
+/// A process and its children.
+pub(crate) fn with_children(parent: i32) -> Vec<Process> {
     let names = fs::read_dir("/proc").into_iter().flatten().flatten();
-    for pid in names.filter_map(|entry| entry.file_name().to_str()?.parse().ok()) {
-        if let Some((parent, start_time)) = stat(pid) {
-            by_parent.entry(parent).or_default().push(Process { pid, start_time });
-        }
-    }
-    let mut all: Vec<_> =
-        stat(frontend).map(|(_, start_time)| Process { pid: frontend, start_time }).into_iter().collect();
-    let helpers = by_parent.remove(&frontend).unwrap_or_default();
-    let instances = helpers.iter().flat_map(|helper| by_parent.remove(&helper.pid).unwrap_or_default());
-    let instances: Vec<_> = instances.collect();
-    all.extend(helpers);
-    all.extend(instances);
-    all
+    let children = names.filter_map(|entry| {
+        let pid = entry.file_name().to_str()?.parse().ok()?;
+        let (its_parent, start_time) = stat(pid)?;
+        (its_parent == parent).then_some(Process { pid, start_time })
+    });
+    let own = stat(parent).map(|(_, start_time)| Process { pid: parent, start_time });
+    own.into_iter().chain(children).collect()
 }
 
 /// Parent and start time of a process that is not a zombie.

@@ -19,7 +19,7 @@ const LINES: (u64, u64) = (1 << 20, 1 << 18);
 /// The case.
 pub(crate) fn measure(bench: &mut Bench) {
     bench.case("TLS", |bench| {
-        match Daemon::start(&bench.binaries.daemon, &bench.place, true) {
+        match Daemon::start(&bench.binaries, &bench.place, true) {
             Ok(encrypted) => compare(bench, &bench.daemon()?, &encrypted),
             // A build without it says so and ends.
             Err(error) => Ok(vec![Row::without("TLS", &format!("not available ({error})"))]),
