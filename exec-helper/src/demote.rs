@@ -1,8 +1,9 @@
-//! Giving root up once the program has been forked: what is left is what ending the run needs.
+//! Giving root up once the launcher has been forked: what is left is what ending the run needs.
 //!
-//! Afterwards this process has a service account's uid, the capability to signal (`CAP_KILL`) and nothing else; it can
-//! not gain anything by exec, nor be traced or dumped. Files it sees with the rights of the run's user (fsuid and groups),
-//! so that it can remove that user's temporary files and no others.
+//! At first (`for_waiting`) this process has a service account's uid, the capability to signal (`CAP_KILL`), and those to
+//! become somebody; it can not gain anything by exec, nor be traced or dumped. Once it is known whose run it is
+//! (`for_run`), it sees files with the rights of that user (fsuid and groups), so that it can remove the user's temporary
+//! files and no others, and has the capability to signal and nothing else.
 
 use std::{collections::HashSet, io};
 
@@ -11,9 +12,8 @@ use further_link_proto::UserName;
 use nix::{
     errno::Errno,
     sys::prctl,
-    unistd::{Gid, Uid, setfsgid, setfsuid, setgroups, setresgid, setresuid},
+    unistd::{Gid, Uid, getresuid, setfsgid, setfsuid, setgroups, setresgid, setresuid},
 };
-
 use rustix::thread::CapabilitySet;
 
 use crate::{
@@ -42,44 +42,90 @@ pub(crate) struct ServiceAccount {
 pub(crate) struct DemoteError(Errno);
 
 impl ServiceAccount {
-    /// Looked up at the start, not while a program runs already.
-    pub(crate) fn new(frontend: Uid) -> io::Result<Self> {
+    /// Looked up at the start, not while a program runs already. None for a helper that is not root: it is nobody else, and
+    /// cannot become it.
+    pub(crate) fn new(frontend: Uid) -> io::Result<Option<Self>> {
+        if !Uid::effective().is_root() {
+            return Ok(None);
+        }
         let name = UserName::new(SERVICE_ACCOUNT).map_err(io::Error::other)?;
         let account =
             account::by_name(&name)?.filter(|account| account.uid != frontend && !account.uid.is_root());
         let (uid, gid) = account.map_or(UNUSED, |account| (account.uid, account.gid));
-        Ok(Self { uid, gid })
+        Ok(Some(Self { uid, gid }))
     }
 
-    fn apart_from(self, owner: &Account) -> (Uid, Gid) {
+    fn apart_from(self, owner: &Owner) -> (Uid, Gid) {
         if self.uid == owner.uid { UNUSED } else { (self.uid, self.gid) }
     }
 }
 
-/// Gives it up. `owner` is the user of the run.
-pub(crate) fn demote(service: ServiceAccount, owner: &Account) -> Result<(), DemoteError> {
-    let demoted = if Uid::effective().is_root() { leave_root(service, owner) } else { Ok(()) };
+/// The user of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Owner {
+    pub(crate) name: String,
+    pub(crate) uid: Uid,
+    pub(crate) gid: Gid,
+    pub(crate) groups: Vec<Gid>,
+}
+
+impl Owner {
+    pub(crate) fn of(account: &Account) -> Self {
+        Self {
+            name: account.name.clone(),
+            uid: account.uid,
+            gid: account.gid,
+            groups: account.groups.clone(),
+        }
+    }
+}
+
+/// Gives it up while nobody knows yet whose run it will be.
+pub(crate) fn for_waiting(service: Option<ServiceAccount>) -> Result<(), DemoteError> {
+    let demoted = service.map_or(Ok(()), leave_root);
+    can_kill(demoted).and_then(|()| prctl::set_no_new_privs()).and_then(forget_dumps).map_err(DemoteError)
+}
+
+/// Gives up the rest.
+pub(crate) fn for_run(service: Option<ServiceAccount>, owner: &Owner) -> Result<(), DemoteError> {
+    let demoted = service.map_or(Ok(()), |service| take_rights_of(service, owner));
+    can_kill(demoted).and_then(forget_dumps).map_err(DemoteError)
+}
+
+/// Half-way it may hold nothing that is in effect, and the program has to be killed all the same.
+fn can_kill(demoted: Result<(), Errno>) -> Result<(), Errno> {
     if demoted.is_err() {
-        // Half-way it may hold nothing that is in effect, and the program has to be killed all the same.
         let (Ok(()) | Err(_)) = hold(&[Capability::CAP_KILL]);
     }
     demoted
-        .and_then(|()| prctl::set_no_new_privs())
-        .and_then(|()| prctl::set_dumpable(false))
-        .map_err(DemoteError)
 }
 
-fn leave_root(service: ServiceAccount, owner: &Account) -> Result<(), Errno> {
-    let (uid, gid) = service.apart_from(owner);
+/// A change of the uid may allow them again (`PR_SET_DUMPABLE`, prctl(2)).
+fn forget_dumps((): ()) -> Result<(), Errno> {
+    prctl::set_dumpable(false)
+}
+
+fn leave_root(service: ServiceAccount) -> Result<(), Errno> {
+    let ServiceAccount { uid, gid } = service;
     rustix::process::setpriority_process(None, PRIORITY)
         .map_err(|error| Errno::from_raw(error.raw_os_error()))?;
-    setgroups(&owner.groups)?;
+    setgroups(&[])?;
     clear_capabilities(&[CapSet::Ambient, CapSet::Inheritable])?;
     clear_bounding_set()?;
     prctl::set_keepcaps(true)?;
     setresgid(gid, gid, gid)?;
     setresuid(uid, uid, uid)?;
     hold(&[Capability::CAP_KILL, Capability::CAP_SETUID, Capability::CAP_SETGID])?;
+    identity::verify_ids(uid, gid)
+}
+
+fn take_rights_of(service: ServiceAccount, owner: &Owner) -> Result<(), Errno> {
+    let (uid, gid) = service.apart_from(owner);
+    setgroups(&owner.groups)?;
+    if getresuid()?.real != uid {
+        setresgid(gid, gid, gid)?;
+        setresuid(uid, uid, uid)?;
+    }
     // Both answer with the former value, whether it worked or not: asking a second time tells (setfsuid(2)).
     setfsgid(owner.gid);
     setfsuid(owner.uid);

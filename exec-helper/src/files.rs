@@ -65,7 +65,8 @@ pub(crate) fn store(
         return Err(FilesError::Failed(failure));
     }
     let worker = sys::fork(|| {
-        let outcome = sys::reset_signals()
+        sys::reset_dispositions();
+        let outcome = sys::unblock_signals()
             .map_err(|errno| FilesError::Io(errno.into()))
             .and_then(|()| work(connection, places, permitted, numbers));
         match outcome {
@@ -89,6 +90,8 @@ pub(crate) fn store(
 }
 
 fn become_user_for_good(permitted: &Permitted<Upload>) -> Result<(), Errno> {
+    // What a killed worker leaves comes to this process, also where a watcher is above it.
+    prctl::set_child_subreaper(true)?;
     identity::become_user(permitted.account())?;
     prctl::set_no_new_privs()?;
     prctl::set_dumpable(false)?;

@@ -6,7 +6,7 @@
 use caps::CapSet;
 use nix::{
     errno::Errno,
-    unistd::{Gid, Uid, getgroups, getresgid, getresuid, setgroups, setresgid, setresuid},
+    unistd::{Gid, Uid, getresgid, getresuid, setgroups, setresgid, setresuid},
 };
 
 use crate::{account::Account, sys};
@@ -36,8 +36,13 @@ pub(crate) fn verify_ids(uid: Uid, gid: Gid) -> Result<(), Errno> {
 
 fn verify(account: &Account, switched: bool) -> Result<(), Errno> {
     verify_ids(account.uid, account.gid)?;
-    if switched && getgroups()?.iter().any(|group| !account.groups.contains(group)) {
-        return Err(Errno::EPERM);
+    if switched {
+        // Not by nix, which opens a file of /proc to know how many there can be.
+        let groups = rustix::process::getgroups().map_err(|error| Errno::from_raw(error.raw_os_error()))?;
+        let expected = |group: &rustix::process::Gid| account.groups.contains(&Gid::from_raw(group.as_raw()));
+        if !groups.iter().all(expected) {
+            return Err(Errno::EPERM);
+        }
     }
     if !account.uid.is_root() && nix::unistd::seteuid(Uid::from_raw(0)).is_ok() {
         return Err(Errno::EPERM);

@@ -74,7 +74,15 @@ impl Failure {
     }
 }
 
-/// Turns this process into the program.
+/// What can be done before it is known what the program will be: own session and process group, and signals as after a
+/// login, but for their mask: those that are meant for the helper are still blocked.
+pub(crate) fn prepare() -> io::Result<()> {
+    rustix::process::setsid()?;
+    sys::reset_dispositions();
+    Ok(())
+}
+
+/// Turns this process, which is prepared, into the program.
 pub(crate) fn launch(
     account: &Account,
     plan: &Plan,
@@ -112,9 +120,8 @@ fn open_channel(channel: &OwnedFd, temporary: &Temporary) -> io::Result<()> {
     Ok(rustix::net::listen(channel, CHANNEL_BACKLOG)?)
 }
 
-/// Own session and process group, the controlling terminal (D28), the three descriptors, clean signals, umask 022.
+/// The controlling terminal (D28), the three descriptors, no blocked signal, umask 022.
 fn attach(theirs: &Theirs) -> io::Result<()> {
-    rustix::process::setsid()?;
     if let Theirs::Terminal(follower) = theirs {
         rustix::process::ioctl_tiocsctty(follower)?;
     }
@@ -123,7 +130,7 @@ fn attach(theirs: &Theirs) -> io::Result<()> {
     rustix::stdio::dup2_stdout(stdout)?;
     rustix::stdio::dup2_stderr(stderr)?;
     sys::close_others_on_exec()?;
-    sys::reset_signals()?;
+    sys::unblock_signals()?;
     nix::sys::stat::umask(Mode::S_IWGRP | Mode::S_IWOTH);
     Ok(())
 }

@@ -1,27 +1,31 @@
 //! One conversation, from the peer's credentials to the last event. Each phase allows certain messages; anything else
 //! ends the conversation and the run.
 //!
-//! | phase | allowed | leads to |
-//! | --- | --- | --- |
-//! | waiting | `Run` | refused, failed, or watched |
-//! | watched (`watch`) | `Stop`, close | ended |
-//! | waiting | `Upload` | refused, failed, or storing |
-//! | storing (`files`) | `File`, `Link`, `Piece`, `Downloaded`, `Commit`, close | ended |
+//! | phase | in the | allowed | leads to |
+//! | --- | --- | --- | --- |
+//! | waiting | launcher | `Run` | refused, failed, or watched |
+//! | watched (`watch`) | watcher | `Stop`, close | ended |
+//! | waiting | launcher | `Upload` | refused, failed, or storing |
+//! | storing (`files`) | launcher | `File`, `Link`, `Piece`, `Downloaded`, `Commit`, close | ended |
+//!
+//! Launcher and watcher are two processes (`spawn`). Where only uploads are served there is no watcher.
 
 use std::{io, time::Duration};
 
-use further_link_proto::{CodecError, Connection, Event, ExitStatus, Refusal, Request, Run, SocketError};
+use further_link_proto::{
+    CodecError, Connection, Event, ExitStatus, Identity, Refusal, Request, Run, Runner, SocketError,
+};
 use nix::{sys::prctl, unistd::Uid};
 use tracing::{info, warn};
 
 use crate::{
     check::{Ask, CheckError, Permitted, Policy},
-    demote::{self, ServiceAccount},
+    demote::{self, Owner, ServiceAccount},
     files,
-    launch::Variable,
+    launch::{self, Variable},
     plan,
     plan::Places,
-    spawn,
+    spawn::{self, About, Launcher, Spawned, Watcher},
     watch::{Inputs, Watch, WatchError},
 };
 
@@ -40,7 +44,7 @@ pub(crate) struct Settings {
     pub(crate) policy: Policy,
     pub(crate) places: Places,
     pub(crate) grace: Duration,
-    pub(crate) service: ServiceAccount,
+    pub(crate) service: Option<ServiceAccount>,
     /// Variables that programs get from the helper. The rest of its environment is none of their business (D15).
     pub(crate) passed: Vec<Variable>,
 }
@@ -68,7 +72,11 @@ pub(crate) enum ServeError {
 
 /// Holds the conversation and logs how it went.
 pub(crate) fn run(connection: &Connection, settings: &Settings) {
-    match converse(connection, settings) {
+    log_failure(converse(connection, settings));
+}
+
+fn log_failure(outcome: Result<(), ServeError>) {
+    match outcome {
         // A spare that was never used.
         Ok(()) | Err(ServeError::Socket(SocketError::Closed)) => {}
         Err(error) => warn!("conversation ended: {error}"),
@@ -82,24 +90,42 @@ fn converse(connection: &Connection, settings: &Settings) -> Result<(), ServeErr
     }
     prctl::set_child_subreaper(true).map_err(io::Error::from)?;
     let inputs = Inputs::new(connection)?;
-    // Loads the modules of the name service now, while nobody waits; the answer may be old by the time it is needed.
-    let (Ok(_) | Err(_)) = crate::account::by_name(settings.policy.default_user());
+    if settings.serves == Serves::Uploads {
+        return answer(connection, &inputs, settings, None);
+    }
+    let watcher = spawn::fork(|launcher| {
+        let prepared = launch::prepare().map_err(ServeError::from);
+        log_failure(prepared.and_then(|()| answer(connection, &inputs, settings, Some(launcher))));
+        0
+    })?;
+    attend(inputs, settings, watcher)
+}
+
+/// Waits for the request and does what it asks for.
+fn answer(
+    connection: &Connection,
+    inputs: &Inputs<'_>,
+    settings: &Settings,
+    launcher: Option<Launcher>,
+) -> Result<(), ServeError> {
+    rehearse(settings);
     if !inputs.wait_for_request()? {
         return Ok(());
     }
-    match first_request(connection)? {
-        Some(Request::Run(run)) if settings.serves == Serves::RunsAndUploads => {
+    match (first_request(connection)?, launcher) {
+        (Some(Request::Run(run)), Some(launcher)) => {
             let runner = run.runner.name();
             let Some(permitted) = permitted(connection, settings, run, runner)? else { return Ok(()) };
-            start(connection, inputs, settings, &permitted)
+            let plan = plan::plan(&permitted, &settings.places, random_number()?);
+            Ok(launcher.launch(connection, &permitted, &plan, &settings.passed)?)
         }
-        Some(Request::Upload(upload)) => {
+        (Some(Request::Upload(upload)), _) => {
             let Some(permitted) = permitted(connection, settings, upload, "upload")? else { return Ok(()) };
             let numbers = [random_number()?, random_number()?];
-            Ok(files::store(connection, &inputs, &settings.places, &permitted, numbers)?)
+            Ok(files::store(connection, inputs, &settings.places, &permitted, numbers)?)
         }
-        Some(_) => Err(ServeError::OutOfPlace),
-        None => Ok(()),
+        (Some(_), _) => Err(ServeError::OutOfPlace),
+        (None, _) => Ok(()),
     }
 }
 
@@ -135,41 +161,35 @@ fn first_request(connection: &Connection) -> Result<Option<Request>, ServeError>
     }
 }
 
-fn start<'a>(
-    connection: &Connection,
-    inputs: Inputs<'a>,
-    settings: &Settings,
-    permitted: &'a Permitted<Run>,
-) -> Result<(), ServeError> {
-    let (account, run) = (permitted.account(), permitted.request());
-    let plan = plan::plan(permitted, &settings.places, random_number()?);
-    let text_length =
-        run.code.filter(|_| plan.temporary.entrypoint.is_some()).map(further_link_proto::CodeLength::bytes);
-    let spawned = match spawn::spawn(account, &plan, run.terminal, text_length, &settings.passed) {
-        Ok(spawned) => spawned,
-        Err(failure) => {
-            warn!(
-                user = account.name,
-                runner = run.runner.name(),
-                outcome = in_words(&failure.event()),
-                "not started"
-            );
-            return Ok(connection.send(&failure.event())?);
-        }
-    };
-    let demoted = demote::demote(settings.service, account);
-    let names = (account.name.as_str(), run.runner.name());
-    let mut watch = Watch::new(inputs, spawned, settings.grace, plan.temporary, names);
+/// Does once, while nobody waits, what every start does: the modules of the name service are loaded then, and the memory
+/// that the code needs is there. The answers are thrown away; they would be old when they are needed.
+fn rehearse(settings: &Settings) {
+    let identity = Identity { user: None, token: None };
+    let run = Run { identity, runner: Runner::Exec, path: None, code: None, terminal: None };
+    if let Ok(permitted) = settings.policy.check(run) {
+        let plan = plan::plan(&permitted, &settings.places, 0);
+        spawn::rehearse(&permitted, &plan);
+    }
+}
+
+/// Sees to what the launcher becomes, if it becomes a program.
+fn attend(inputs: Inputs<'_>, settings: &Settings, watcher: Watcher) -> Result<(), ServeError> {
+    let waited = demote::for_waiting(settings.service)
+        .map_err(ServeError::from)
+        .and_then(|()| Ok(watcher.wait(&inputs)?))
+        .inspect_err(|_| spawn::abandon());
+    let Some(Spawned { about, streams, progress }) = waited? else { return Ok(()) };
+    let demoted = demote::for_run(settings.service, &about.owner);
+    let About { owner: Owner { name: user, .. }, runner, temporary } = about;
+    let mut watch = Watch::new(inputs, progress, streams, temporary, settings.grace);
     if let Err(error) = demoted {
         watch.abandon_as_root();
         return Err(error.into());
     }
-    let outcome = watch.run();
     let pid = watch.pid();
-    match outcome {
-        Ok(event) => {
-            info!(user = account.name, runner = run.runner.name(), pid, outcome = in_words(&event), "ended");
-        }
+    info!(user, runner, pid, "starting");
+    match watch.run() {
+        Ok(event) => info!(user, runner, pid, outcome = in_words(&event), "ended"),
         Err(error) => {
             watch.abandon();
             return Err(error.into());

@@ -1,92 +1,229 @@
-//! One fork: makes the streams and the pipes, lets the child `launch`, keeps what the frontend and `watch` need.
+//! Between the two processes of a run. Both are there before anything is asked, so that nobody waits for a fork: the
+//! **launcher** reads the request and becomes the program; its parent, the **watcher**, gives root up at once and sees to
+//! the program's life.
 //!
-//! The child tells how far it came through a pipe that closes on exec: end of file means that the program runs, an
-//! encoded `Failed` means that a step did not work. No lock, no signal, no waiting.
+//! They share a socket that closes on exec. The launcher says what it is about to become, with the frontend's ends of the
+//! streams. Then comes the end of the file, when it is the program, or the event of the step that did not work.
 
 use std::{
+    ffi::OsString,
     io,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::ffi::OsStringExt,
+    },
+    path::PathBuf,
+    time::Instant,
 };
 
-use further_link_proto::{Event, Step, WindowSize};
-use nix::unistd::Pid;
+use further_link_proto::{CodeLength, Connection, Event, Run, SocketError, Step};
+use nix::unistd::{Gid, Pid, Uid};
 use rustix::pipe::{PipeFlags, pipe_with};
+use tracing::{error, warn};
 
 use crate::{
     account::Account,
+    check::Permitted,
+    demote::Owner,
     launch::{self, Failure, Text, Variable},
-    plan::Plan,
-    stdio, sys,
+    plan::{Entrypoint, Plan, Temporary},
+    reap::{self, Reaped},
+    stdio::{self, Streams},
+    sys,
+    watch::{Inputs, KILL_LIMIT, WatchError},
 };
 
-/// Longest report: an encoded `Failed` has at most eight bytes.
-const MAX_REPORT: usize = 32;
+/// The launcher's end.
+pub(crate) struct Launcher(Connection);
 
-/// A child on its way to becoming the program.
+/// The watcher's end.
+pub(crate) struct Watcher {
+    launcher: Connection,
+    pid: Pid,
+}
+
+/// A program on its way, as the watcher knows it.
 pub(crate) struct Spawned {
-    pub(crate) pid: Pid,
+    pub(crate) about: About,
     /// The frontend's ends of the streams, and the socket of the user channel.
     pub(crate) streams: Vec<OwnedFd>,
-    /// Where the frontend writes program text, if any is to come.
-    pub(crate) text: Option<OwnedFd>,
     pub(crate) progress: Progress,
 }
 
-/// The reading end of the child's report.
-pub(crate) struct Progress(OwnedFd);
+/// What the launcher says of itself.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct About {
+    pub(crate) owner: Owner,
+    pub(crate) runner: String,
+    pub(crate) temporary: Temporary,
+}
+
+/// [`About`] on its way: user, uid, gid, groups, runner, the private directory, the file of the program text and its mode.
+type Words = (String, u32, u32, Vec<u32>, String, Vec<u8>, Option<(Vec<u8>, u32)>);
+
+/// How the launch goes on.
+pub(crate) struct Progress {
+    launcher: Connection,
+    pub(crate) pid: Pid,
+}
+
+/// Forks the launcher, which runs `launcher` and exits with its code, unless it becomes a program.
+pub(crate) fn fork(launcher: impl FnOnce(Launcher) -> u8) -> io::Result<Watcher> {
+    let (of_watcher, of_launcher) = further_link_proto::pair()?;
+    let watched = of_watcher.as_fd();
+    let pid = sys::fork(|| {
+        sys::close_in_child(watched);
+        launcher(Launcher(of_launcher))
+    })?;
+    Ok(Watcher { launcher: of_watcher, pid })
+}
+
+/// Ends the launcher, and all that it may have left.
+pub(crate) fn abandon() {
+    if !reap::kill_all(Instant::now() + KILL_LIMIT, |_, _| {}) {
+        error!("processes are left: stuck in the kernel, or held by a tracer");
+    }
+}
+
+/// Makes what a program needs, once for nobody.
+pub(crate) fn rehearse(permitted: &Permitted<Run>, plan: &Plan) {
+    let (Ok(_) | Err(_)) = make(permitted.account(), permitted.request(), plan);
+}
+
+impl Launcher {
+    /// Becomes the program. Returns if it did not: the failure has been said.
+    pub(crate) fn launch(
+        self,
+        frontend: &Connection,
+        permitted: &Permitted<Run>,
+        plan: &Plan,
+        passed: &[Variable],
+    ) -> Result<(), SocketError> {
+        let (account, run) = (permitted.account(), permitted.request());
+        let about = About {
+            owner: Owner::of(account),
+            runner: run.runner.name().to_owned(),
+            temporary: plan.temporary.clone(),
+        };
+        let made = match make(account, run, plan) {
+            Ok(made) => made,
+            Err(error) => {
+                // The watcher knows of nothing yet.
+                let failure = Failure::new(Step::Streams, &error);
+                warn!(user = account.name, runner = run.runner.name(), outcome = %failure.reason(), "not started");
+                return frontend.send(&failure.event());
+            }
+        };
+        let mut ends: Vec<_> = made.streams.ours.iter().map(AsFd::as_fd).collect();
+        ends.push(made.channel.as_fd());
+        self.0.send_with(&about.words(), &ends)?;
+        drop(made.streams.ours);
+        let text = made.text.map(|(text, writing_end)| {
+            // The writing end is closed here, or the end of the text would never be seen.
+            frontend.send_with(&Event::Data, &[writing_end.as_fd()]).map(|()| text)
+        });
+        let theirs = &made.streams.theirs;
+        let Err(failure) = launch::launch(account, plan, theirs, &made.channel, text.transpose()?, passed);
+        self.0.send(&failure.event())
+    }
+}
+
+/// What a program gets its input and output through.
+struct Made {
+    streams: Streams,
+    /// Listened on after this process has become the user, so that it is the user's.
+    channel: OwnedFd,
+    /// Where the program text comes from, and where the frontend writes it.
+    text: Option<(Text, OwnedFd)>,
+}
+
+fn make(account: &Account, run: &Run, plan: &Plan) -> io::Result<Made> {
+    let streams = stdio::open(run.terminal, account.uid)?;
+    let channel = stdio::channel()?;
+    let length = run.code.filter(|_| plan.temporary.entrypoint.is_some()).map(CodeLength::bytes);
+    let text = length.map(|length| -> io::Result<_> {
+        let (pipe, writing_end) = pipe_with(PipeFlags::CLOEXEC)?;
+        Ok((Text { pipe, length }, writing_end))
+    });
+    Ok(Made { streams, channel, text: text.transpose()? })
+}
+
+impl Watcher {
+    /// Waits for the launcher's word. None if it ends without becoming a program: it was an upload, or was refused, or
+    /// nobody asked for anything. Told to end, it tells the launcher.
+    pub(crate) fn wait(self, inputs: &Inputs<'_>) -> Result<Option<Spawned>, WatchError> {
+        loop {
+            let ready = inputs.wait_for(Some(self.launcher.as_fd()))?;
+            if ready.signal && inputs.told_to_end()? {
+                // ESRCH cannot be: it is unreaped.
+                let (Ok(()) | Err(_)) = nix::sys::signal::kill(self.pid, nix::sys::signal::Signal::SIGTERM);
+            }
+            if ready.report {
+                return match self.launcher.recv_with::<Words>() {
+                    Ok((words, streams)) => {
+                        let progress = Progress { launcher: self.launcher, pid: self.pid };
+                        Ok(Some(Spawned { about: About::from_words(words), streams, progress }))
+                    }
+                    Err(SocketError::Closed) => {
+                        self.wait_for_end(inputs)?;
+                        // The second process of an upload, should the first have been killed.
+                        abandon();
+                        Ok(None)
+                    }
+                    Err(error) => Err(error.into()),
+                };
+            }
+        }
+    }
+
+    fn wait_for_end(&self, inputs: &Inputs<'_>) -> Result<(), WatchError> {
+        loop {
+            match reap::reap() {
+                Reaped::Child(pid, _) if pid == self.pid => return Ok(()),
+                Reaped::Child(..) => {}
+                Reaped::NoChildren => return Ok(()),
+                Reaped::Nothing => {
+                    inputs.wait_for(None)?;
+                    inputs.told_to_end()?;
+                }
+            }
+        }
+    }
+}
 
 impl Progress {
-    /// Call it when readable: the `Failed` to report, or nothing if the child is the program now.
+    /// Call it when readable: the `Failed` to report, or nothing if the launcher is the program now.
     pub(crate) fn failure(&self) -> Option<Event> {
-        let mut report = [0; MAX_REPORT];
-        match rustix::io::read(&self.0, &mut report) {
-            Ok(0) => None,
-            Ok(length) => report.get(..length).and_then(|bytes| further_link_proto::decode(bytes).ok()),
-            Err(error) => Some(Event::Failed { step: Step::Fork, errno: error.raw_os_error() }),
+        match self.launcher.recv::<Event>() {
+            Ok(event) => Some(event),
+            Err(SocketError::Closed) => None,
+            Err(error) => Some(Failure::new(Step::Fork, &io::Error::other(error)).event()),
         }
     }
 }
 
 impl AsFd for Progress {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.launcher.as_fd()
     }
 }
 
-/// Starts it. What fails in the child comes later, through [`Progress`].
-pub(crate) fn spawn(
-    account: &Account,
-    plan: &Plan,
-    terminal: Option<WindowSize>,
-    text_length: Option<u32>,
-    passed: &[Variable],
-) -> Result<Spawned, Failure> {
-    let at = |step| move |error: io::Error| Failure::new(step, &error);
-    let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(|error| Failure::new(Step::Streams, &error.into()));
+impl About {
+    fn words(&self) -> Words {
+        let bytes = |path: &PathBuf| path.clone().into_os_string().into_vec();
+        let Owner { name, uid, gid, groups } = &self.owner;
+        let groups = groups.iter().map(|group| group.as_raw()).collect();
+        let entrypoint = self.temporary.entrypoint.as_ref();
+        let entrypoint = entrypoint.map(|entrypoint| (bytes(&entrypoint.file), entrypoint.mode));
+        let private = bytes(&self.temporary.private);
+        (name.clone(), uid.as_raw(), gid.as_raw(), groups, self.runner.clone(), private, entrypoint)
+    }
 
-    let mut streams = stdio::open(terminal, account.uid).map_err(at(Step::Streams))?;
-    // The child names it and listens, so that it is the user's.
-    let channel = stdio::channel().map_err(at(Step::Streams))?;
-    let (progress, report) = pipe()?;
-    let (from_frontend, text) = match text_length {
-        Some(length) => {
-            let (pipe, to_child) = pipe()?;
-            (Some(Text { pipe, length }), Some(to_child))
-        }
-        None => (None, None),
-    };
-    let pid = sys::fork(|| {
-        if let Some(writing_end) = &text {
-            // Or the child itself would keep the end of the text from being seen.
-            sys::close_in_child(writing_end.as_fd());
-        }
-        let Err(failure) = launch::launch(account, plan, &streams.theirs, &channel, from_frontend, passed);
-        // Without a reader the parent is gone, and with it everybody who would want to know.
-        let told = further_link_proto::encode(&failure.event())
-            .is_ok_and(|event| rustix::io::write(&report, &event).is_ok());
-        if told { 1 } else { 2 }
-    })
-    .map_err(at(Step::Fork))?;
-    streams.ours.push(channel);
-    Ok(Spawned { pid, streams: streams.ours, text, progress: Progress(progress) })
+    fn from_words((name, uid, gid, groups, runner, private, entrypoint): Words) -> Self {
+        let path = |bytes| PathBuf::from(OsString::from_vec(bytes));
+        let groups = groups.into_iter().map(Gid::from_raw).collect();
+        let owner = Owner { name, uid: Uid::from_raw(uid), gid: Gid::from_raw(gid), groups };
+        let entrypoint = entrypoint.map(|(file, mode)| Entrypoint { file: path(file), mode });
+        Self { owner, runner, temporary: Temporary { private: path(private), entrypoint } }
+    }
 }

@@ -1,11 +1,11 @@
-//! From the fork to the last event: tells the frontend that the program runs, stops it when asked, reaps it, and sees
-//! to it that nothing of the run is left. The helper is demoted by now (`demote`).
+//! From the launcher's word to the last event: tells the frontend that the program runs, stops it when asked, reaps it,
+//! and sees to it that nothing of the run is left. This process is demoted by now (`demote`).
 //!
 //! One loop over three things that can happen (a message, a signal, the child's report) and one deadline.
 
 use std::{
     fs, io,
-    os::fd::{AsFd, BorrowedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     time::{Duration, Instant},
 };
 
@@ -15,14 +15,14 @@ use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
     unistd::Pid,
 };
-use tracing::{error, info};
+use tracing::error;
 
 use crate::{
     memory::OutOfMemory,
     plan::Temporary,
     reap::{self, Reaped},
     signals::Signals,
-    spawn::{Progress, Spawned},
+    spawn::Progress,
 };
 
 /// After the program itself has ended, its children may finish what they are writing before they are killed. The
@@ -31,6 +31,8 @@ const LINGER: Duration = Duration::from_millis(300);
 /// After SIGTERM: if by then nothing is left that could handle it, waiting longer serves nobody (an interactive bash
 /// ignores SIGTERM). It is the original's whole grace (B6.4).
 const LEAST_GRACE: Duration = Duration::from_millis(100);
+/// How long the frontend may take, after the last event, to close the user channel, whose files are removed then.
+const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 /// How long killing may take before the helper gives up and says so: what outlives it is stuck in the kernel, or held by
 /// a tracer that belongs to no run.
 pub(crate) const KILL_LIMIT: Duration = Duration::from_secs(5);
@@ -54,10 +56,10 @@ pub(crate) struct Inputs<'a> {
 
 /// What has happened.
 #[derive(Default)]
-struct Ready {
+pub(crate) struct Ready {
     message: bool,
-    signal: bool,
-    report: bool,
+    pub(crate) signal: bool,
+    pub(crate) report: bool,
 }
 
 impl<'a> Inputs<'a> {
@@ -69,7 +71,7 @@ impl<'a> Inputs<'a> {
     pub(crate) fn wait_for_request(&self) -> io::Result<bool> {
         loop {
             let ready = self.wait(true, None, None)?;
-            if ready.signal && self.signals.told_to_end()? {
+            if ready.signal && self.told_to_end()? {
                 return Ok(false);
             }
             if ready.message {
@@ -80,7 +82,17 @@ impl<'a> Inputs<'a> {
 
     /// Waits for a signal. True when told to end.
     pub(crate) fn wait_for_signal(&self) -> io::Result<bool> {
-        Ok(self.wait(false, None, None)?.signal && self.signals.told_to_end()?)
+        Ok(self.wait_for(None)?.signal && self.told_to_end()?)
+    }
+
+    /// Waits for a signal, or for the launcher's report.
+    pub(crate) fn wait_for(&self, report: Option<BorrowedFd<'_>>) -> io::Result<Ready> {
+        self.wait(false, report, None)
+    }
+
+    /// Call it when there was a signal.
+    pub(crate) fn told_to_end(&self) -> io::Result<bool> {
+        self.signals.told_to_end()
     }
 
     fn wait(
@@ -116,7 +128,7 @@ pub(crate) fn timeout(deadline: Option<Instant>) -> PollTimeout {
 
 /// Where the run stands.
 enum Phase {
-    /// Forked, not yet the program.
+    /// Not yet the program.
     Starting(Progress),
     Running,
     /// SIGTERM was sent. From time to time the processes are looked at: when nobody is left who handles it, waiting is over.
@@ -146,15 +158,10 @@ pub(crate) struct Watch<'a> {
     grace: Duration,
     temporary: Option<Temporary>,
     pid: Pid,
-    streams: Vec<std::os::fd::OwnedFd>,
-    text: Option<std::os::fd::OwnedFd>,
-    /// For the log.
-    user: &'a str,
-    runner: &'static str,
+    streams: Vec<OwnedFd>,
     phase: Phase,
     status: Option<ExitStatus>,
-    /// Looked at once the program runs.
-    memory: Option<OutOfMemory>,
+    memory: OutOfMemory,
     /// A batch was full: more children may have ended.
     unreaped: bool,
     /// Nothing is left, or killing was tried to its limit: once is enough.
@@ -166,24 +173,22 @@ pub(crate) struct Watch<'a> {
 impl<'a> Watch<'a> {
     pub(crate) fn new(
         inputs: Inputs<'a>,
-        spawned: Spawned,
-        grace: Duration,
+        progress: Progress,
+        streams: Vec<OwnedFd>,
         temporary: Temporary,
-        (user, runner): (&'a str, &'static str),
+        grace: Duration,
     ) -> Self {
         Self {
             inputs,
-            user,
-            runner,
             grace,
             temporary: Some(temporary),
-            pid: spawned.pid,
-            streams: spawned.streams,
-            text: spawned.text,
-            phase: Phase::Starting(spawned.progress),
+            pid: progress.pid,
+            streams,
+            phase: Phase::Starting(progress),
             status: None,
-            memory: None,
-            unreaped: false,
+            memory: OutOfMemory::new(),
+            // Signals of before now have been read already.
+            unreaped: true,
             killed: false,
             connected: true,
         }
@@ -195,9 +200,6 @@ impl<'a> Watch<'a> {
 
     /// Watches until nothing of the run is left. The last event, which has been sent if somebody is there.
     pub(crate) fn run(&mut self) -> Result<Event, WatchError> {
-        if let Some(text) = self.text.take() {
-            self.inputs.connection.send_with(&Event::Data, &[text.as_fd()])?;
-        }
         loop {
             let report =
                 if let Phase::Starting(progress) = &self.phase { Some(progress.as_fd()) } else { None };
@@ -209,7 +211,7 @@ impl<'a> Watch<'a> {
             {
                 return self.finish_failed(failed);
             }
-            if ready.signal && self.inputs.signals.told_to_end()? {
+            if ready.signal && self.inputs.told_to_end()? {
                 self.stop();
             }
             if (ready.signal || self.unreaped) && self.reap_is_over() {
@@ -249,9 +251,6 @@ impl<'a> Watch<'a> {
         }
         self.streams.clear();
         self.phase = Phase::Running;
-        // Nobody waits for these two.
-        self.memory = Some(OutOfMemory::new());
-        info!(user = self.user, runner = self.runner, pid, "started");
         Ok(None)
     }
 
@@ -322,8 +321,7 @@ impl<'a> Watch<'a> {
 
     fn note_end(&mut self, pid: Pid, status: ExitStatus) {
         if pid == self.pid && self.status.is_none() {
-            let by_kernel = status == ExitStatus::Signaled(9)
-                && self.memory.as_ref().is_some_and(OutOfMemory::has_killed);
+            let by_kernel = status == ExitStatus::Signaled(9) && self.memory.has_killed();
             self.status = Some(if by_kernel { ExitStatus::OutOfMemory } else { status });
         }
     }
@@ -368,11 +366,30 @@ impl<'a> Watch<'a> {
     }
 
     fn finish(&mut self, event: Event) -> Result<Event, WatchError> {
-        self.abandon();
+        self.kill();
         if self.connected {
             self.inputs.connection.send(&event)?;
+            self.wait_for_close()?;
         }
+        self.remove_files();
         Ok(event)
+    }
+
+    /// The frontend closes when nothing is to come any more. The last one to close a socket whose file is removed waits for
+    /// the disk, and nobody waits for this process.
+    fn wait_for_close(&self) -> Result<(), WatchError> {
+        let end = Instant::now() + CLOSE_LIMIT;
+        while Instant::now() < end {
+            let ready = self.inputs.wait(true, None, Some(end))?;
+            if ready.signal && self.inputs.told_to_end()? {
+                break;
+            }
+            // `Stop` comes too late; anything else is the end.
+            if ready.message && !matches!(self.inputs.connection.recv(), Ok(Request::Stop)) {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// The temporary files of this run, with the rights of its user. What the program moved away or removed is its own.

@@ -5,7 +5,7 @@
 
 use std::{
     io,
-    os::fd::OwnedFd,
+    os::fd::{AsFd, OwnedFd},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -118,7 +118,8 @@ pub(crate) struct Conversation {
 
 impl Conversation {
     fn new(connection: Connection) -> io::Result<Self> {
-        let connection = watch(connection, Interest::READABLE | Interest::WRITABLE)?;
+        // Not for writing: each request that the helper reads would wake this process.
+        let connection = watch(connection, Interest::READABLE)?;
         Ok(Self { connection, place: None })
     }
 
@@ -129,14 +130,20 @@ impl Conversation {
 
     pub(crate) async fn send(&self, request: &Request) -> Result<(), HelperError> {
         loop {
-            let mut ready = self.connection.writable().await?;
             match self.connection.get_ref().send(request) {
                 Err(SocketError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
-                    ready.clear_ready();
+                    self.writable().await?;
                 }
                 result => return Ok(result?),
             }
         }
+    }
+
+    /// Waits until the helper has read something. Rare: only the pieces of large uploads fill the socket.
+    async fn writable(&self) -> io::Result<()> {
+        let copy = self.connection.get_ref().as_fd().try_clone_to_owned()?;
+        watch(copy, Interest::WRITABLE)?.writable().await?.retain_ready();
+        Ok(())
     }
 
     pub(crate) async fn recv(&self) -> Result<(Event, Vec<OwnedFd>), HelperError> {

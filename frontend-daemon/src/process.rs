@@ -3,7 +3,12 @@
 //! `start` returns when the helper has said whether the program runs. The handle is the session's; the task ends when the
 //! last byte of output and `stopped` are in the outbox, whether or not anybody still reads them.
 
-use std::{io, os::fd::OwnedFd, sync::Arc, time::Duration};
+use std::{
+    io,
+    os::fd::OwnedFd,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use further_link_proto::{Event, ExitStatus, Request, Run, UserName, WindowSize};
 use tokio::{io::Interest, sync::watch, task::JoinSet, time::timeout};
@@ -43,7 +48,8 @@ enum StartError {
 
 /// The session's handle of a process. Dropping it does not stop the process: the session stops it and waits.
 pub(crate) struct Process {
-    conversation: Arc<Conversation>,
+    /// Gone when the program has ended.
+    conversation: Weak<Conversation>,
     input: Arc<Input>,
     keyboard: Arc<Keyboard>,
     terminal: Option<Arc<Stream>>,
@@ -88,8 +94,9 @@ impl Process {
                     )
                 }
             })?;
+        let conversation = Arc::new(conversation);
         let process = Self {
-            conversation: Arc::new(conversation),
+            conversation: Arc::downgrade(&conversation),
             input: Arc::new(Input::new(budgets.input.clone())),
             keyboard: Arc::default(),
             terminal: streams.terminal,
@@ -109,7 +116,7 @@ impl Process {
             },
         };
         let life = Life {
-            conversation: Arc::clone(&process.conversation),
+            conversation,
             input: Arc::clone(&process.input),
             phase: Arc::clone(&process.phase),
             outbox: outbox.clone(),
@@ -146,7 +153,9 @@ impl Process {
     /// Asks the helper to end it. A helper that is gone has ended it already.
     pub(crate) async fn stop(&self) {
         self.phase.send_modify(|phase| *phase = phase.after(Happening::StopAsked));
-        if let Err(error) = self.conversation.send(&Request::Stop).await {
+        if let Some(conversation) = self.conversation.upgrade()
+            && let Err(error) = conversation.send(&Request::Stop).await
+        {
             debug!("stop: {error}");
         }
     }

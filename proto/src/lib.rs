@@ -12,7 +12,7 @@ mod value;
 
 pub use codec::{CodecError, MAX_MESSAGE, VERSION, decode, encode};
 pub use message::{Event, ExitStatus, Identity, Refusal, Request, Run, Runner, Step, Upload, WindowSize};
-pub use socket::{Connection, MAX_DESCRIPTORS, SocketError, bind_listener, connect};
+pub use socket::{Connection, MAX_DESCRIPTORS, SocketError, bind_listener, connect, pair};
 pub use value::{
     CodeLength, MAX_CODE, MAX_DEPTH, MAX_NAME, MAX_PATH, MAX_TOKEN, MAX_USER_NAME, PathText, RelativePath,
     Token, UserName, ValueError,

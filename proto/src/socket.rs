@@ -151,6 +151,13 @@ pub fn bind_listener(path: Option<&Path>) -> io::Result<(OwnedFd, SocketAddrUnix
     Ok((socket, SocketAddrUnix::try_from(bound)?))
 }
 
+/// Two connected ends, for processes of one family.
+pub fn pair() -> io::Result<(Connection, Connection)> {
+    let flags = SocketFlags::CLOEXEC;
+    let (one, other) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+    Ok((Connection(one), Connection(other)))
+}
+
 /// Connects to a listening helper. It answers at once or with an error, so it may be called from async code.
 pub fn connect(address: &SocketAddrUnix) -> io::Result<Connection> {
     let socket = seqpacket()?;
@@ -169,14 +176,10 @@ mod tests {
     use crate::{Event, Request};
 
     fn pair() -> (Connection, Connection) {
-        let (a, b) = rustix::net::socketpair(
-            AddressFamily::UNIX,
-            SocketType::SEQPACKET,
-            SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
-            None,
-        )
-        .unwrap();
-        (Connection::new(a), Connection::new(b))
+        let (a, b) = super::pair().unwrap();
+        rustix::io::ioctl_fionbio(&a, true).unwrap();
+        rustix::io::ioctl_fionbio(&b, true).unwrap();
+        (a, b)
     }
 
     fn raw(connection: &Connection, bytes: &[u8]) {
