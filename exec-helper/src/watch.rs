@@ -367,8 +367,10 @@ impl<'a> Watch<'a> {
 
     fn finish(&mut self, event: Event) -> Result<Event, WatchError> {
         self.kill();
+        self.remove_entrypoint();
         if self.connected {
             self.inputs.connection.send(&event)?;
+            self.inputs.connection.end_sending()?;
             self.wait_for_close()?;
         }
         self.remove_files();
@@ -392,16 +394,27 @@ impl<'a> Watch<'a> {
         Ok(())
     }
 
+    /// The file of the program text, where it lies in a directory of the user: it is gone before the client hears of the end.
+    fn remove_entrypoint(&mut self) {
+        let Some(Temporary { private, entrypoint }) = &mut self.temporary else { return };
+        if let Some(entrypoint) = entrypoint.take_if(|entrypoint| !entrypoint.file.starts_with(private)) {
+            self.log_removal(fs::remove_file(entrypoint.file));
+        }
+    }
+
     /// The temporary files of this run, with the rights of its user. What the program moved away or removed is its own.
     fn remove_files(&mut self) {
-        let Some(Temporary { private, entrypoint }) = self.temporary.take() else { return };
-        let elsewhere = entrypoint.filter(|entrypoint| !entrypoint.file.starts_with(&private));
-        for removed in [Some(fs::remove_dir_all(private)), elsewhere.map(|code| fs::remove_file(code.file))] {
-            if let Some(Err(error)) = removed
-                && error.kind() != io::ErrorKind::NotFound
-            {
-                error!(pid = self.pid(), "cannot remove a temporary file: {error}");
-            }
+        self.remove_entrypoint();
+        if let Some(Temporary { private, .. }) = self.temporary.take() {
+            self.log_removal(fs::remove_dir_all(private));
+        }
+    }
+
+    fn log_removal(&self, removed: io::Result<()>) {
+        if let Err(error) = removed
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            error!(pid = self.pid(), "cannot remove a temporary file: {error}");
         }
     }
 }

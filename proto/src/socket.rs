@@ -14,7 +14,7 @@ use std::{
 use bincode::{Decode, Encode};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
+    SendAncillaryMessage, SendFlags, Shutdown, SocketAddrUnix, SocketFlags, SocketType,
 };
 
 use crate::codec::{self, CodecError, MAX_MESSAGE};
@@ -80,6 +80,11 @@ impl Connection {
         rustix::net::sendmsg(&self.0, &[IoSlice::new(&bytes)], &mut control, SendFlags::NOSIGNAL)
             .map_err(io::Error::from)?;
         Ok(())
+    }
+
+    /// Says that nothing more is to come from here. What the peer still says can be read.
+    pub fn end_sending(&self) -> io::Result<()> {
+        Ok(rustix::net::shutdown(&self.0, Shutdown::Write)?)
     }
 
     /// Receives one message that must come without descriptors.

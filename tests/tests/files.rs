@@ -197,9 +197,12 @@ fn a_killed_upload_leaves_the_old_directory_or_the_new_one_and_no_litter() {
         let content = frontend.expect_code();
         let mut uploading = Uploading { frontend, content };
         // The guard is the instance, the worker its child.
-        let guard = helper.instances().first().map_or(0, |instance| instance.pid);
-        let worker = helper.process.descendants().into_iter().find(|process| process.parent == guard);
-        let worker = worker.map(|process: Process| process.pid);
+        // Below the watcher, which has nothing to do here, are the guard and its worker.
+        let watcher = helper.instances().first().map_or(0, |instance| instance.pid);
+        let all = helper.process.descendants();
+        let child_of = |parent: i32| all.iter().find(|process| process.parent == parent);
+        let worker = child_of(watcher).and_then(|guard| child_of(guard.pid));
+        let worker = worker.map(|process: &Process| process.pid);
         let moment = dice.below(24);
         let kill_now = |at: usize| {
             if number > 0 && at == moment {

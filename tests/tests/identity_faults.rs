@@ -23,7 +23,7 @@ use further_link_proto::{Event, Request, Run, Runner, Step};
 use further_link_tests::lone_helper::frontend::{as_user, on_terminal, with_text};
 use further_link_tests::lone_helper::injector::{Fault, Identity, Injector, Report, Who};
 use further_link_tests::lone_helper::{Census, Frontend, Heard, LoneHelper};
-use further_link_tests::processes::Status;
+use further_link_tests::processes::{Process, Status};
 use further_link_tests::{DEADLINE, wait_until};
 use nix::errno::Errno;
 use nix::libc;
@@ -33,8 +33,9 @@ const PROGRAM: &[u8] = b"#!/bin/sh\ncat /proc/self/status\nread line\n";
 
 /// The calls that make an identity, and those without which there would be none to start with: these must be among the
 /// recorded ones, or this file tests something else than it says.
-const OF_CHILD: [(&str, i64); 10] = [
+const OF_CHILD: [(&str, i64); 11] = [
     ("setsid", libc::SYS_setsid),
+    ("fchown", libc::SYS_fchown),
     ("ioctl", libc::SYS_ioctl),
     ("dup2 or dup3", libc::SYS_dup2),
     ("close_range", libc::SYS_close_range),
@@ -45,8 +46,7 @@ const OF_CHILD: [(&str, i64); 10] = [
     ("chdir", libc::SYS_chdir),
     ("execve", libc::SYS_execve),
 ];
-const OF_PARENT: [(&str, i64); 8] = [
-    ("fchown", libc::SYS_fchown),
+const OF_PARENT: [(&str, i64); 7] = [
     ("setgroups", libc::SYS_setgroups),
     ("prctl", libc::SYS_prctl),
     ("setresgid", libc::SYS_setresgid),
@@ -117,16 +117,11 @@ impl Bench {
     /// One start with this fault, watched to its end.
     #[track_caller]
     fn start(&self, fault: Option<Fault>) -> (Outcome, Report) {
+        let injector = Injector::attach(self.helper.pid(), fault);
         let frontend = self.helper.connect();
-        let mut instance = 0;
-        wait_until(DEADLINE, "a helper that waits in poll(2)", || {
-            instance = self.helper.instances().first().map_or(0, |instance| instance.pid);
-            let call = fs::read_to_string(format!("/proc/{instance}/syscall")).unwrap_or_default();
-            call.starts_with(&format!("{} ", libc::SYS_poll))
-        });
-        let injector = Injector::attach(instance, fault);
-        frontend.send(&Request::Run(self.run.clone()));
-        let outcome = self.follow(&frontend, instance, fault);
+        // The instance may be gone already.
+        let (Ok(()) | Err(_)) = frontend.0.send(&Request::Run(self.run.clone()));
+        let outcome = self.follow(&frontend, fault);
         drop(frontend);
         wait_until(2 * DEADLINE, &format!("the end after {fault:?}"), || self.helper.instances().is_empty());
         let report = injector.report();
@@ -149,7 +144,7 @@ impl Bench {
     fn assert_right(&self, identity: &Identity, fault: Option<Fault>, how: &str) {
         let Some(right) = &self.right else { return };
         let what = format!("{fault:?}: not {right:?}, {how}");
-        if fault.is_some_and(|fault| fault.who == Who::Parent && READING.contains(&fault.call)) {
+        if fault.is_some_and(|fault| fault.who == Who::Child && READING.contains(&fault.call)) {
             // getgrouplist(3) does not tell a group database that cannot be read from one without this user: as with
             // login(1) the program may then lack groups. It has no others.
             assert!(identity.groups.iter().all(|group| right.groups.contains(group)), "{what}");
@@ -165,7 +160,7 @@ impl Bench {
 
     /// Leads the conversation to its end.
     #[track_caller]
-    fn follow(&self, frontend: &Frontend, instance: i32, fault: Option<Fault>) -> Outcome {
+    fn follow(&self, frontend: &Frontend, fault: Option<Fault>) -> Outcome {
         let mut outcome = Outcome::Closed;
         loop {
             assert!(frontend.has_news(2 * DEADLINE), "after {fault:?} neither an event nor the end");
@@ -174,8 +169,12 @@ impl Bench {
                     // Whoever should read it may be gone already.
                     let (Ok(()) | Err(_)) = File::from(pipe.remove(0)).write_all(PROGRAM);
                 }
-                Heard::Event(Event::Started { .. }, mut leader) => {
-                    assert_demoted(instance);
+                Heard::Event(Event::Started { pid }, mut leader) => {
+                    let pid = i32::try_from(pid).expect("a pid");
+                    // One that died before it was the program is none any more.
+                    if Process::read(pid).is_some() {
+                        assert_demoted(self.helper.instance_of(pid));
+                    }
                     outcome = self.listen(leader.remove(0).into(), fault);
                     // It has ended already where the program never came to life.
                     let (Ok(()) | Err(_)) = frontend.0.send(&Request::Stop);

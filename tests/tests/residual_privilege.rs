@@ -20,6 +20,8 @@ use further_link_tests::{DEADLINE, accounts, wait_until};
 
 /// `CAP_KILL`, see capabilities(7).
 const CAP_KILL: u64 = 1 << 5;
+/// With `CAP_SETGID` and `CAP_SETUID`: a watcher that does not know yet whose run it will be.
+const WAITING: u64 = CAP_KILL | 1 << 6 | 1 << 7;
 const USERS: [&str; 3] = ["pi", "root", "nobody"];
 /// The account of the package, for one helper only: its uid, which nobody has.
 const PACKAGED: u64 = 64_901;
@@ -218,15 +220,21 @@ fn a_program_can_neither_signal_nor_trace_nor_slow_down_a_helper() {
     }
 }
 
-/// The waiting helper is root still, and what it has is not for others either. It becomes the service account only when
-/// there is a program, and keeps nothing of the time before.
+/// The two processes of a waiting helper: the launcher is root still, the watcher is not any more. What they have is for
+/// nobody else.
 #[test]
 fn a_helper_that_waits_cannot_be_looked_into_and_has_started_nothing() {
     let helper = LoneHelper::start();
     let _waiting = helper.connect();
     wait_until(DEADLINE, "an instance", || helper.instances().len() == 1);
-    for pid in [helper.pid(), helper.instances()[0].pid] {
-        assert_eq!(helper.process.descendants().len(), 2);
+    wait_until(DEADLINE, "a launcher", || helper.process.descendants().len() == 3);
+    let watcher = helper.instances()[0].pid;
+    let launcher = helper.process.descendants().into_iter().find(|process| process.parent == watcher);
+    let status = || Status::of(watcher);
+    wait_until(DEADLINE, "a watcher that is not root", || status().mask("CapPrm") == WAITING);
+    assert!(!status().numbers("Uid").contains(&0) && status().text("NoNewPrivs") == "1", "{:?}", status());
+    for pid in [helper.pid(), watcher, launcher.unwrap().pid] {
+        assert_eq!(helper.process.descendants().len(), 3);
         for user in ["pi", "nobody"] {
             let code = attempts(&[pid], true);
             let gid = accounts::account(user).gid.to_string();

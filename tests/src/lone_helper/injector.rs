@@ -1,4 +1,4 @@
-//! Makes one system call of a waiting helper, or of the child that it forks, fail once; and sees every execve.
+//! Makes one system call of a helper, or of the launcher that it forks, fail once; and sees every execve.
 //!
 //! A tracer by ptrace(2), because `strace --inject` counts in every process alike: it cannot fail the child's first
 //! setgroups(2) without failing the parent's, and a parent that fails kills the child before it could show that it went
@@ -10,7 +10,9 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 
 use nix::errno::Errno;
-use nix::libc::{self, PTRACE_EVENT_EXEC, PTRACE_SYSCALL_INFO_ENTRY, PTRACE_SYSCALL_INFO_EXIT};
+use nix::libc::{
+    self, PTRACE_EVENT_EXEC, PTRACE_EVENT_FORK, PTRACE_SYSCALL_INFO_ENTRY, PTRACE_SYSCALL_INFO_EXIT,
+};
 use nix::sys::ptrace::{self, Options};
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -19,13 +21,13 @@ use nix::unistd::Pid;
 /// Whose call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Who {
-    /// The helper.
+    /// The instance that the listening helper forks for a connection: the watcher.
     Parent,
-    /// What it forks, until it is the program.
+    /// What that one forks, until it is the program: the launcher.
     Child,
 }
 
-/// One call that fails: the `nth` (from 0) of its kind since the injector was attached.
+/// One call that fails: the `nth` (from 0) of its kind since the process is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fault {
     /// In which process.
@@ -98,19 +100,19 @@ pub struct Injector {
 }
 
 impl Injector {
-    /// Attaches to a helper that waits for its request. From here on its calls count.
+    /// Attaches to a helper that listens. What it does for the next connection counts.
     #[track_caller]
-    pub fn attach(helper: i32, fault: Option<Fault>) -> Self {
+    pub fn attach(listener: i32, fault: Option<Fault>) -> Self {
         let (attached, told): (_, Receiver<()>) = channel();
         let thread = std::thread::spawn(move || {
-            let helper = Pid::from_raw(helper);
+            let listener = Pid::from_raw(listener);
             let options =
                 Options::PTRACE_O_TRACESYSGOOD | Options::PTRACE_O_TRACEFORK | Options::PTRACE_O_TRACEEXEC;
-            ptrace::seize(helper, options).expect("root may trace");
-            ptrace::interrupt(helper).expect("the helper can be interrupted");
-            let mut tracer =
-                Tracer { helper, fault, report: Report::default(), counts: HashMap::new(), failing: None };
-            tracer.handle(waitpid(helper, Some(WaitPidFlag::__WALL)).expect("it stops"));
+            ptrace::seize(listener, options).expect("root may trace");
+            ptrace::interrupt(listener).expect("the helper can be interrupted");
+            let (report, counts) = (Report::default(), HashMap::new());
+            let mut tracer = Tracer { listener, instance: None, fault, report, counts, failing: None };
+            tracer.handle(waitpid(listener, Some(WaitPidFlag::__WALL)).expect("it stops"));
             attached.send(()).expect("somebody waits");
             tracer.trace();
             tracer.report
@@ -127,7 +129,9 @@ impl Injector {
 }
 
 struct Tracer {
-    helper: Pid,
+    listener: Pid,
+    /// Once it has been forked.
+    instance: Option<Pid>,
     fault: Option<Fault>,
     report: Report,
     counts: HashMap<(Who, i64), usize>,
@@ -150,6 +154,10 @@ impl Tracer {
     }
 
     fn handle(&mut self, status: WaitStatus) {
+        // The first one that is not the listener is the instance, whichever of them the kernel reports first.
+        if self.instance.is_none() {
+            self.instance = status.pid().filter(|pid| *pid != self.listener);
+        }
         let resumed = match status {
             WaitStatus::PtraceSyscall(pid) => {
                 self.on_call(pid);
@@ -157,6 +165,9 @@ impl Tracer {
             }
             WaitStatus::PtraceEvent(pid, _, PTRACE_EVENT_EXEC) => {
                 self.report.executed.push(Identity::of(pid.as_raw()));
+                ptrace::detach(pid, None)
+            }
+            WaitStatus::PtraceEvent(pid, _, PTRACE_EVENT_FORK) if pid == self.listener => {
                 ptrace::detach(pid, None)
             }
             WaitStatus::PtraceEvent(pid, _, _) => self.resume(pid, None),
@@ -169,12 +180,13 @@ impl Tracer {
 
     /// Lets it run to its next call, or to its next exec where its calls are of no interest: each stop takes time.
     fn resume(&self, pid: Pid, signal: Option<Signal>) -> nix::Result<()> {
-        let interesting = self.fault.is_none_or(|fault| fault.who == self.who(pid) && !self.report.injected);
+        let interesting = pid != self.listener
+            && self.fault.is_none_or(|fault| fault.who == self.who(pid) && !self.report.injected);
         if interesting { ptrace::syscall(pid, signal) } else { ptrace::cont(pid, signal) }
     }
 
     fn who(&self, pid: Pid) -> Who {
-        if pid == self.helper { Who::Parent } else { Who::Child }
+        if Some(pid) == self.instance { Who::Parent } else { Who::Child }
     }
 
     fn on_call(&mut self, pid: Pid) {
