@@ -67,6 +67,11 @@ impl Outbox {
         self.queue.send(message).await.map_err(|_| Gone)
     }
 
+    /// Waits until the connection has taken all that was said so far. Whoever says something meanwhile is next.
+    pub(crate) async fn taken(&self) -> Result<(), Gone> {
+        self.queue.reserve_many(CAPACITY).await.map(drop).map_err(|_| Gone)
+    }
+
     /// Shows a frame as soon as nothing else is to be said, unless a newer one comes before that. `room` is what was
     /// taken for the line it came in.
     pub(crate) fn show(&self, frame: &str, process: &ProcessId, room: Option<Room>) {
@@ -113,7 +118,27 @@ impl Drop for Messages {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
+
+    #[tokio::test]
+    async fn who_waits_until_it_is_taken_is_behind_the_last_message_and_hears_of_the_end() {
+        let (outbox, mut messages) = outbox(Dialect::Run);
+        assert!(outbox.taken().now_or_never().unwrap().is_ok());
+        outbox.say(Outgoing::Pong, None).await.unwrap();
+        outbox.say(Outgoing::Pong, None).await.unwrap();
+        let taken = outbox.taken();
+        tokio::pin!(taken);
+        for _ in 0..2 {
+            assert!(taken.as_mut().now_or_never().is_none());
+            assert!(messages.take().is_some());
+        }
+        taken.await.unwrap();
+        outbox.say(Outgoing::Pong, None).await.unwrap();
+        drop(messages);
+        assert!(outbox.taken().await.is_err());
+    }
 
     #[tokio::test]
     async fn words_go_before_frames_and_the_last_frame_goes_before_the_last_word() {

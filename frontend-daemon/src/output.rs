@@ -6,7 +6,6 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use rustix::io::Errno;
 use tokio::{
     sync::watch,
     time::{Instant, sleep, sleep_until},
@@ -16,7 +15,7 @@ use crate::{
     message::{Outgoing, ProcessId},
     outbox::{Gone, Outbox},
     phase::{Phase, ended},
-    stream::Stream,
+    stream::{Found, Stream},
     text::Decoder,
 };
 
@@ -24,6 +23,8 @@ use crate::{
 pub(crate) const MAX_PIECE: usize = 64 * 1024;
 /// First size of the buffer: enough for a person's lines, so that a silent program costs little.
 const FIRST_BUFFER: usize = 4 * 1024;
+/// Of a pipe: PIPE_BUF (pipe(7)).
+const LARGEST_PACKET: usize = 4096;
 /// How long streams may stay open after the program's end with nobody writing: somebody outside of the run holds them.
 /// The original meant to wait as long (B6.9).
 const DRAIN_LIMIT: Duration = Duration::from_secs(1);
@@ -49,6 +50,19 @@ impl Channel {
             Self::Stdout => Some(Duration::from_millis(2)),
             Self::Stderr => Some(Duration::from_millis(25)),
         }
+    }
+
+    /// Whether a read of this length into this much room has left nothing: then asking once more would answer "would
+    /// block", having waited for the lock of a pipe that is just being written to, or for the kernel's thread that fills a
+    /// terminal. Where it is not sure, the answer is no.
+    fn is_all(self, length: usize, room: usize) -> bool {
+        let can_hide_more = match self {
+            // What did not fit into the line discipline (4 KiB) is behind it.
+            Self::Terminal => length >= 2048,
+            // One packet at a time, whatever is behind it, if the program wants its pipe so (O_DIRECT in pipe(2)).
+            Self::Stdout | Self::Stderr => length <= LARGEST_PACKET,
+        };
+        length < room && !can_hide_more
     }
 
     /// The message that carries this channel's text.
@@ -102,7 +116,14 @@ impl Output {
                 },
                 () = &mut overdue => self.leftovers(),
             };
+            let full = self.buffer.len() >= MAX_PIECE;
             client = self.deliver(&mut decoder, outbox, process, client).await;
+            if full && client.is_ok() {
+                // A flood would read on, and the runtime keeps the connection's task, which it has just woken, waiting on
+                // this thread until it stops (the slot of the last woken task is not given to other threads). So the
+                // queue would fill up in front of other programs' words.
+                client = outbox.taken().await;
+            }
         }
         let rest = decoder.finish();
         if client.is_ok() && !rest.is_empty() {
@@ -130,9 +151,9 @@ impl Output {
 
     /// Waits for the first bytes.
     async fn first_bytes(&mut self) -> More {
-        let buffer = &mut self.buffer;
-        let stream = &self.stream;
-        more(stream.readable(|stream| read(stream, buffer)).await)
+        make_room(&mut self.buffer);
+        let channel = self.channel;
+        more(self.stream.read(&mut self.buffer, |length, room| channel.is_all(length, room)).await)
     }
 
     /// Takes what is there, and waits a moment for what belongs to it.
@@ -160,12 +181,15 @@ impl Output {
     /// Reads without waiting until nothing is there or the piece is full.
     fn take_available(&mut self) -> More {
         while self.buffer.len() < MAX_PIECE {
-            let result = self.stream.try_read(|stream| read(stream, &mut self.buffer));
-            if result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
-                break;
-            }
+            make_room(&mut self.buffer);
+            let channel = self.channel;
+            let result = self.stream.try_read(&mut self.buffer, |length, room| channel.is_all(length, room));
+            let emptied = matches!(result, Ok(Found::All));
             if more(result) == More::No {
                 return More::No;
+            }
+            if emptied {
+                break;
             }
         }
         More::Maybe
@@ -178,22 +202,18 @@ impl Output {
     }
 }
 
-/// One read into the buffer's free room. A terminal whose programs have all closed it answers EIO (pty(7)).
-fn read(stream: &Stream, buffer: &mut Vec<u8>) -> io::Result<usize> {
+/// Room for the next read.
+fn make_room(buffer: &mut Vec<u8>) {
     if buffer.len() == buffer.capacity() {
         let room = if buffer.capacity() == 0 { FIRST_BUFFER } else { buffer.capacity() };
         buffer.reserve_exact(room.min(MAX_PIECE.saturating_sub(buffer.len())).max(1));
     }
-    match rustix::io::read(stream, rustix::buffer::spare_capacity(buffer)) {
-        Err(Errno::IO) => Ok(0),
-        result => Ok(result?),
-    }
 }
 
-fn more(read: io::Result<usize>) -> More {
-    match read {
-        Ok(0) => More::No,
-        Ok(_) => More::Maybe,
+fn more(found: io::Result<Found>) -> More {
+    match found {
+        Ok(Found::End) => More::No,
+        Ok(Found::Some | Found::All) => More::Maybe,
         Err(error) if error.kind() == io::ErrorKind::Interrupted => More::Maybe,
         Err(error) => {
             tracing::warn!("cannot read a program's output: {error}");
@@ -205,6 +225,17 @@ fn more(read: io::Result<usize>) -> More {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_short_read_is_all_there_is_where_that_is_sure() {
+        assert!(Channel::Terminal.is_all(1, 4096));
+        assert!(!Channel::Terminal.is_all(1, 1));
+        assert!(!Channel::Terminal.is_all(4095, MAX_PIECE));
+        assert!(Channel::Stdout.is_all(20_000, MAX_PIECE));
+        assert!(!Channel::Stdout.is_all(MAX_PIECE, MAX_PIECE));
+        assert!(!Channel::Stderr.is_all(1, 4096));
+        assert!(!Channel::Stdout.is_all(LARGEST_PACKET, MAX_PIECE));
+    }
 
     #[test]
     fn a_keystroke_does_not_wait_and_a_line_does() {

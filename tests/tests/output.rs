@@ -219,6 +219,19 @@ fn output_does_not_wait_for_the_end_of_the_program() {
     }
 }
 
+/// pipe(2): in packet mode a read gives one write, however many there are. None waits for the next one.
+#[test]
+fn a_pipe_in_packet_mode_is_read_to_its_end() {
+    let daemon = Daemon::start();
+    let mut client = daemon.run("");
+    let code = "import fcntl, os\nfcntl.fcntl(1, fcntl.F_SETFL, os.O_DIRECT)\n\
+                for n in range(1000):\n    os.write(1, b'o')\ninput()";
+    client.start("1", python(code));
+    client.wait_stdout("1", &"o".repeat(1000));
+    client.stdin("1", "\n");
+    assert_eq!(client.wait_stopped("1"), 0);
+}
+
 /// A program may close its streams and live on.
 #[test]
 fn a_program_without_streams_is_still_waited_for() {
