@@ -23,7 +23,7 @@ use crate::{
 pub(crate) const MAX_PIECE: usize = 64 * 1024;
 /// First size of the buffer: enough for a person's lines, so that a silent program costs little.
 const FIRST_BUFFER: usize = 4 * 1024;
-/// Of a pipe: PIPE_BUF (pipe(7)).
+/// Largest packet of a pipe in packet mode: `PIPE_BUF` (pipe(7)).
 const LARGEST_PACKET: usize = 4096;
 /// How long streams may stay open after the program's end with nobody writing: somebody outside of the run holds them.
 /// The original meant to wait as long (B6.9).
