@@ -72,8 +72,8 @@ impl Daemon {
 
     /// The frontend, the listening helper, and its instances: what is ours of all processes, without the programs.
     pub(crate) fn processes(&self) -> Vec<procfs::Process> {
-        let mut all: Vec<_> = procfs::with_children(self.pid()).into_iter().take(1).collect();
-        all.extend(procfs::with_children(i32::try_from(self.helper.id()).unwrap_or_default()));
+        let mut all = procfs::with_forks(self.pid());
+        all.extend(procfs::with_forks(i32::try_from(self.helper.id()).unwrap_or_default()));
         all
     }
 
@@ -111,7 +111,12 @@ fn end(child: &mut Child) -> Result<()> {
 
 fn plain(program: &Path) -> Command {
     let mut command = Command::new(program);
-    command.env_clear().env("PATH", "/usr/bin:/bin").stdin(Stdio::null()).stdout(Stdio::null());
+    command
+        .env_clear()
+        .envs(std::env::var("TOKIO_WORKER_THREADS").map(|v| ("TOKIO_WORKER_THREADS", v)))
+        .env("PATH", "/usr/bin:/bin")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null());
     command
 }
 

@@ -47,7 +47,9 @@ fn idle(bench: &Bench) -> Result<Vec<Row>> {
             .at_most(Of::Ours, 4.0 * 1_048_576.0),
         one("our processes, idle", Unit::Count, count(processes.len())),
     ];
-    for (process, name) in processes.into_iter().zip(["frontend", "helper", "spare"]) {
+    for (process, name) in
+        processes.into_iter().zip(["frontend", "helper", "spare (watcher)", "spare (launcher)"])
+    {
         rows.extend([
             one(format!("{name}, idle: memory (PSS)"), Unit::Bytes, float(procfs::pss(&[process])?)),
             one(format!("{name}, idle: threads"), Unit::Count, count(procfs::threads(process.pid)?)),

@@ -1,6 +1,6 @@
 //! What the kernel says about the daemon's processes (proc(5)). The frontend is not dumpable, so most of it is for root.
 
-use std::{fs, time::Duration};
+use std::{collections::HashMap, fs, time::Duration};
 
 use crate::Result;
 
@@ -17,16 +17,27 @@ impl Process {
     }
 }
 
-/// A process and its children.
-pub(crate) fn with_children(parent: i32) -> Vec<Process> {
+/// A process, and all that it has forked which run the same program file: none of the programs.
+pub(crate) fn with_forks(pid: i32) -> Vec<Process> {
+    let Ok(file) = fs::read_link(format!("/proc/{pid}/exe")) else { return Vec::new() };
+    let mut by_parent: HashMap<i32, Vec<Process>> = HashMap::new();
     let names = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let children = names.filter_map(|entry| {
-        let pid = entry.file_name().to_str()?.parse().ok()?;
-        let (its_parent, start_time) = stat(pid)?;
-        (its_parent == parent).then_some(Process { pid, start_time })
-    });
-    let own = stat(parent).map(|(_, start_time)| Process { pid: parent, start_time });
-    own.into_iter().chain(children).collect()
+    for pid in names.filter_map(|entry| entry.file_name().to_str()?.parse().ok()) {
+        if let Some((parent, start_time)) = stat(pid) {
+            by_parent.entry(parent).or_default().push(Process { pid, start_time });
+        }
+    }
+    let mut found: Vec<_> =
+        stat(pid).map(|(_, start_time)| Process { pid, start_time }).into_iter().collect();
+    let mut next = 0;
+    while let Some(process) = found.get(next) {
+        let children = by_parent.remove(&process.pid).unwrap_or_default();
+        let is_fork =
+            |child: &Process| fs::read_link(format!("/proc/{}/exe", child.pid)).is_ok_and(|its| its == file);
+        found.extend(children.into_iter().filter(is_fork));
+        next += 1;
+    }
+    found
 }
 
 /// Parent and start time of a process that is not a zombie.
