@@ -111,10 +111,7 @@ fn end(child: &mut Child) -> Result<()> {
 
 fn plain(program: &Path) -> Command {
     let mut command = Command::new(program);
-    command
-        .env_clear()
-        .envs(std::env::var("TOKIO_WORKER_THREADS").map(|v| ("TOKIO_WORKER_THREADS", v)))
-        .env("PATH", "/usr/bin:/bin")
+    command.env_clear().env("PATH", "/usr/bin:/bin")
         .stdin(Stdio::null())
         .stdout(Stdio::null());
     command

@@ -108,7 +108,9 @@ fn answer(
     settings: &Settings,
     launcher: Option<Launcher>,
 ) -> Result<(), ServeError> {
-    rehearse(settings);
+    if !inputs.is_request_there()? {
+        rehearse(settings);
+    }
     if !inputs.wait_for_request()? {
         return Ok(());
     }

@@ -67,6 +67,11 @@ impl<'a> Inputs<'a> {
         Ok(Self { connection, signals: Signals::new()? })
     }
 
+    /// Whether somebody waits already.
+    pub(crate) fn is_request_there(&self) -> io::Result<bool> {
+        Ok(self.wait(true, None, Some(Instant::now()))?.message)
+    }
+
     /// Waits as long as it takes. False when told to end instead.
     pub(crate) fn wait_for_request(&self) -> io::Result<bool> {
         loop {

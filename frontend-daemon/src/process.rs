@@ -260,6 +260,8 @@ impl Life {
         self.happened(Happening::Drained);
         let exit_code = exit_code(status);
         let (Ok(()) | Err(Gone)) = self.outbox.say(Outgoing::Stopped { exit_code }, Some(&self.id)).await;
+        // The connection goes first: what the helper does when the conversation is closed can wait.
+        tokio::task::yield_now().await;
     }
 
     /// Waits for the helper's last event. A helper that is gone without one was killed, and its run with it.
