@@ -85,7 +85,8 @@ impl Builder {
         // A message out of place makes its instance end.
         first.expect("connected").send(&further_link_proto::Request::Stop);
         wait_until(DEADLINE, "only the listening process is left", || {
-            helper.process.log.text().contains("conversation ended") && helper.instances().is_empty()
+            // Collected as well: what the listening process had open for it is closed by then.
+            helper.process.log.text().contains("conversation ended") && helper.children().is_empty()
         });
         helper
     }
@@ -133,10 +134,14 @@ impl LoneHelper {
 
     /// The processes that serve a connection each.
     pub fn instances(&self) -> Vec<Process> {
+        self.children().split_whitespace().filter_map(|pid| Process::read(pid.parse().ok()?)).collect()
+    }
+
+    /// Their pids, with those that have ended and were not collected yet.
+    fn children(&self) -> String {
         // proc(5): faster than all of /proc, and complete since none of them goes on forking here.
         let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.pid()));
-        let children = children.expect("the helper runs, on a kernel with CONFIG_PROC_CHILDREN");
-        children.split_whitespace().filter_map(|pid| Process::read(pid.parse().ok()?)).collect()
+        children.expect("the helper runs, on a kernel with CONFIG_PROC_CHILDREN")
     }
 
     /// The process that serves the connection on which `pid` was started.
