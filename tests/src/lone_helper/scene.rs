@@ -4,6 +4,7 @@ use further_link_proto::{PathText, Run, VERSION};
 
 use super::{Census, LoneHelper, Running};
 use crate::scratch::set_mode;
+use crate::{DEADLINE, wait_until};
 
 /// A helper under attack, with somebody else's run on it.
 #[derive(Debug)]
@@ -28,6 +29,9 @@ impl Scene {
     pub fn of(helper: LoneHelper) -> Self {
         set_mode(&helper.scratch().work(), 0o755);
         let bystander = helper.bystander();
+        // The listening process may still have the bystander's connection open; not once a later run was collected.
+        helper.assert_serves();
+        wait_until(DEADLINE, "only the bystander's instance is left", || helper.instances().len() == 1);
         let before = helper.census();
         Self { helper, bystander, before }
     }
