@@ -1,6 +1,6 @@
 //! An account of this machine with all that a login would give it: ids, groups, home, shell.
 //!
-//! Looked up by name only, never by a number from outside. Called before the fork, since the lookup may load modules of
+//! Looked up by name only, never by a number from outside. Called while still root, since the lookup may load modules of
 //! the name service switch. An answer that could be mistaken for "no change" (`4294967295`, setresuid(2)) is no account.
 
 use std::{ffi::CString, io, path::PathBuf};

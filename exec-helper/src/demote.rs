@@ -92,6 +92,11 @@ pub(crate) fn for_run(service: Option<ServiceAccount>, owner: &Owner) -> Result<
     can_kill(demoted).and_then(forget_dumps).map_err(DemoteError)
 }
 
+/// Gives up the rest where there is no run of this process's own.
+pub(crate) fn for_upload(service: Option<ServiceAccount>) -> Result<(), DemoteError> {
+    service.map_or(Ok(()), |_| hold(&[Capability::CAP_KILL])).map_err(DemoteError)
+}
+
 /// Half-way it may hold nothing that is in effect, and the program has to be killed all the same.
 fn can_kill(demoted: Result<(), Errno>) -> Result<(), Errno> {
     if demoted.is_err() {

@@ -65,8 +65,7 @@ pub(crate) fn store(
         return Err(FilesError::Failed(failure));
     }
     let worker = sys::fork(|| {
-        sys::reset_dispositions();
-        let outcome = sys::unblock_signals()
+        let outcome = sys::reset_signals()
             .map_err(|errno| FilesError::Io(errno.into()))
             .and_then(|()| work(connection, places, permitted, numbers));
         match outcome {

@@ -74,11 +74,9 @@ impl Failure {
     }
 }
 
-/// What can be done before it is known what the program will be: own session and process group, and signals as after a
-/// login, but for their mask: those that are meant for the helper are still blocked.
+/// What can be done before it is known what the program will be: own session and process group.
 pub(crate) fn prepare() -> io::Result<()> {
     rustix::process::setsid()?;
-    sys::reset_dispositions();
     Ok(())
 }
 
@@ -120,7 +118,7 @@ fn open_channel(channel: &OwnedFd, temporary: &Temporary) -> io::Result<()> {
     Ok(rustix::net::listen(channel, CHANNEL_BACKLOG)?)
 }
 
-/// The controlling terminal (D28), the three descriptors, no blocked signal, umask 022.
+/// The controlling terminal (D28), the three descriptors, clean signals, umask 022.
 fn attach(theirs: &Theirs) -> io::Result<()> {
     if let Theirs::Terminal(follower) = theirs {
         rustix::process::ioctl_tiocsctty(follower)?;
@@ -130,7 +128,7 @@ fn attach(theirs: &Theirs) -> io::Result<()> {
     rustix::stdio::dup2_stdout(stdout)?;
     rustix::stdio::dup2_stderr(stderr)?;
     sys::close_others_on_exec()?;
-    sys::unblock_signals()?;
+    sys::reset_signals()?;
     nix::sys::stat::umask(Mode::S_IWGRP | Mode::S_IWOTH);
     Ok(())
 }

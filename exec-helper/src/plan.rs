@@ -63,6 +63,12 @@ pub(crate) struct Temporary {
 }
 
 impl Temporary {
+    /// What is left if the file could not be made since there was one before; nothing where that was the directory.
+    pub(crate) fn without_entrypoint(self) -> Option<Self> {
+        let elsewhere = self.entrypoint.is_some_and(|entrypoint| !entrypoint.file.starts_with(&self.private));
+        elsewhere.then_some(Self { private: self.private, entrypoint: None })
+    }
+
     /// The socket of the user channel.
     pub(crate) fn channel(&self) -> PathBuf {
         self.private.join("channel")

@@ -95,8 +95,10 @@ fn converse(connection: &Connection, settings: &Settings) -> Result<(), ServeErr
     }
     let watcher = spawn::fork(|launcher| {
         let prepared = launch::prepare().map_err(ServeError::from);
-        log_failure(prepared.and_then(|()| answer(connection, &inputs, settings, Some(launcher))));
-        0
+        let outcome = prepared.and_then(|()| answer(connection, &inputs, settings, Some(launcher)));
+        let code = u8::from(outcome.is_err());
+        log_failure(outcome);
+        code
     })?;
     attend(inputs, settings, watcher)
 }
@@ -121,7 +123,9 @@ fn answer(
             let plan = plan::plan(&permitted, &settings.places, random_number()?);
             Ok(launcher.launch(connection, &permitted, &plan, &settings.passed)?)
         }
-        (Some(Request::Upload(upload)), _) => {
+        (Some(Request::Upload(upload)), launcher) => {
+            // Processes of the user shall have nothing that the watcher believes.
+            drop(launcher);
             let Some(permitted) = permitted(connection, settings, upload, "upload")? else { return Ok(()) };
             let numbers = [random_number()?, random_number()?];
             Ok(files::store(connection, inputs, &settings.places, &permitted, numbers)?)
@@ -180,10 +184,16 @@ fn attend(inputs: Inputs<'_>, settings: &Settings, watcher: Watcher) -> Result<(
         .map_err(ServeError::from)
         .and_then(|()| Ok(watcher.wait(&inputs)?))
         .inspect_err(|_| spawn::abandon());
-    let Some(Spawned { about, streams, progress }) = waited? else { return Ok(()) };
+    let Some(Spawned { about, streams, told_to_end }) = waited? else {
+        demote::for_upload(settings.service).inspect_err(|_| spawn::abandon())?;
+        return Ok(watcher.wait_for_end(&inputs)?);
+    };
     let demoted = demote::for_run(settings.service, &about.owner);
     let About { owner: Owner { name: user, .. }, runner, temporary } = about;
-    let mut watch = Watch::new(inputs, progress, streams, temporary, settings.grace);
+    let mut watch = Watch::new(inputs, watcher.into_progress(), streams, temporary, settings.grace);
+    if told_to_end {
+        watch.end();
+    }
     if let Err(error) = demoted {
         watch.abandon_as_root();
         return Err(error.into());

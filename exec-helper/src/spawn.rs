@@ -16,8 +16,12 @@ use std::{
     time::Instant,
 };
 
-use further_link_proto::{CodeLength, Connection, Event, Run, SocketError, Step};
-use nix::unistd::{Gid, Pid, Uid};
+use further_link_proto::{CodeLength, Connection, Event, ExitStatus, Run, SocketError, Step};
+use nix::{
+    errno::Errno,
+    sys::signal::{Signal, kill},
+    unistd::{Gid, Pid, Uid},
+};
 use rustix::pipe::{PipeFlags, pipe_with};
 use tracing::{error, warn};
 
@@ -47,7 +51,8 @@ pub(crate) struct Spawned {
     pub(crate) about: About,
     /// The frontend's ends of the streams, and the socket of the user channel.
     pub(crate) streams: Vec<OwnedFd>,
-    pub(crate) progress: Progress,
+    /// The helper was told to end meanwhile.
+    pub(crate) told_to_end: bool,
 }
 
 /// What the launcher says of itself.
@@ -116,14 +121,24 @@ impl Launcher {
         };
         let mut ends: Vec<_> = made.streams.ours.iter().map(AsFd::as_fd).collect();
         ends.push(made.channel.as_fd());
-        self.0.send_with(&about.words(), &ends)?;
+        if let Err(error) = self.0.send_with(&about.words(), &ends) {
+            // An account with thousands of groups: the watcher could not be told whose run it is.
+            frontend.send(&Failure::new(Step::Streams, &Errno::E2BIG.into()).event())?;
+            return Err(error);
+        }
         drop(made.streams.ours);
         let text = made.text.map(|(text, writing_end)| {
             // The writing end is closed here, or the end of the text would never be seen.
             frontend.send_with(&Event::Data, &[writing_end.as_fd()]).map(|()| text)
         });
-        let theirs = &made.streams.theirs;
-        let Err(failure) = launch::launch(account, plan, theirs, &made.channel, text.transpose()?, passed);
+        let failure = match text.transpose() {
+            Ok(text) => {
+                let theirs = &made.streams.theirs;
+                let Err(failure) = launch::launch(account, plan, theirs, &made.channel, text, passed);
+                failure
+            }
+            Err(error) => Failure::new(Step::Streams, &io::Error::other(error)),
+        };
         self.0.send(&failure.event())
     }
 }
@@ -149,45 +164,59 @@ fn make(account: &Account, run: &Run, plan: &Plan) -> io::Result<Made> {
 }
 
 impl Watcher {
-    /// Waits for the launcher's word. None if it ends without becoming a program: it was an upload, or was refused, or
-    /// nobody asked for anything. Told to end, it tells the launcher.
-    pub(crate) fn wait(self, inputs: &Inputs<'_>) -> Result<Option<Spawned>, WatchError> {
+    /// Waits for the launcher's word. None if it becomes no program: it is an upload, or was refused, or nobody asked for
+    /// anything. Told to end, it tells the launcher.
+    pub(crate) fn wait(&self, inputs: &Inputs<'_>) -> Result<Option<Spawned>, WatchError> {
+        let mut told_to_end = false;
         loop {
             let ready = inputs.wait_for(Some(self.launcher.as_fd()))?;
             if ready.signal && inputs.told_to_end()? {
-                // ESRCH cannot be: it is unreaped.
-                let (Ok(()) | Err(_)) = nix::sys::signal::kill(self.pid, nix::sys::signal::Signal::SIGTERM);
+                told_to_end = true;
+                self.tell_to_end();
             }
             if ready.report {
                 return match self.launcher.recv_with::<Words>() {
                     Ok((words, streams)) => {
-                        let progress = Progress { launcher: self.launcher, pid: self.pid };
-                        Ok(Some(Spawned { about: About::from_words(words), streams, progress }))
+                        Ok(Some(Spawned { about: About::from_words(words), streams, told_to_end }))
                     }
-                    Err(SocketError::Closed) => {
-                        self.wait_for_end(inputs)?;
-                        // The second process of an upload, should the first have been killed.
-                        abandon();
-                        Ok(None)
-                    }
+                    Err(SocketError::Closed) => Ok(None),
                     Err(error) => Err(error.into()),
                 };
             }
         }
     }
 
-    fn wait_for_end(&self, inputs: &Inputs<'_>) -> Result<(), WatchError> {
+    /// Waits for the end of one that becomes no program, and ends what it has left behind.
+    pub(crate) fn wait_for_end(&self, inputs: &Inputs<'_>) -> Result<(), WatchError> {
         loop {
             match reap::reap() {
-                Reaped::Child(pid, _) if pid == self.pid => return Ok(()),
+                Reaped::Child(pid, status) if pid == self.pid => {
+                    if let ExitStatus::Signaled(signal) = status {
+                        warn!(signal, "a helper was killed");
+                    }
+                    // The second process of an upload, should the first have been killed.
+                    abandon();
+                    return Ok(());
+                }
                 Reaped::Child(..) => {}
                 Reaped::NoChildren => return Ok(()),
                 Reaped::Nothing => {
-                    inputs.wait_for(None)?;
-                    inputs.told_to_end()?;
+                    if inputs.wait_for(None)?.signal && inputs.told_to_end()? {
+                        self.tell_to_end();
+                    }
                 }
             }
         }
+    }
+
+    fn tell_to_end(&self) {
+        // ESRCH cannot be: it is unreaped.
+        let (Ok(()) | Err(_)) = kill(self.pid, Signal::SIGTERM);
+    }
+
+    /// From the launcher's word on.
+    pub(crate) fn into_progress(self) -> Progress {
+        Progress { launcher: self.launcher, pid: self.pid }
     }
 }
 

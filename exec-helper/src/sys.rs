@@ -45,8 +45,8 @@ fn threads() -> io::Result<u64> {
     Ok(std::fs::metadata("/proc/self/task")?.nlink().saturating_sub(2))
 }
 
-/// Gives every signal its default disposition, as a login would: ignored ones survive exec (signal(7)).
-pub(crate) fn reset_dispositions() {
+/// Gives every signal its default disposition and empties the mask, as a login would: both survive exec (signal(7)).
+pub(crate) fn reset_signals() -> nix::Result<()> {
     // The kernel's struct sigaction has another layout on each architecture, but all of them are smaller than this, and
     // in all of them zeros mean SIG_DFL without flags and mask.
     let default = [0_u64; 8];
@@ -64,10 +64,6 @@ pub(crate) fn reset_dispositions() {
             )
         };
     }
-}
-
-/// Empties the mask, which survives exec as well.
-pub(crate) fn unblock_signals() -> nix::Result<()> {
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
 }
 

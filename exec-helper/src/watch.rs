@@ -173,6 +173,8 @@ pub(crate) struct Watch<'a> {
     killed: bool,
     /// False once the frontend has closed: nobody is left to tell.
     connected: bool,
+    /// How long its close is waited for, after the last event.
+    close_limit: Duration,
 }
 
 impl<'a> Watch<'a> {
@@ -196,6 +198,7 @@ impl<'a> Watch<'a> {
             unreaped: true,
             killed: false,
             connected: true,
+            close_limit: CLOSE_LIMIT,
         }
     }
 
@@ -217,10 +220,15 @@ impl<'a> Watch<'a> {
                 return self.finish_failed(failed);
             }
             if ready.signal && self.inputs.told_to_end()? {
-                self.stop();
+                self.end();
             }
             if (ready.signal || self.unreaped) && self.reap_is_over() {
                 return self.finish_ended();
+            }
+            if self.status.is_some()
+                && let Some(failed) = self.linger()?
+            {
+                return self.finish_failed(failed);
             }
             if ready.message {
                 self.on_message()?;
@@ -276,6 +284,12 @@ impl<'a> Watch<'a> {
         Ok(())
     }
 
+    /// The helper itself has been told to end: it waits for nobody any more.
+    pub(crate) fn end(&mut self) {
+        self.close_limit = Duration::ZERO;
+        self.stop();
+    }
+
     /// SIGTERM now, SIGKILL after the grace. A second time changes nothing (B6.4).
     fn stop(&mut self) {
         if matches!(self.phase, Phase::Stopping { .. }) {
@@ -318,10 +332,18 @@ impl<'a> Watch<'a> {
                 }
             }
         }
-        if self.status.is_some() && matches!(self.phase, Phase::Running | Phase::Starting(_)) {
+        false
+    }
+
+    /// The program has ended, and perhaps before its report was read: then it did start, or `Failed` is to be told.
+    fn linger(&mut self) -> Result<Option<Event>, WatchError> {
+        if let Some(failed) = self.on_report()? {
+            return Ok(Some(failed));
+        }
+        if matches!(self.phase, Phase::Running) {
             self.phase = Phase::Lingering { kill_at: Instant::now() + LINGER };
         }
-        false
+        Ok(None)
     }
 
     fn note_end(&mut self, pid: Pid, status: ExitStatus) {
@@ -364,8 +386,8 @@ impl<'a> Watch<'a> {
 
     fn finish_failed(&mut self, failed: Event) -> Result<Event, WatchError> {
         if matches!(failed, Event::Failed { errno: libc::EEXIST, .. }) {
-            // A file of that name was there before: it is somebody else's.
-            self.temporary = None;
+            // What has that name was there before: it is somebody else's.
+            self.temporary = self.temporary.take().and_then(Temporary::without_entrypoint);
         }
         self.finish(failed)
     }
@@ -385,7 +407,7 @@ impl<'a> Watch<'a> {
     /// The frontend closes when nothing is to come any more. The last one to close a socket whose file is removed waits for
     /// the disk, and nobody waits for this process.
     fn wait_for_close(&self) -> Result<(), WatchError> {
-        let end = Instant::now() + CLOSE_LIMIT;
+        let end = Instant::now() + self.close_limit;
         while Instant::now() < end {
             let ready = self.inputs.wait(true, None, Some(end))?;
             if ready.signal && self.inputs.told_to_end()? {
@@ -410,6 +432,8 @@ impl<'a> Watch<'a> {
     /// The temporary files of this run, with the rights of its user. What the program moved away or removed is its own.
     fn remove_files(&mut self) {
         self.remove_entrypoint();
+        // However much the program has put there, it is not removed before others get their turn.
+        let (Ok(()) | Err(_)) = rustix::process::setpriority_process(None, 0);
         if let Some(Temporary { private, .. }) = self.temporary.take() {
             self.log_removal(fs::remove_dir_all(private));
         }

@@ -1,7 +1,7 @@
 //! The way to the root side: connections to the helper, one spare kept waiting, and the conversation of one run.
 //!
 //! A helper instance is a process of its own, so connecting makes one. The spare is connected and ready before anybody
-//! asks, so that a start costs no more than the helper's fork and exec.
+//! asks, so that a start costs no more than the helper's exec.
 
 use std::{
     io,

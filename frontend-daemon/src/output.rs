@@ -23,8 +23,6 @@ use crate::{
 pub(crate) const MAX_PIECE: usize = 64 * 1024;
 /// First size of the buffer: enough for a person's lines, so that a silent program costs little.
 const FIRST_BUFFER: usize = 4 * 1024;
-/// Largest packet of a pipe in packet mode: `PIPE_BUF` (pipe(7)).
-const LARGEST_PACKET: usize = 4096;
 /// How long streams may stay open after the program's end with nobody writing: somebody outside of the run holds them.
 /// The original meant to wait as long (B6.9).
 const DRAIN_LIMIT: Duration = Duration::from_secs(1);
@@ -53,16 +51,11 @@ impl Channel {
     }
 
     /// Whether a read of this length into this much room has left nothing: then asking once more would answer "would
-    /// block", having waited for the lock of a pipe that is just being written to, or for the kernel's thread that fills a
-    /// terminal. Where it is not sure, the answer is no.
+    /// block", having waited for the kernel's thread that fills a terminal. Where it is not sure, the answer is no.
     fn is_all(self, length: usize, room: usize) -> bool {
-        let can_hide_more = match self {
-            // What did not fit into the line discipline (4 KiB) is behind it.
-            Self::Terminal => length >= 2048,
-            // One packet at a time, whatever is behind it, if the program wants its pipe so (O_DIRECT in pipe(2)).
-            Self::Stdout | Self::Stderr => length <= LARGEST_PACKET,
-        };
-        length < room && !can_hide_more
+        // What did not fit into the line discipline (4 KiB) is behind it. A pipe may hide anything: it gives one packet at a
+        // time, if the program wants it so (O_DIRECT in pipe(2)).
+        self == Self::Terminal && length < room && length < 2048
     }
 
     /// The message that carries this channel's text.
@@ -105,17 +98,27 @@ impl Output {
     pub(crate) async fn run(mut self, outbox: &Outbox, process: &ProcessId, phase: watch::Receiver<Phase>) {
         let overdue = overdue(phase);
         tokio::pin!(overdue);
+        let mut is_overdue = false;
         let mut decoder = Decoder::default();
         let mut client = Ok(());
         let mut more = More::Maybe;
         while more == More::Maybe {
-            more = tokio::select! {
-                more = self.first_bytes() => match more {
-                    More::Maybe => self.gather().await,
-                    More::No => More::No,
-                },
-                () = &mut overdue => self.leftovers(),
-            };
+            if is_overdue {
+                // Not without a pause for others, if somebody outside of the run floods what nobody reads any more.
+                tokio::task::yield_now().await;
+                more = self.leftovers();
+            } else {
+                more = tokio::select! {
+                    more = self.first_bytes() => match more {
+                        More::Maybe => self.gather().await,
+                        More::No => More::No,
+                    },
+                    () = &mut overdue => {
+                        is_overdue = true;
+                        self.leftovers()
+                    }
+                };
+            }
             let full = self.buffer.len() >= MAX_PIECE;
             client = self.deliver(&mut decoder, outbox, process, client).await;
             if full && client.is_ok() {
@@ -231,10 +234,8 @@ mod tests {
         assert!(Channel::Terminal.is_all(1, 4096));
         assert!(!Channel::Terminal.is_all(1, 1));
         assert!(!Channel::Terminal.is_all(4095, MAX_PIECE));
-        assert!(Channel::Stdout.is_all(20_000, MAX_PIECE));
-        assert!(!Channel::Stdout.is_all(MAX_PIECE, MAX_PIECE));
-        assert!(!Channel::Stderr.is_all(1, 4096));
-        assert!(!Channel::Stdout.is_all(LARGEST_PACKET, MAX_PIECE));
+        assert!(!Channel::Stdout.is_all(1, MAX_PIECE));
+        assert!(!Channel::Stderr.is_all(20_000, MAX_PIECE));
     }
 
     #[test]

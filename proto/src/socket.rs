@@ -1,7 +1,7 @@
 //! The `SOCK_SEQPACKET` connection under the messages, for both sides: datagrams with descriptors, nothing truncated.
 //!
 //! The helper reads requests with no room for descriptors: the kernel drops what a hostile frontend attaches, and the
-//! mark it leaves (`MSG_CTRUNC`) ends the conversation. The frontend takes at most four. Blocking or not is the
+//! mark it leaves (`MSG_CTRUNC`) ends the conversation. The frontend, and a helper's watcher from its launcher, take at most four. Blocking or not is the
 //! caller's choice of file status flag; both sides use the same two calls.
 
 use std::{
@@ -72,6 +72,9 @@ impl Connection {
         descriptors: &[BorrowedFd<'_>],
     ) -> Result<(), SocketError> {
         let bytes = codec::encode(message)?;
+        if bytes.len() > MAX_MESSAGE {
+            return Err(SocketError::TooLong);
+        }
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         if !descriptors.is_empty() && !control.push(SendAncillaryMessage::ScmRights(descriptors)) {

@@ -4,7 +4,9 @@
 //! flooding program does to others is in `pressure.rs`.
 #![expect(clippy::panic, reason = "helpers of tests may fail the test")]
 
-use std::time::Duration;
+use std::fs::File;
+use std::io::Write;
+use std::time::{Duration, Instant};
 
 use further_link_tests::snippets::{numbered, python};
 use further_link_tests::{Client, Daemon};
@@ -77,6 +79,27 @@ fn the_last_output_before_the_end_arrives() {
         assert_eq!(client.wait_stopped("1"), -9);
         assert!(client.stdout("1").trim_end().ends_with("xlast"), "{query}");
     }
+}
+
+/// B6.9: somebody outside of the run holds its output, and floods it after the program's end. That harms nobody, and
+/// `stopped` comes when the flood ends.
+#[test]
+fn a_flood_from_outside_of_the_run_does_not_outlive_it_and_harms_nobody() {
+    let daemon = Daemon::start();
+    let mut client = daemon.run("");
+    client.start("1", python("import os\nprint(os.getpid(), flush=True)\ninput()"));
+    client.wait_stdout("1", "\n");
+    let pid = client.stdout("1").trim().to_owned();
+    let mut held = File::options().write(true).open(format!("/proc/{pid}/fd/1")).unwrap();
+    client.stdin("1", "\n");
+    let flood = std::thread::spawn(move || {
+        let until = Instant::now() + Duration::from_millis(2500);
+        // An error is the frontend's close.
+        while Instant::now() < until && held.write_all(&[b'x'; 4096]).is_ok() {}
+    });
+    assert_eq!(client.wait_stopped("1"), 0);
+    flood.join().unwrap();
+    assert_eq!(daemon.run_once(python("print('here')")).stdout, "here\n");
 }
 
 /// B6.7
