@@ -18,6 +18,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
+use std::time::Duration;
 
 use further_link_proto::{Event, Request, Run, Runner, Step};
 use further_link_tests::lone_helper::frontend::{as_user, on_terminal, with_text};
@@ -119,6 +120,10 @@ impl Bench {
     fn start(&self, fault: Option<Fault>) -> (Outcome, Report) {
         let injector = Injector::attach(self.helper.pid(), fault);
         let frontend = self.helper.connect();
+        // The launcher does more while nobody waits: the request comes when that is over, so that all starts are alike.
+        wait_until(2 * DEADLINE, &format!("a launcher that waits, or the end, after {fault:?}"), || {
+            frontend.has_news(Duration::ZERO) || self.launcher_waits()
+        });
         // The instance may be gone already.
         let (Ok(()) | Err(_)) = frontend.0.send(&Request::Run(self.run.clone()));
         let outcome = self.follow(&frontend, fault);
@@ -138,6 +143,18 @@ impl Bench {
         }
         self.helper.assert_as_before(&self.before, &what);
         (outcome, report)
+    }
+
+    /// In poll(2) without a time limit.
+    fn launcher_waits(&self) -> bool {
+        let instance = self.helper.instances().first().map(|instance| instance.pid);
+        let all = self.helper.process.descendants();
+        let launcher = all.iter().find(|process| Some(process.parent) == instance);
+        let path = launcher.map(|launcher| format!("/proc/{}/syscall", launcher.pid));
+        let call = path.and_then(|path| fs::read_to_string(path).ok()).unwrap_or_default();
+        let mut words = call.split_whitespace();
+        words.next() == Some(&libc::SYS_poll.to_string())
+            && words.nth(2).is_some_and(|limit| limit.starts_with("0xffffffff"))
     }
 
     #[track_caller]
