@@ -83,13 +83,16 @@ impl Owner {
 /// Gives it up while nobody knows yet whose run it will be.
 pub(crate) fn for_waiting(service: Option<ServiceAccount>) -> Result<(), DemoteError> {
     let demoted = service.map_or(Ok(()), leave_root);
-    can_kill(demoted).and_then(|()| prctl::set_no_new_privs()).and_then(forget_dumps).map_err(DemoteError)
+    can_kill(demoted)
+        .and_then(|()| prctl::set_no_new_privs())
+        .and_then(|()| forget_dumps())
+        .map_err(DemoteError)
 }
 
 /// Gives up the rest.
 pub(crate) fn for_run(service: Option<ServiceAccount>, owner: &Owner) -> Result<(), DemoteError> {
     let demoted = service.map_or(Ok(()), |service| take_rights_of(service, owner));
-    can_kill(demoted).and_then(forget_dumps).map_err(DemoteError)
+    can_kill(demoted).and_then(|()| forget_dumps()).map_err(DemoteError)
 }
 
 /// Gives up the rest where there is no run of this process's own.
@@ -106,7 +109,7 @@ fn can_kill(demoted: Result<(), Errno>) -> Result<(), Errno> {
 }
 
 /// A change of the uid may allow them again (`PR_SET_DUMPABLE`, prctl(2)).
-fn forget_dumps((): ()) -> Result<(), Errno> {
+fn forget_dumps() -> Result<(), Errno> {
     prctl::set_dumpable(false)
 }
 

@@ -252,6 +252,7 @@ impl<'a> Watch<'a> {
         self.kill();
     }
 
+    /// Of a start only: nothing once that is over.
     fn on_report(&mut self) -> Result<Option<Event>, WatchError> {
         let Phase::Starting(progress) = &self.phase else { return Ok(None) };
         if let Some(failed) = progress.failure() {
@@ -374,9 +375,7 @@ impl<'a> Watch<'a> {
 
     fn finish_ended(&mut self) -> Result<Event, WatchError> {
         // The program may have ended before its report was read: then it did start.
-        if matches!(self.phase, Phase::Starting(_))
-            && let Some(failed) = self.on_report()?
-        {
+        if let Some(failed) = self.on_report()? {
             return self.finish_failed(failed);
         }
         // Only a program that could not be killed has no status.

@@ -1,8 +1,8 @@
 //! The `SOCK_SEQPACKET` connection under the messages, for both sides: datagrams with descriptors, nothing truncated.
 //!
 //! The helper reads requests with no room for descriptors: the kernel drops what a hostile frontend attaches, and the
-//! mark it leaves (`MSG_CTRUNC`) ends the conversation. The frontend, and a helper's watcher from its launcher, take at most four. Blocking or not is the
-//! caller's choice of file status flag; both sides use the same two calls.
+//! mark it leaves (`MSG_CTRUNC`) ends the conversation. The frontend, and a helper's watcher from its launcher, take
+//! at most four. Blocking or not is the caller's choice of file status flag; both sides use the same two calls.
 
 use std::{
     io::{self, IoSlice, IoSliceMut},
