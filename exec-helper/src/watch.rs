@@ -15,6 +15,7 @@ use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
     unistd::Pid,
 };
+use rustix::fs::OFlags;
 use tracing::error;
 
 use crate::{
@@ -31,7 +32,7 @@ const LINGER: Duration = Duration::from_millis(300);
 /// After SIGTERM: if by then nothing is left that could handle it, waiting longer serves nobody (an interactive bash
 /// ignores SIGTERM). It is the original's whole grace (B6.4).
 const LEAST_GRACE: Duration = Duration::from_millis(100);
-/// How long the frontend may take, after the last event, to close the user channel, whose files are removed then.
+/// How long the frontend may take, after the last event, to close the user channel.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 /// How long killing may take before the helper gives up and says so: what outlives it is stuck in the kernel, or held by
 /// a tracer that belongs to no run.
@@ -393,18 +394,26 @@ impl<'a> Watch<'a> {
 
     fn finish(&mut self, event: Event) -> Result<Event, WatchError> {
         self.kill();
-        self.remove_entrypoint();
+        let channel = self.open_channel();
+        self.remove_files();
         if self.connected {
             self.inputs.connection.send(&event)?;
             self.inputs.connection.end_sending()?;
             self.wait_for_close()?;
         }
-        self.remove_files();
+        drop(channel);
         Ok(event)
     }
 
-    /// The frontend closes when nothing is to come any more. The last one to close a socket whose file is removed waits for
-    /// the disk, and nobody waits for this process.
+    /// The socket of the user channel, not to be used: to be the last one who closes it.
+    fn open_channel(&self) -> Option<OwnedFd> {
+        let channel = self.temporary.as_ref()?.channel();
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::open(channel, flags, rustix::fs::Mode::empty()).ok()
+    }
+
+    /// The frontend closes when nothing is to come any more. The last one to close a socket whose file has been removed waits
+    /// for the disk, and nobody waits for this process.
     fn wait_for_close(&self) -> Result<(), WatchError> {
         let end = Instant::now() + self.close_limit;
         while Instant::now() < end {
@@ -420,29 +429,16 @@ impl<'a> Watch<'a> {
         Ok(())
     }
 
-    /// The file of the program text, where it lies in a directory of the user: it is gone before the client hears of the end.
-    fn remove_entrypoint(&mut self) {
-        let Some(Temporary { private, entrypoint }) = &mut self.temporary else { return };
-        if let Some(entrypoint) = entrypoint.take_if(|entrypoint| !entrypoint.file.starts_with(private)) {
-            self.log_removal(fs::remove_file(entrypoint.file));
-        }
-    }
-
     /// The temporary files of this run, with the rights of its user. What the program moved away or removed is its own.
     fn remove_files(&mut self) {
-        self.remove_entrypoint();
-        // However much the program has put there, it is not removed before others get their turn.
-        let (Ok(()) | Err(_)) = rustix::process::setpriority_process(None, 0);
-        if let Some(Temporary { private, .. }) = self.temporary.take() {
-            self.log_removal(fs::remove_dir_all(private));
-        }
-    }
-
-    fn log_removal(&self, removed: io::Result<()>) {
-        if let Err(error) = removed
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            error!(pid = self.pid(), "cannot remove a temporary file: {error}");
+        let Some(Temporary { private, entrypoint }) = self.temporary.take() else { return };
+        let elsewhere = entrypoint.filter(|entrypoint| !entrypoint.file.starts_with(&private));
+        for removed in [Some(fs::remove_dir_all(private)), elsewhere.map(|code| fs::remove_file(code.file))] {
+            if let Some(Err(error)) = removed
+                && error.kind() != io::ErrorKind::NotFound
+            {
+                error!(pid = self.pid(), "cannot remove a temporary file: {error}");
+            }
         }
     }
 }
