@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import signal
+import socket
 import termios
 
 from conftest import wait_for
@@ -175,6 +176,7 @@ os._exit(0)
     process = program(code, "-W", "ignore::DeprecationWarning", channel=server.path)
     # It is in the middle of its line now, and holds the lock until somebody reads.
     stuck = server.peer()
+    assert stuck.sock.recv(1, socket.MSG_PEEK) == b"{"
     process.go_on()
     assert server.peer().message()["type"] == "video"
     assert process.finish() == (0, "7\n", "")
@@ -225,6 +227,7 @@ if __name__ == '__main__':
 def test_a_closed_channel_kills_nobody_even_if_sigpipe_would(program, server):
     code = """
 import signal
+import socket
 from PIL import Image
 from further_link import send_image
 signal.signal(signal.SIGPIPE, signal.SIG_DFL)
@@ -290,6 +293,7 @@ except KeyboardInterrupt:
 def test_a_signal_handler_may_send_while_its_thread_is_sending(program, server):
     code = """
 import signal
+import socket
 from PIL import Image
 from further_link import KeyboardButton, send_image
 signal.signal(signal.SIGUSR1, lambda *_: (send_image(Image.new('L', (8, 8))), print('handled', flush=True)))
