@@ -21,17 +21,12 @@ impl Decoder {
             let complete = bytes.len() - incomplete_tail(bytes);
             let (complete, tail) = bytes.split_at(complete);
             self.pending = tail.to_vec();
-            // The lossy way looks at each byte; this one does not, and is right nearly always.
-            return str::from_utf8(complete)
-                .map_or_else(|_| String::from_utf8_lossy(complete), Cow::Borrowed);
+            return repaired(complete);
         }
         let mut all = std::mem::take(&mut self.pending);
         all.extend_from_slice(bytes);
         self.pending = all.split_off(all.len() - incomplete_tail(&all));
-        Cow::Owned(
-            String::from_utf8(all)
-                .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()),
-        )
+        Cow::Owned(repaired(&all).into_owned())
     }
 
     /// What is left at the end of the stream.
@@ -42,6 +37,12 @@ impl Decoder {
             Cow::Borrowed("\u{fffd}")
         }
     }
+}
+
+/// The lossy way is slow and rarely needed. The library checks text in other alphabets than the Latin one ten times faster
+/// than the standard library does.
+fn repaired(bytes: &[u8]) -> Cow<'_, str> {
+    simdutf8::basic::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
 }
 
 /// How many bytes at the end could be the beginning of a character.
