@@ -3,12 +3,14 @@
 use std::{
     ffi::OsString,
     io::{ErrorKind, Read, Write},
+    net::{Ipv4Addr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
 use pty_process::blocking::Pty;
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::{Result, check::Checker, place::Place};
 
@@ -104,27 +106,61 @@ impl Program {
     /// Runs a flood and checks every byte. How long it took.
     pub(crate) fn flood(&self, terminal: bool, checker: &mut Checker) -> Result<Duration> {
         let begin = Instant::now();
+        self.read_flood(terminal, |piece| {
+            checker.feed(piece);
+            Ok(())
+        })?;
+        Ok(begin.elapsed())
+    }
+
+    /// The least that a server does with a flood: a thread that reads it, and writes what it has read to a connection of
+    /// the loopback, whose other end checks every byte. The processor time of that thread.
+    pub(crate) fn relay(&self, terminal: bool, checker: &mut Checker) -> Result<Duration> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let mut to_client = TcpStream::connect(listener.local_addr()?)?;
+        let (client, _) = listener.accept()?;
+        std::thread::scope(|scope| {
+            let server = scope.spawn(move || {
+                self.read_flood(terminal, |piece| Ok(to_client.write_all(piece)?))
+                    .map_err(|e| e.to_string())?;
+                Ok(Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default())
+            });
+            let received = read_all(client, |piece| checker.feed(piece));
+            let processor_time: std::result::Result<_, String> =
+                server.join().map_err(|_| "the relay panicked")?;
+            received.and(Ok(processor_time?))
+        })
+    }
+
+    fn read_flood(&self, terminal: bool, piece: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
         let mut child;
         if terminal {
             let leader;
             (child, leader) = self.on_terminal()?;
-            read_all(&leader, |piece| checker.feed(piece))?;
+            try_read_all(&leader, piece)?;
         } else {
             child = self.with_pipes()?;
-            read_all(child.stdout.take().ok_or("no stdout")?, |piece| checker.feed(piece))?;
+            try_read_all(child.stdout.take().ok_or("no stdout")?, piece)?;
         }
         child.wait()?;
-        Ok(begin.elapsed())
+        Ok(())
     }
 }
 
 /// Reads to the end, which is EIO on a terminal (pty(7)).
-pub(crate) fn read_all(mut from: impl Read, mut piece: impl FnMut(&[u8])) -> Result<()> {
+pub(crate) fn read_all(from: impl Read, mut piece: impl FnMut(&[u8])) -> Result<()> {
+    try_read_all(from, |bytes| {
+        piece(bytes);
+        Ok(())
+    })
+}
+
+fn try_read_all(mut from: impl Read, mut piece: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
     let mut buffer = vec![0; PIECE];
     loop {
         match from.read(&mut buffer) {
             Ok(0) => return Ok(()),
-            Ok(length) => piece(buffer.get(..length).unwrap_or_default()),
+            Ok(length) => piece(buffer.get(..length).unwrap_or_default())?,
             Err(error) if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => return Ok(()),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(error.into()),

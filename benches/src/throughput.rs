@@ -63,21 +63,25 @@ fn flood(bench: &Bench, case: &Case) -> Result<Vec<Row>> {
     let file = bench.place.flood(case.kind, lines)?;
     let program = Program::new(&bench.place, &file);
     let mut client = Client::connect(&daemon, case.terminal)?;
-    let checker = || Checker::new(case.kind, case.terminal);
-    let expected = checker().expected(lines);
-    let (mut lost, mut bare_lost, mut processor) = (0, 0, Duration::ZERO);
+    let new_checker = || Checker::new(case.kind, case.terminal);
+    let expected = new_checker().expected(lines);
+    let (mut lost, mut bare_lost) = (0, 0);
+    let (mut processor, mut bare_processor) = (Duration::ZERO, Duration::ZERO);
     procfs::reset_peak(daemon.pid())?;
     let (bare, ours) = in_turn(
         bench.pick(5, 3),
         bench.limit(),
         || {
-            let mut checker = checker();
+            let mut checker = new_checker();
             let took = program.flood(case.terminal, &mut checker)?;
+            bare_lost += checker.lost(expected);
+            let mut checker = new_checker();
+            bare_processor += program.relay(case.terminal, &mut checker)?;
             bare_lost += checker.lost(expected);
             Ok(took)
         },
         || {
-            let mut checker = checker();
+            let mut checker = new_checker();
             let before = procfs::processor_time(daemon.pid())?;
             let took = receive(&mut client, &file, &mut checker)?;
             processor += procfs::processor_time(daemon.pid())?.saturating_sub(before);
@@ -97,8 +101,13 @@ fn flood(bench: &Bench, case: &Case) -> Result<Vec<Row>> {
     let single =
         |metric: &str, unit, value| Row::ours(format!("{name}: {metric}"), unit, Some(Figure::single(value)));
     let rate = Row::both(format!("{name}: throughput"), Unit::BytesPerSecond, bare, ours);
-    let processor =
-        single("frontend CPU per GiB", Unit::Seconds, processor.as_secs_f64() / (received / GIBIBYTE));
+    let per_gibibyte = |time: Duration| Some(Figure::single(time.as_secs_f64() / (received / GIBIBYTE)));
+    let processor = Row::both(
+        format!("{name}: frontend CPU per GiB, and a bare relay's"),
+        Unit::Seconds,
+        per_gibibyte(bare_processor),
+        per_gibibyte(processor),
+    );
     Ok(vec![
         match case.rate {
             Some(goal) => rate.at_least(Of::Ratio, goal),
