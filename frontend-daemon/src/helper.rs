@@ -6,7 +6,10 @@
 use std::{
     io,
     os::fd::{AsFd, OwnedFd},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -25,6 +28,9 @@ use crate::watched::watch;
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// Between two tries.
 const CONNECT_PAUSE: Duration = Duration::from_millis(5);
+
+/// Between the last start and the making of the next spare, which needs the processor as much as new programs do.
+const SPARE_PAUSE: Duration = Duration::from_millis(2);
 
 /// Most programs at once, over all connections: a hall full of browsers on one device. Below what the helper's socket
 /// accepts (`MaxConnections=`), so that this refusal, which says why, comes first.
@@ -59,17 +65,25 @@ impl From<io::Error> for HelperError {
 pub(crate) struct Helpers {
     address: SocketAddrUnix,
     spare: Mutex<Option<Conversation>>,
+    /// How many were taken.
+    starts: AtomicU64,
     places: Arc<Semaphore>,
 }
 
 impl Helpers {
     pub(crate) fn new(address: SocketAddrUnix) -> Self {
-        Self { address, spare: Mutex::new(None), places: Arc::new(Semaphore::new(MAX_RUNS)) }
+        Self {
+            address,
+            spare: Mutex::new(None),
+            starts: AtomicU64::new(0),
+            places: Arc::new(Semaphore::new(MAX_RUNS)),
+        }
     }
 
     /// A helper that waits for its request, and a place among all runs for as long as the conversation lasts.
     pub(crate) async fn take(&self) -> Result<Conversation, HelperError> {
         let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| HelperError::Busy)?;
+        self.starts.fetch_add(1, Relaxed);
         let spare = self.spare().take();
         let mut conversation = match spare.filter(Conversation::is_waiting) {
             Some(conversation) => conversation,
@@ -79,7 +93,17 @@ impl Helpers {
         Ok(conversation)
     }
 
-    /// Connects a spare if there is none. Call it when nobody waits for a start.
+    /// Connects a spare if there is none, and nothing more is being started: in the middle of many starts a spare would
+    /// only cost more than a helper that is asked at once. Call it after each start.
+    pub(crate) async fn keep_spare_soon(&self) {
+        let starts = self.starts.load(Relaxed);
+        sleep(SPARE_PAUSE).await;
+        if self.starts.load(Relaxed) == starts {
+            self.keep_spare().await;
+        }
+    }
+
+    /// Connects a spare if there is none.
     pub(crate) async fn keep_spare(&self) {
         if self.spare().is_some() {
             return;

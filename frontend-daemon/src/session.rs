@@ -3,10 +3,10 @@
 //! Messages are handled strictly one after the other (B4.8). A session knows an outbox, never a socket, so that it could
 //! outlive its connection one day.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc};
 
 use further_link_proto::WindowSize;
-use tokio::{task::JoinSet, time::sleep};
+use tokio::task::JoinSet;
 
 use crate::{
     access::tokens::Guard,
@@ -23,8 +23,6 @@ use crate::{
 
 /// Most processes at once on one connection: more than any page shows, fewer than a helper socket serves in all.
 const MAX_PROCESSES: usize = 64;
-/// Between a start and the making of the next spare helper, which needs the processor as much as the new program does.
-const SPARE_PAUSE: Duration = Duration::from_millis(2);
 
 /// What all sessions share.
 #[derive(Clone)]
@@ -109,10 +107,7 @@ impl Session {
         )
         .await;
         let helpers = Arc::clone(&self.shared.helpers);
-        self.tasks.spawn(async move {
-            sleep(SPARE_PAUSE).await;
-            helpers.keep_spare().await;
-        });
+        self.tasks.spawn(async move { helpers.keep_spare_soon().await });
         if matches!(process, Err(Complaint::WrongToken(_))) {
             self.guard.wrong().await;
         }
