@@ -20,13 +20,16 @@ use std::{
 };
 
 use further_link_proto::{Event, Step};
-use nix::{errno::Errno, sys::stat::Mode};
+use nix::{
+    errno::Errno,
+    sys::stat::{Mode, umask},
+};
 use rustix::net::SocketAddrUnix;
 
 use crate::{
     account::Account,
     identity,
-    plan::{Entrypoint, Plan, Program, Temporary},
+    plan::{Entrypoint, Plan, Program},
     stdio::Theirs,
     sys,
 };
@@ -96,15 +99,15 @@ pub(crate) fn launch(
     if let Some(directory) = &plan.directory {
         fs::create_dir_all(directory).map_err(at(Step::MakeDirectory))?;
     }
-    let private = DirBuilder::new().mode(0o700).create(&plan.temporary.private);
+    let temporary = &plan.temporary;
     let mut passed = passed.to_vec();
-    if private.is_ok() && open_channel(channel, &plan.temporary).is_ok() {
-        passed.push((CHANNEL.to_owned(), plan.temporary.channel().to_string_lossy().into_owned()));
+    if open_channel(channel, &temporary.channel).is_ok() {
+        passed.push((CHANNEL.to_owned(), temporary.channel.to_string_lossy().into_owned()));
     }
-    if let (Some(entrypoint), Some(text)) = (&plan.temporary.entrypoint, text) {
-        if entrypoint.file.starts_with(&plan.temporary.private) {
-            private.map_err(at(Step::WriteCode))?;
-        }
+    if let Some(private) = &temporary.private {
+        DirBuilder::new().mode(0o700).create(private).map_err(at(Step::WriteCode))?;
+    }
+    if let (Some(entrypoint), Some(text)) = (&temporary.entrypoint, text) {
         write_entrypoint(entrypoint, text).map_err(at(Step::WriteCode))?;
     }
     std::env::set_current_dir(&plan.cwd).map_err(at(Step::ChangeDirectory))?;
@@ -113,8 +116,13 @@ pub(crate) fn launch(
 
 /// Lets the user's programs, and nobody else, connect. Where it does not work (a full disk) the program runs without a
 /// channel: a person needs a terminal then more than ever.
-fn open_channel(channel: &OwnedFd, temporary: &Temporary) -> io::Result<()> {
-    rustix::net::bind(channel, &SocketAddrUnix::new(temporary.channel())?)?;
+fn open_channel(channel: &OwnedFd, path: &Path) -> io::Result<()> {
+    let address = SocketAddrUnix::new(path)?;
+    // Connecting takes the right to write (unix(7)).
+    let usual = umask(Mode::S_IXUSR | Mode::S_IRWXG | Mode::S_IRWXO);
+    let bound = rustix::net::bind(channel, &address);
+    umask(usual);
+    bound?;
     Ok(rustix::net::listen(channel, CHANNEL_BACKLOG)?)
 }
 
@@ -129,7 +137,7 @@ fn attach(theirs: &Theirs) -> io::Result<()> {
     rustix::stdio::dup2_stderr(stderr)?;
     sys::close_others_on_exec()?;
     sys::reset_signals()?;
-    nix::sys::stat::umask(Mode::S_IWGRP | Mode::S_IWOTH);
+    umask(Mode::S_IWGRP | Mode::S_IWOTH);
     Ok(())
 }
 

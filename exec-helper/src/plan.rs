@@ -55,23 +55,18 @@ pub(crate) enum Program {
 /// What is made for this run alone, and removed when it ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Temporary {
-    /// A directory of mode 0700, removed with all that is in it: the socket of the user channel, and program text that
-    /// has no other place.
-    pub(crate) private: PathBuf,
+    /// The socket of the user channel, of mode 0600.
+    pub(crate) channel: PathBuf,
+    /// A directory of mode 0700, removed with all that is in it: for program text that has no other place.
+    pub(crate) private: Option<PathBuf>,
     /// The file that program text goes into.
     pub(crate) entrypoint: Option<Entrypoint>,
 }
 
 impl Temporary {
-    /// What is left if the file could not be made since there was one before; nothing where that was the directory.
-    pub(crate) fn without_entrypoint(self) -> Option<Self> {
-        let elsewhere = self.entrypoint.is_some_and(|entrypoint| !entrypoint.file.starts_with(&self.private));
-        elsewhere.then_some(Self { private: self.private, entrypoint: None })
-    }
-
-    /// The socket of the user channel.
-    pub(crate) fn channel(&self) -> PathBuf {
-        self.private.join("channel")
+    /// What is left if the file could not be made since there was one before, or such a directory.
+    pub(crate) fn without_entrypoint(self) -> Self {
+        Self { private: None, entrypoint: None, ..self }
     }
 }
 
@@ -89,6 +84,7 @@ pub(crate) fn plan(permitted: &Permitted<Run>, places: &Places, number: u64) -> 
     let path = run.path.as_ref().map(|path| places.work_dir_of(account).join(path.as_str()));
     let temp_dir = &places.temp;
     let private = temp_dir.join(format!("further-link-{number:016x}"));
+    let channel = private.with_extension("channel");
 
     if run.runner == Runner::Shell {
         return Plan {
@@ -96,7 +92,7 @@ pub(crate) fn plan(permitted: &Permitted<Run>, places: &Places, number: u64) -> 
             args: vec![account.shell.clone()],
             cwd: path.clone().unwrap_or_else(|| temp_dir.clone()),
             directory: path,
-            temporary: Temporary { private, entrypoint: None },
+            temporary: Temporary { channel, private: None, entrypoint: None },
         };
     }
     let mut entrypoint = None;
@@ -120,7 +116,8 @@ pub(crate) fn plan(permitted: &Permitted<Run>, places: &Places, number: u64) -> 
     } else {
         (Program::Script(file.clone()), vec![file])
     };
-    Plan { program, args, cwd, directory, temporary: Temporary { private, entrypoint } }
+    let private = run.path.is_none().then_some(private);
+    Plan { program, args, cwd, directory, temporary: Temporary { channel, private, entrypoint } }
 }
 
 /// Name and mode of the file made for program text (B8).
@@ -140,6 +137,7 @@ mod tests {
     use further_link_proto::{CodeLength, Identity, PathText, UserName};
 
     const PRIVATE: &str = "/t/further-link-000000ab00000007";
+    const CHANNEL: &str = "/t/further-link-000000ab00000007.channel";
 
     fn planned(runner: Runner, path: Option<&str>, code: bool) -> Plan {
         let root = Allowed { name: UserName::new("root").unwrap(), guarded: false };
@@ -155,8 +153,8 @@ mod tests {
         plan(&policy.check(run).unwrap(), &places, 0xab_0000_0007)
     }
 
-    fn only_private(entrypoint: Option<Entrypoint>) -> Temporary {
-        Temporary { private: PRIVATE.into(), entrypoint }
+    fn no_directory(entrypoint: Option<Entrypoint>) -> Temporary {
+        Temporary { channel: CHANNEL.into(), private: None, entrypoint }
     }
 
     fn paths(texts: &[&str]) -> Vec<PathBuf> {
@@ -170,8 +168,8 @@ mod tests {
         assert_eq!(plan.args, paths(&["python3", "-u", "/t/further-link-000000ab00000007/7.py"]));
         assert_eq!(plan.cwd, Path::new("/t"));
         assert_eq!(plan.directory, None);
-        assert_eq!(plan.temporary.private, Path::new(PRIVATE));
-        assert_eq!(plan.temporary.channel(), Path::new(PRIVATE).join("channel"));
+        assert_eq!(plan.temporary.channel, Path::new(CHANNEL));
+        assert_eq!(plan.temporary.private.as_deref(), Some(Path::new(PRIVATE)));
         assert_eq!(plan.temporary.entrypoint.unwrap().mode, 0o644);
     }
 
@@ -187,7 +185,7 @@ mod tests {
             assert_eq!(plan.cwd, Path::new(directory));
             assert_eq!(plan.directory.as_deref(), Some(Path::new(directory)));
             let entrypoint = Some(Entrypoint { file, mode: 0o755 });
-            assert_eq!(plan.temporary, only_private(entrypoint));
+            assert_eq!(plan.temporary, no_directory(entrypoint));
         }
     }
 
@@ -196,7 +194,7 @@ mod tests {
         let plan = planned(Runner::Python3, Some("p/run.py"), false);
         assert_eq!(plan.args, paths(&["python3", "-u", "/w/p/run.py"]));
         assert_eq!((plan.cwd.as_path(), &plan.directory), (Path::new("/w/p"), &None));
-        assert_eq!(plan.temporary, only_private(None));
+        assert_eq!(plan.temporary, no_directory(None));
         let plan = planned(Runner::Exec, Some("/bin/true"), false);
         assert_eq!((plan.program, plan.cwd), (Program::Script("/bin/true".into()), "/bin".into()));
         assert_eq!(planned(Runner::Exec, Some("/"), false).cwd, Path::new("/"));
@@ -206,7 +204,8 @@ mod tests {
     fn neither_path_nor_text_means_an_empty_directory_of_the_runs_own() {
         let plan = planned(Runner::Python3, None, false);
         assert_eq!(plan.args, paths(&["python3", "-u", "/t/further-link-000000ab00000007"]));
-        assert_eq!(plan.temporary, only_private(None));
+        let private = Some(PRIVATE.into());
+        assert_eq!(plan.temporary, Temporary { channel: CHANNEL.into(), private, entrypoint: None });
         assert_eq!(plan.cwd, Path::new("/t"));
     }
 
@@ -215,7 +214,7 @@ mod tests {
         for code in [false, true] {
             let plan = planned(Runner::Shell, None, code);
             assert_eq!(plan.args.len(), 1);
-            assert_eq!((plan.cwd, plan.directory, plan.temporary), ("/t".into(), None, only_private(None)));
+            assert_eq!((plan.cwd, plan.directory, plan.temporary), ("/t".into(), None, no_directory(None)));
             let plan = planned(Runner::Shell, Some("a/b"), code);
             assert_eq!((plan.cwd, plan.directory), ("/w/a/b".into(), Some("/w/a/b".into())));
         }

@@ -63,8 +63,9 @@ pub(crate) struct About {
     pub(crate) temporary: Temporary,
 }
 
-/// [`About`] on its way: user, uid, gid, groups, runner, the private directory, the file of the program text and its mode.
-type Words = (String, u32, u32, Vec<u32>, String, Vec<u8>, Option<(Vec<u8>, u32)>);
+/// [`About`] on its way: user, uid, gid, groups, runner, the socket of the user channel, the private directory, the file
+/// of the program text and its mode.
+type Words = (String, u32, u32, Vec<u32>, String, Vec<u8>, Option<Vec<u8>>, Option<(Vec<u8>, u32)>);
 
 /// How the launch goes on.
 pub(crate) struct Progress {
@@ -244,15 +245,17 @@ impl About {
         let groups = groups.iter().map(|group| group.as_raw()).collect();
         let entrypoint = self.temporary.entrypoint.as_ref();
         let entrypoint = entrypoint.map(|entrypoint| (bytes(&entrypoint.file), entrypoint.mode));
-        let private = bytes(&self.temporary.private);
-        (name.clone(), uid.as_raw(), gid.as_raw(), groups, self.runner.clone(), private, entrypoint)
+        let channel = bytes(&self.temporary.channel);
+        let private = self.temporary.private.as_ref().map(bytes);
+        (name.clone(), uid.as_raw(), gid.as_raw(), groups, self.runner.clone(), channel, private, entrypoint)
     }
 
-    fn from_words((name, uid, gid, groups, runner, private, entrypoint): Words) -> Self {
+    fn from_words((name, uid, gid, groups, runner, channel, private, entrypoint): Words) -> Self {
         let path = |bytes| PathBuf::from(OsString::from_vec(bytes));
         let groups = groups.into_iter().map(Gid::from_raw).collect();
         let owner = Owner { name, uid: Uid::from_raw(uid), gid: Gid::from_raw(gid), groups };
         let entrypoint = entrypoint.map(|(file, mode)| Entrypoint { file: path(file), mode });
-        Self { owner, runner, temporary: Temporary { private: path(private), entrypoint } }
+        let temporary = Temporary { channel: path(channel), private: private.map(path), entrypoint };
+        Self { owner, runner, temporary }
     }
 }

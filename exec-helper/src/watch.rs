@@ -387,7 +387,7 @@ impl<'a> Watch<'a> {
     fn finish_failed(&mut self, failed: Event) -> Result<Event, WatchError> {
         if matches!(failed, Event::Failed { errno: libc::EEXIST, .. }) {
             // What has that name was there before: it is somebody else's.
-            self.temporary = self.temporary.take().and_then(Temporary::without_entrypoint);
+            self.temporary = self.temporary.take().map(Temporary::without_entrypoint);
         }
         self.finish(failed)
     }
@@ -407,9 +407,9 @@ impl<'a> Watch<'a> {
 
     /// The socket of the user channel, not to be used: to be the last one who closes it.
     fn open_channel(&self) -> Option<OwnedFd> {
-        let channel = self.temporary.as_ref()?.channel();
+        let temporary = self.temporary.as_ref()?;
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        rustix::fs::open(channel, flags, rustix::fs::Mode::empty()).ok()
+        rustix::fs::open(&temporary.channel, flags, rustix::fs::Mode::empty()).ok()
     }
 
     /// The frontend closes when nothing is to come any more. The last one to close a socket whose file has been removed waits
@@ -431,10 +431,15 @@ impl<'a> Watch<'a> {
 
     /// The temporary files of this run, with the rights of its user. What the program moved away or removed is its own.
     fn remove_files(&mut self) {
-        let Some(Temporary { private, entrypoint }) = self.temporary.take() else { return };
-        let elsewhere = entrypoint.filter(|entrypoint| !entrypoint.file.starts_with(&private));
-        for removed in [Some(fs::remove_dir_all(private)), elsewhere.map(|code| fs::remove_file(code.file))] {
-            if let Some(Err(error)) = removed
+        let Some(Temporary { channel, private, entrypoint }) = self.temporary.take() else { return };
+        // The directory goes with what is in it.
+        let rest = match (private, entrypoint) {
+            (Some(private), _) => fs::remove_dir_all(private),
+            (None, Some(entrypoint)) => fs::remove_file(entrypoint.file),
+            (None, None) => Ok(()),
+        };
+        for removed in [fs::remove_file(channel), rest] {
+            if let Err(error) = removed
                 && error.kind() != io::ErrorKind::NotFound
             {
                 error!(pid = self.pid(), "cannot remove a temporary file: {error}");

@@ -472,10 +472,10 @@ class Test:
             with Client(INSIDE) as client:
                 client.start("1", code=code)
                 path = client.output_until("\n", "1").strip()
-                equal(self.machine.run("stat", "-c", "%U %G %a", os.path.dirname(path)).strip(), "pi pi 700")
+                equal(self.machine.run("stat", "-c", "%U %G %a", path).strip(), "pi pi 600")
                 client.send("stdin", "1", input="\n")
                 client.expect("stopped", "1")
-            inside = f"/proc/{self.machine.leader}/root{os.path.dirname(path)}"
+            inside = f"/proc/{self.machine.leader}/root{path}"
             wait_for("nothing is left of it", lambda: not os.path.exists(inside), 1)
 
     def show_and_hear(self, client, process):

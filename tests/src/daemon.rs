@@ -16,7 +16,7 @@ use crate::client::{Client, Finished};
 use crate::http::{self, Response};
 use crate::log::Log;
 use crate::processes::Process;
-use crate::scratch::{self, Scratch};
+use crate::scratch::Scratch;
 use crate::stream::Trust;
 use crate::supervised::Supervised;
 use crate::wait::{DEADLINE, holds_within, wait_until};
@@ -313,9 +313,14 @@ impl Daemon {
         self.scratch.temp()
     }
 
-    /// The private directories of runs that are there now.
-    pub fn private_directories(&self) -> Vec<PathBuf> {
+    /// The temporary files of runs that are there now: sockets of user channels, and directories for program text.
+    pub fn temporary_files(&self) -> Vec<PathBuf> {
         self.scratch.leftovers()
+    }
+
+    /// Removes them, where nobody else can.
+    pub fn remove_temporary_files(&self) {
+        self.scratch.remove_leftovers();
     }
 
     /// The pid of the process that serves the network.
@@ -378,9 +383,4 @@ impl Drop for Daemon {
             self.assert_nothing_is_left();
         }
     }
-}
-
-/// The private directories of runs in /tmp, where daemons with default folders put them.
-pub fn private_directories_in_tmp() -> Vec<PathBuf> {
-    scratch::leftovers_in(std::path::Path::new("/tmp"))
 }

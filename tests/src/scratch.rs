@@ -64,6 +64,14 @@ impl Scratch {
     pub fn leftovers(&self) -> Vec<PathBuf> {
         leftovers_in(&self.temp())
     }
+
+    /// Removes that, where no helper is left to do it.
+    pub fn remove_leftovers(&self) {
+        for path in self.leftovers() {
+            let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            removed.unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        }
+    }
 }
 
 impl Default for Scratch {
@@ -83,8 +91,8 @@ impl Drop for Scratch {
     }
 }
 
-/// The private directories of runs in `temp`.
-pub fn leftovers_in(temp: &Path) -> Vec<PathBuf> {
+/// The temporary files of runs in `temp`.
+fn leftovers_in(temp: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(temp).unwrap_or_else(|e| panic!("{}: {e}", temp.display()));
     entries
         .map(|entry| entry.expect("an entry").path())

@@ -36,12 +36,13 @@ fn press(client: &mut Client, process: Option<&str>, key: &str, event: &str) {
     client.send(&message);
 }
 
-/// The private directory of the one run that there is.
+/// The socket of the one run that there is.
 #[track_caller]
-fn private_directory(daemon: &Daemon) -> PathBuf {
-    let directories = daemon.private_directories();
-    assert_eq!(directories.len(), 1, "{directories:?}");
-    directories.into_iter().next().unwrap()
+fn socket(daemon: &Daemon) -> PathBuf {
+    let mut sockets = daemon.temporary_files();
+    sockets.retain(|path| path.extension().is_some_and(|extension| extension == "channel"));
+    assert_eq!(sockets.len(), 1, "{sockets:?}");
+    sockets.remove(0)
 }
 
 const SHOW_AND_LISTEN: &str = r#"
@@ -309,10 +310,10 @@ fn only_the_user_of_the_run_can_connect() {
     let mut client = daemon.run("user=pi");
     client.start("1", channel_program("print(os.environ['FURTHER_LINK_CHANNEL'], flush=True)\ninput()"));
     let channel = client.wait_lines("1", 1).remove(0);
-    let directory = private_directory(&daemon);
-    assert_eq!(PathBuf::from(&channel).parent(), Some(directory.as_path()));
-    assert_eq!(mode_of(&directory), 0o700);
-    assert_eq!(std::fs::metadata(&directory).unwrap().uid(), accounts::pi().uid);
+    let socket = socket(&daemon);
+    assert_eq!(PathBuf::from(&channel), socket);
+    assert_eq!(mode_of(&socket), 0o600);
+    assert_eq!(std::fs::metadata(&socket).unwrap().uid(), accounts::pi().uid);
     let intruder = format!(
         "
 import socket
@@ -330,21 +331,21 @@ except PermissionError:
 
 /// D51: nothing stays, whichever way a run ends.
 #[test]
-fn the_directory_is_gone_after_stopped_and_after_a_client_vanished() {
+fn the_socket_is_gone_after_stopped_and_after_a_client_vanished() {
     let daemon = Daemon::start();
     let code = "c = connect()\nsay(c, 'keylisten', key='x')\ntime.sleep(600)";
     let mut client = daemon.run("");
     client.start("1", channel_program(code));
     expect_message(&mut client, "keylisten", "1", "x");
-    private_directory(&daemon);
+    socket(&daemon);
     client.stop("1");
     assert_eq!(client.wait_stopped("1"), -15);
-    assert_eq!(daemon.private_directories(), Vec::<PathBuf>::new());
+    assert_eq!(daemon.temporary_files(), Vec::<PathBuf>::new());
     client.start("1", channel_program(code));
     expect_message(&mut client, "keylisten", "1", "x");
-    private_directory(&daemon);
+    socket(&daemon);
     drop(client);
-    wait_until(DEADLINE, "the directory is gone", || daemon.private_directories().is_empty());
+    wait_until(DEADLINE, "the socket is gone", || daemon.temporary_files().is_empty());
 }
 
 /// "The last frame of a program that draws one picture and exits": nobody has accepted the connection yet, or read it.

@@ -291,9 +291,7 @@ fn a_killed_helper_takes_its_run_along_and_no_other() {
     assert_eq!(client.wait_stopped("other"), 0);
     assert_eq!(client.stdout("other"), "still here\n");
     // Of all that a killed process would have done, this is what nobody else can do for it.
-    for directory in daemon.private_directories() {
-        std::fs::remove_dir_all(directory).unwrap();
-    }
+    daemon.remove_temporary_files();
 }
 
 /// D37: descriptors and processes are given back. A spare helper may wait, so two more of each are no leak.

@@ -254,9 +254,7 @@ fn assert_nobody_escapes(programs: fn(&Path) -> Programs, way: End) {
     drop(client);
     if way == End::HelperKilled {
         // Of all that a killed process would have done, this is what nobody else can do for it.
-        for directory in daemon.private_directories() {
-            fs::remove_dir_all(directory).expect("a private directory");
-        }
+        daemon.remove_temporary_files();
     }
 }
 
@@ -360,9 +358,7 @@ fn nobody_outlives_a_run_as_root_by_sudo() {
         wait_until(LIMIT, &format!("nobody is left after {way:?}"), || strangers(&daemon).is_empty());
         drop(client);
         if way == End::HelperKilled {
-            for directory in daemon.private_directories() {
-                fs::remove_dir_all(directory).expect("a private directory");
-            }
+            daemon.remove_temporary_files();
         }
     }
 }

@@ -137,9 +137,7 @@ impl Bench {
         assert!(outcome != Outcome::Right || report.executed.len() == 1, "{what}");
         if outcome == Outcome::Closed {
             // A helper that could not give root up kills, and touches no file of the user (`abandon_as_root`).
-            for left in self.helper.scratch().leftovers() {
-                fs::remove_dir_all(left).expect("a private directory");
-            }
+            self.helper.scratch().remove_leftovers();
         }
         self.helper.assert_as_before(&self.before, &what);
         (outcome, report)

@@ -334,7 +334,7 @@ fn a_start_that_fails_gives_one_understandable_error_and_leaves_the_id_free() {
         client.stdin("bystander", "untouched\n");
         assert_eq!(client.wait_stopped("bystander"), 0);
     }
-    assert_eq!(daemon.private_directories(), Vec::<std::path::PathBuf>::new());
+    assert_eq!(daemon.temporary_files(), Vec::<std::path::PathBuf>::new());
 }
 
 /// B6.3: python itself reports a missing file.

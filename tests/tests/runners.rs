@@ -268,7 +268,7 @@ fn the_file_for_code_is_removed_at_every_kind_of_end() {
     drop(client);
     wait_until(DEADLINE, "the file is removed after a disconnect", || !file.exists());
     assert!(daemon.work().join("project").exists());
-    assert_eq!(daemon.private_directories(), Vec::<PathBuf>::new());
+    assert_eq!(daemon.temporary_files(), Vec::<PathBuf>::new());
 }
 
 /// D16 in spirit: numbers are chosen by the daemon, so they must not hit what the user has.

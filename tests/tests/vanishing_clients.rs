@@ -42,7 +42,7 @@ impl Footprint {
         Self {
             processes,
             descriptors: [daemon.pid(), listener].map(|pid| descriptors(pid).len()),
-            files: daemon.private_directories(),
+            files: daemon.temporary_files(),
         }
     }
 
