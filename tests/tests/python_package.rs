@@ -101,7 +101,7 @@ fn press_all(client: &mut Client, id: &str) {
         expect_keylisten(client, id, key);
     }
     // A button asks for its key before the program gives it functions.
-    client.wait_stdout(id, "ready");
+    client.wait_lines(id, 1);
     for key in ["ArrowUp", " ", "é"] {
         for event in ["keydown", "keyup"] {
             press(client, id, key, event);
