@@ -105,7 +105,7 @@ pub(crate) fn launch(
         passed.push((CHANNEL.to_owned(), temporary.channel.to_string_lossy().into_owned()));
     }
     if let Some(private) = &temporary.private {
-        DirBuilder::new().mode(0o700).create(private).map_err(at(Step::WriteCode))?;
+        DirBuilder::new().mode(0o700).create(private).map_err(at(Step::MakeDirectory))?;
     }
     if let (Some(entrypoint), Some(text)) = (&temporary.entrypoint, text) {
         write_entrypoint(entrypoint, text).map_err(at(Step::WriteCode))?;

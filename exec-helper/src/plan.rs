@@ -77,14 +77,16 @@ pub(crate) struct Entrypoint {
     pub(crate) mode: u32,
 }
 
-/// Decides. `number` makes the names of temporary files: random, so that nobody can lay something in the way.
-pub(crate) fn plan(permitted: &Permitted<Run>, places: &Places, number: u64) -> Plan {
+/// Decides. The numbers make the names of temporary files: random, so that nobody can lay something in the way; and two of
+/// them, since everybody sees the socket's name before the directory is made.
+pub(crate) fn plan(permitted: &Permitted<Run>, places: &Places, numbers: [u64; 2]) -> Plan {
     let account = permitted.account();
     let run = permitted.request();
     let path = run.path.as_ref().map(|path| places.work_dir_of(account).join(path.as_str()));
     let temp_dir = &places.temp;
+    let [of_channel, number] = numbers;
+    let channel = temp_dir.join(format!("further-link-{of_channel:016x}.sock"));
     let private = temp_dir.join(format!("further-link-{number:016x}"));
-    let channel = private.with_extension("channel");
 
     if run.runner == Runner::Shell {
         return Plan {
@@ -137,7 +139,7 @@ mod tests {
     use further_link_proto::{CodeLength, Identity, PathText, UserName};
 
     const PRIVATE: &str = "/t/further-link-000000ab00000007";
-    const CHANNEL: &str = "/t/further-link-000000ab00000007.channel";
+    const CHANNEL: &str = "/t/further-link-0000000000000003.sock";
 
     fn planned(runner: Runner, path: Option<&str>, code: bool) -> Plan {
         let root = Allowed { name: UserName::new("root").unwrap(), guarded: false };
@@ -150,7 +152,7 @@ mod tests {
             terminal: None,
         };
         let places = Places { work: Some("/w".into()), temp: "/t".into(), projects: None };
-        plan(&policy.check(run).unwrap(), &places, 0xab_0000_0007)
+        plan(&policy.check(run).unwrap(), &places, [3, 0xab_0000_0007])
     }
 
     fn no_directory(entrypoint: Option<Entrypoint>) -> Temporary {

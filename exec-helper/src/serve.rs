@@ -120,7 +120,8 @@ fn answer(
         (Some(Request::Run(run)), Some(launcher)) => {
             let runner = run.runner.name();
             let Some(permitted) = permitted(connection, settings, run, runner)? else { return Ok(()) };
-            let plan = plan::plan(&permitted, &settings.places, random_number()?);
+            let numbers = [random_number()?, random_number()?];
+            let plan = plan::plan(&permitted, &settings.places, numbers);
             Ok(launcher.launch(connection, &permitted, &plan, &settings.passed)?)
         }
         (Some(Request::Upload(upload)), launcher) => {
@@ -173,7 +174,7 @@ fn rehearse(settings: &Settings) {
     let identity = Identity { user: None, token: None };
     let run = Run { identity, runner: Runner::Exec, path: None, code: None, terminal: None };
     if let Ok(permitted) = settings.policy.check(run) {
-        let plan = plan::plan(&permitted, &settings.places, 0);
+        let plan = plan::plan(&permitted, &settings.places, [0, 0]);
         spawn::rehearse(&permitted, &plan);
     }
 }

@@ -4,12 +4,10 @@
 //! asks, so that a start costs no more than the helper's exec.
 
 use std::{
+    convert::Infallible,
     io,
     os::fd::{AsFd, OwnedFd},
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -17,8 +15,8 @@ use further_link_proto::{Connection, Event, Request, SocketError};
 use rustix::net::SocketAddrUnix;
 use tokio::{
     io::{Interest, unix::AsyncFd},
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::{Instant, sleep},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore},
+    time::{Instant, sleep, timeout},
 };
 use tracing::warn;
 
@@ -29,8 +27,9 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// Between two tries.
 const CONNECT_PAUSE: Duration = Duration::from_millis(5);
 
-/// Between the last start and the making of the next spare, which needs the processor as much as new programs do.
-const SPARE_PAUSE: Duration = Duration::from_millis(2);
+/// Between the last start, of which this is the beginning, and the making of the next spare, which needs the processor as
+/// much as the new program does.
+const SPARE_PAUSE: Duration = Duration::from_millis(3);
 
 /// Most programs at once, over all connections: a hall full of browsers on one device. Below what the helper's socket
 /// accepts (`MaxConnections=`), so that this refusal, which says why, comes first.
@@ -65,8 +64,8 @@ impl From<io::Error> for HelperError {
 pub(crate) struct Helpers {
     address: SocketAddrUnix,
     spare: Mutex<Option<Conversation>>,
-    /// How many were taken.
-    starts: AtomicU64,
+    /// Told when one is taken.
+    taken: Notify,
     places: Arc<Semaphore>,
 }
 
@@ -75,7 +74,7 @@ impl Helpers {
         Self {
             address,
             spare: Mutex::new(None),
-            starts: AtomicU64::new(0),
+            taken: Notify::new(),
             places: Arc::new(Semaphore::new(MAX_RUNS)),
         }
     }
@@ -83,7 +82,7 @@ impl Helpers {
     /// A helper that waits for its request, and a place among all runs for as long as the conversation lasts.
     pub(crate) async fn take(&self) -> Result<Conversation, HelperError> {
         let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| HelperError::Busy)?;
-        self.starts.fetch_add(1, Relaxed);
+        self.taken.notify_one();
         let spare = self.spare().take();
         let mut conversation = match spare.filter(Conversation::is_waiting) {
             Some(conversation) => conversation,
@@ -93,18 +92,17 @@ impl Helpers {
         Ok(conversation)
     }
 
-    /// Connects a spare if there is none, and nothing more is being started: in the middle of many starts a spare would
-    /// only cost more than a helper that is asked at once. Call it after each start.
-    pub(crate) async fn keep_spare_soon(&self) {
-        let starts = self.starts.load(Relaxed);
-        sleep(SPARE_PAUSE).await;
-        if self.starts.load(Relaxed) == starts {
+    /// Sees to it that there is a spare, for as long as this is polled. Not in the middle of many starts, where it would only
+    /// cost more than a helper that is asked at once.
+    pub(crate) async fn keep_spares(&self) -> Infallible {
+        loop {
             self.keep_spare().await;
+            self.taken.notified().await;
+            while timeout(SPARE_PAUSE, self.taken.notified()).await.is_ok() {}
         }
     }
 
-    /// Connects a spare if there is none.
-    pub(crate) async fn keep_spare(&self) {
+    async fn keep_spare(&self) {
         if self.spare().is_some() {
             return;
         }

@@ -176,7 +176,7 @@ async fn serve(
 
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::spawn(async move { helpers.keep_spare().await });
+    tokio::spawn(async move { helpers.keep_spares().await });
     tokio::spawn(service::keep_watchdog_quiet());
     let (tls, keeper) = tls.unzip();
     if let Some(keeper) = keeper {

@@ -106,8 +106,6 @@ impl Session {
             &mut self.tasks,
         )
         .await;
-        let helpers = Arc::clone(&self.shared.helpers);
-        self.tasks.spawn(async move { helpers.keep_spare_soon().await });
         if matches!(process, Err(Complaint::WrongToken(_))) {
             self.guard.wrong().await;
         }

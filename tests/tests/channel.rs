@@ -3,7 +3,7 @@
 //!
 //! B12, and D13, D38, D39, D43, D51; API.md, "The user channel". The harness checks the data of each type, and that nothing
 //! comes before `started` or after `stopped`. Slow clients and floods are in `channel_pressure`.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests may fail the test")]
+#![expect(clippy::indexing_slicing, reason = "helpers of tests may fail the test")]
 
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -40,7 +40,7 @@ fn press(client: &mut Client, process: Option<&str>, key: &str, event: &str) {
 #[track_caller]
 fn socket(daemon: &Daemon) -> PathBuf {
     let mut sockets = daemon.temporary_files();
-    sockets.retain(|path| path.extension().is_some_and(|extension| extension == "channel"));
+    sockets.retain(|path| path.extension().is_some_and(|extension| extension == "sock"));
     assert_eq!(sockets.len(), 1, "{sockets:?}");
     sockets.remove(0)
 }
