@@ -180,3 +180,41 @@ impl Conversation {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn one_spare_is_made_when_nothing_was_started_for_a_while() {
+        let (listener, address) = further_link_proto::bind_listener(None).unwrap();
+        rustix::io::ioctl_fionbio(&listener, true).unwrap();
+        // Kept, or the spare would seem to have gone.
+        let mut ends = Vec::new();
+        let mut connected = || {
+            let before = ends.len();
+            while let Ok(end) = rustix::net::accept(&listener) {
+                ends.push(end);
+            }
+            ends.len() - before
+        };
+        let helpers = Helpers::new(address);
+        let starts = async {
+            sleep(SPARE_PAUSE).await;
+            assert_eq!(connected(), 1);
+            let mut taken = Vec::new();
+            for _ in 0..5 {
+                taken.push(helpers.take().await.unwrap());
+                sleep(SPARE_PAUSE / 2).await;
+            }
+            // The first was the spare.
+            assert_eq!(connected(), 4);
+            sleep(SPARE_PAUSE).await;
+            assert_eq!(connected(), 1);
+        };
+        tokio::select! {
+            never = helpers.keep_spares() => match never {},
+            () = starts => {}
+        }
+    }
+}
