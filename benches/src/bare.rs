@@ -123,7 +123,7 @@ impl Program {
             let server = scope.spawn(move || {
                 self.read_flood(terminal, |piece| Ok(to_client.write_all(piece)?))
                     .map_err(|e| e.to_string())?;
-                Ok(Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default())
+                Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).map_err(|e| e.to_string())
             });
             let received = read_all(client, |piece| checker.feed(piece));
             let processor_time: std::result::Result<_, String> =

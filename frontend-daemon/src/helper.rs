@@ -82,8 +82,8 @@ impl Helpers {
     /// A helper that waits for its request, and a place among all runs for as long as the conversation lasts.
     pub(crate) async fn take(&self) -> Result<Conversation, HelperError> {
         let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| HelperError::Busy)?;
-        self.taken.notify_one();
         let spare = self.spare().take();
+        self.taken.notify_one();
         let mut conversation = match spare.filter(Conversation::is_waiting) {
             Some(conversation) => conversation,
             None => self.connect().await?,

@@ -227,7 +227,6 @@ if __name__ == '__main__':
 def test_a_closed_channel_kills_nobody_even_if_sigpipe_would(program, server):
     code = """
 import signal
-import socket
 from PIL import Image
 from further_link import send_image
 signal.signal(signal.SIGPIPE, signal.SIG_DFL)
@@ -293,7 +292,6 @@ except KeyboardInterrupt:
 def test_a_signal_handler_may_send_while_its_thread_is_sending(program, server):
     code = """
 import signal
-import socket
 from PIL import Image
 from further_link import KeyboardButton, send_image
 signal.signal(signal.SIGUSR1, lambda *_: (send_image(Image.new('L', (8, 8))), print('handled', flush=True)))

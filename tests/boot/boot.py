@@ -649,16 +649,16 @@ except ConnectionError: print(json.dumps('closed'))
                 equal(machine.run("stat", "-c", "%U", f"/proc/{helper}/mem").strip(), "root", "owner of its memory (not dumpable)")
         with check("a waiting helper is two processes of one unit: root's launcher, and a watcher that is not root"):
             watcher = self.uid("further-link-exec")
-            deadline = time.monotonic() + 5
-            while True:
+
+            def both():
                 waiting = [p for p in self.processes() if "further-link-exec@" in p["group"]]
                 uids = {}
                 for p in waiting:
                     uids.setdefault(p["group"], []).append(p["uid"])
-                if uids and all(sorted(found) == sorted([0, watcher]) for found in uids.values()):
-                    break
-                assert time.monotonic() < deadline, waiting
-                time.sleep(0.05)
+                settled = uids and all(sorted(found) == sorted([0, watcher]) for found in uids.values())
+                return waiting if settled else None
+
+            waiting = wait_for("launcher and watcher in each unit", both)
             assert all(HELPER in p["command"] for p in waiting), waiting
             pid = next(p["pid"] for p in waiting if p["uid"] == watcher)
             equal(int(self.status_of(pid)["CapPrm"], 16), CAP_KILL | 1 << 6 | 1 << 7, "and SETGID, SETUID")
