@@ -63,6 +63,7 @@ pub fn main(name: &str, args: impl Iterator<Item = String>) -> ExitCode {
         }
     };
     log::start("further-link-exec-helper");
+    abort_on_panic();
     match start(options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -70,6 +71,14 @@ pub fn main(name: &str, args: impl Iterator<Item = String>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// A panic ends this process at once: no code of a process with privileges runs after a bug was seen.
+fn abort_on_panic() {
+    std::panic::set_hook(Box::new(|info| {
+        error!("a bug ended this helper: {info}");
+        std::process::abort();
+    }));
 }
 
 /// What the socket that this process was given is.

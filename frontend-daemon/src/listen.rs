@@ -134,6 +134,10 @@ async fn answer<S>(
 where
     S: Service<Request<Incoming>, Response = Response, Error = Infallible>,
 {
+    // `GET x` and `CONNECT name:1` have no path, and warp's path filters panic on such a target.
+    if request.uri().path_and_query().is_none() {
+        return Ok(text(StatusCode::BAD_REQUEST, "400: Bad Request"));
+    }
     let origin = request.headers().get(ORIGIN).cloned();
     let decision = app.access.decide(Asked {
         method: request.method(),

@@ -10,6 +10,7 @@ mod commands;
 mod config;
 mod controllers;
 mod log;
+mod panics;
 mod privilege;
 mod service;
 mod the_helper;
@@ -107,6 +108,7 @@ fn main() -> ExitCode {
         return command.run(&config);
     }
     log::start(config.debug);
+    panics::log_and_count();
     match start(&config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -74,6 +74,11 @@ impl Session {
         }
     }
 
+    /// Completes when the task of a program has panicked.
+    pub(crate) async fn panicked(&mut self) {
+        panicked(&mut self.tasks).await;
+    }
+
     /// The client is gone: ends all its programs, and waits until the last has ended.
     pub(crate) async fn close(mut self) {
         for process in self.processes.values().filter(|process| process.is_live()) {
@@ -146,5 +151,30 @@ impl Session {
 
     fn live(&self, id: &ProcessId) -> Result<&Process, Complaint> {
         self.processes.get(id).filter(|process| process.is_live()).ok_or(Complaint::BadMessage)
+    }
+}
+
+async fn panicked(tasks: &mut JoinSet<()>) {
+    while let Some(ended) = tasks.join_next().await {
+        if ended.is_err_and(|error| error.is_panic()) {
+            return;
+        }
+    }
+    std::future::pending::<()>().await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt;
+
+    #[tokio::test]
+    async fn a_panic_is_noticed_and_a_usual_end_is_not() {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async {});
+        assert!(panicked(&mut tasks).now_or_never().is_none());
+        tasks.spawn(async {});
+        tasks.spawn(async { panic!("as a bug would") });
+        panicked(&mut tasks).await;
     }
 }

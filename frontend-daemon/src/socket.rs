@@ -60,6 +60,8 @@ enum End {
     TooSlow,
     /// More unfinished messages than this process may keep.
     TooMany,
+    /// The task of one of its programs has panicked.
+    Panicked,
     /// This daemon is shutting down.
     Shutdown,
 }
@@ -107,6 +109,7 @@ async fn say_goodbye<S: AsyncRead + AsyncWrite + Unpin>(
         End::TooLong => Some((CloseCode::Size, "message longer than 4 MiB")),
         End::TooSlow => Some((CloseCode::Policy, "message not complete after 60 seconds")),
         End::TooMany => Some((CloseCode::Again, "too many long messages at once")),
+        End::Panicked => Some((CloseCode::Error, "internal error, see the log of further-link")),
         End::Shutdown => Some((CloseCode::Away, "further-link is shutting down")),
     };
     let said = tokio::time::timeout(GOODBYE_LIMIT, async {
@@ -136,7 +139,12 @@ async fn read<S: AsyncRead + AsyncWrite + Unpin>(
 ) -> End {
     let mut ahead = Ahead::default();
     // After a close frame the library still answers it before the stream ends.
-    while let Some(frame) = ahead.next(stream).await {
+    loop {
+        let frame = tokio::select! {
+            frame = ahead.next(stream) => frame,
+            () = session.panicked() => return End::Panicked,
+        };
+        let Some(frame) = frame else { return End::Client };
         let message = match frame {
             Ok(Message::Text(text)) => message::parse(text.as_bytes(), dialect),
             Ok(Message::Binary(bytes)) => message::parse(&bytes, dialect),
@@ -162,7 +170,6 @@ async fn read<S: AsyncRead + AsyncWrite + Unpin>(
             return End::Client;
         }
     }
-    End::Client
 }
 
 /// What is read while a message is being handled, whatever that takes (an upload with a slow download): so that the client's

@@ -5,12 +5,14 @@
 #![expect(clippy::disallowed_methods, reason = "it asks apt-cache for comparison")]
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests may fail the test")]
 
+use std::io::{Read, Write};
 use std::path::Path;
 use std::process::Command;
 
 use further_link_tests::Daemon;
 use further_link_tests::http::{self, Response};
 use further_link_tests::scratch::set_mode;
+use further_link_tests::stream::{Stream, Trust};
 use serde_json::Value;
 
 const PLAIN: Option<&str> = Some("text/plain; charset=utf-8");
@@ -275,4 +277,36 @@ fn the_environment_alone_configures_the_daemon() {
     client.stdin("2", "pwd; exit\n");
     assert_eq!(client.wait_lines("2", 1), [work.join("made/here").to_str().unwrap()]);
     assert_eq!(client.wait_stopped("2"), 0);
+}
+
+/// Targets without a path once ended the whole process, and with it the programs of all clients.
+#[test]
+fn no_form_of_target_ends_a_connection_without_an_answer_or_harms_another_client() {
+    for (daemon, tls) in [(Daemon::start(), false), (Daemon::builder().tls().start(), true)] {
+        let mut victim = daemon.run("");
+        victim.start_cat("1");
+        let trust = tls.then(|| Trust::in_file(&daemon.certificate()));
+        for (line, status) in [
+            ("GET x HTTP/1.1", 400),
+            ("CONNECT localhost:1 HTTP/1.1", 400),
+            ("GET localhost HTTP/1.1", 400),
+            ("OPTIONS * HTTP/1.1", 404),
+            ("GET * HTTP/1.1", 404),
+            ("GET http://localhost/status HTTP/1.1", 200),
+            ("GET /status HTTP/1.0", 200),
+            ("BREW /status HTTP/1.1", 405),
+        ] {
+            let mut stream = Stream::connect(daemon.address(), trust.as_ref());
+            write!(stream, "{line}\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+            let mut answer = String::new();
+            // hyper leaves a connection that asked for CONNECT to its caller, which drops it without TLS's last word.
+            let ended = stream.read_to_string(&mut answer);
+            assert!(ended.is_ok() || line.starts_with("CONNECT"), "{line}: {ended:?}");
+            let seen = answer.split(' ').nth(1).unwrap_or_default();
+            assert_eq!(seen, status.to_string(), "{line}: {answer}");
+        }
+        victim.stdin("1", "still here\n");
+        victim.wait_stdout("1", "still here");
+        assert!(!daemon.log().text().contains("panic"), "{}", daemon.log().tail());
+    }
 }
