@@ -62,22 +62,45 @@ fn exit_status(status: WaitStatus) -> Option<ExitStatus> {
 }
 
 /// Asks the whole run to end: the leader's process group first, then every descendant outside of it. Each is also
-/// continued, so that a stopped process can run its handler.
-pub(crate) fn terminate(leader: Option<Pid>) {
+/// continued, so that a stopped process can run its handler. Returns the processes that handle SIGTERM.
+pub(crate) fn terminate(leader: Option<Pid>) -> TermHandlers {
+    let processes = descendants();
+    // Before the signal: a handler may be through with its work, and have put the signal back, by the time of a later look.
+    let handling: Vec<bool> = processes.iter().map(Process::handles_term).collect();
+    let outside: Vec<bool> = processes.iter().map(|process| !process.is_in_group_of(leader)).collect();
     if let Some(leader) = leader {
         for signal in [Signal::SIGTERM, Signal::SIGCONT] {
             // ESRCH: the group has ended meanwhile, which is what was asked for.
             let (Ok(()) | Err(_)) = killpg(leader, signal);
         }
     }
-    let outside = |pid| leader.is_none_or(|leader| stat_field(pid, 2) != Some(leader.as_raw()));
-    for (pid, descriptor) in descendants() {
-        if outside(pid) {
-            for signal in [rustix::process::Signal::TERM, rustix::process::Signal::CONT] {
-                // It has ended meanwhile.
-                let (Ok(()) | Err(_)) = pidfd_send_signal(&descriptor, signal);
+    for (process, _) in processes.iter().zip(outside).filter(|(_, outside)| *outside) {
+        for signal in [rustix::process::Signal::TERM, rustix::process::Signal::CONT] {
+            // It has ended meanwhile.
+            let (Ok(()) | Err(_)) = pidfd_send_signal(&process.descriptor, signal);
+        }
+    }
+    let handlers =
+        processes.into_iter().zip(handling).filter_map(|(process, handles)| handles.then_some(process));
+    TermHandlers(handlers.collect())
+}
+
+/// The processes of a stopped run that were seen to handle SIGTERM, so that a grace makes sense. Each counts until it
+/// has ended: Python puts SIGTERM back to its default action before it closes files and runs `__del__`.
+#[derive(Default)]
+pub(crate) struct TermHandlers(Vec<Process>);
+
+impl TermHandlers {
+    /// Forgets the processes that have ended, adds those that handle SIGTERM by now (between fork and exec the mask says
+    /// nothing of the program to come), and returns whether there are any.
+    pub(crate) fn any_left(&mut self) -> bool {
+        self.0.retain(|process| is_alive(&process.descriptor));
+        for process in descendants() {
+            if !self.0.iter().any(|known| known.pid == process.pid) && process.handles_term() {
+                self.0.push(process);
             }
         }
+        !self.0.is_empty()
     }
 }
 
@@ -111,17 +134,34 @@ pub(crate) fn kill_all(deadline: Instant, mut ended: impl FnMut(Pid, ExitStatus)
     false
 }
 
-/// Whether any process of the run would notice SIGTERM, by a handler or by waiting for it (sigwait, signalfd: it is
-/// blocked then), so that a grace makes sense.
-pub(crate) fn anyone_handles_term() -> bool {
-    descendants().iter().any(|(pid, _)| {
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+/// A process below this one, with a descriptor that can mean no other process.
+struct Process {
+    pid: i32,
+    descriptor: OwnedFd,
+}
+
+impl Process {
+    fn open(pid: i32) -> Option<Self> {
+        let descriptor = pidfd_open(rustix::process::Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
+        Some(Self { pid, descriptor })
+    }
+
+    /// Whether it would notice SIGTERM, by a handler or by waiting for it (sigwait, signalfd: it is blocked then). A live
+    /// process that cannot be looked at counts: with `hidepid` that is a set-uid program.
+    fn handles_term(&self) -> bool {
+        let Ok(status) = fs::read_to_string(format!("/proc/{}/status", self.pid)) else {
+            return is_alive(&self.descriptor);
+        };
         ["SigCgt:", "SigBlk:"].into_iter().any(|name| {
             let mask = status.lines().find_map(|line| line.strip_prefix(name));
             mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
                 .is_some_and(|mask| mask & TERM_BIT != 0)
         })
-    })
+    }
+
+    fn is_in_group_of(&self, leader: Option<Pid>) -> bool {
+        leader.is_some_and(|leader| stat_field(self.pid, 2) == Some(leader.as_raw()))
+    }
 }
 
 /// Direct children. One small file where the kernel has it (`CONFIG_PROC_CHILDREN`), else all of /proc.
@@ -134,29 +174,36 @@ fn children() -> Vec<Pid> {
     pids.into_iter().map(Pid::from_raw).collect()
 }
 
-/// All processes below this one, each with a descriptor that can mean no other process.
+/// All processes below this one.
 ///
 /// Pids are read first, and may be reused while this goes on. So it goes down from the top: a child's descriptor is
 /// taken, then its parent is read again, and it counts only if that parent's own descriptor still names a live process.
-fn descendants() -> Vec<(i32, OwnedFd)> {
+/// A direct child's pid cannot be reused, so it counts even where `/proc` hides it (`hidepid`).
+fn descendants() -> Vec<Process> {
     let mut by_parent = children_by_parent();
-    let mut found: Vec<(i32, OwnedFd)> = Vec::new();
-    let mut parents = vec![(Pid::this().as_raw(), None)];
+    let own = Pid::this().as_raw();
+    let direct = by_parent.entry(own).or_default();
+    for child in children().into_iter().map(Pid::as_raw) {
+        if !direct.contains(&child) {
+            direct.push(child);
+        }
+    }
+    let mut found: Vec<Process> = Vec::new();
+    let mut parents = vec![(own, None)];
     while let Some((parent, index)) = parents.pop() {
         for pid in by_parent.remove(&parent).unwrap_or_default() {
-            let Some(descriptor) = open(pid) else { continue };
-            let of_parent = index.and_then(|index: usize| found.get(index));
-            if stat_field(pid, 1) == Some(parent) && of_parent.is_none_or(|(_, parent)| is_alive(parent)) {
+            let Some(process) = Process::open(pid) else { continue };
+            let is_child = match index.and_then(|index: usize| found.get(index)) {
+                None => stat_field(pid, 1).is_none_or(|its| its == parent),
+                Some(of_parent) => stat_field(pid, 1) == Some(parent) && is_alive(&of_parent.descriptor),
+            };
+            if is_child {
                 parents.push((pid, Some(found.len())));
-                found.push((pid, descriptor));
+                found.push(process);
             }
         }
     }
     found
-}
-
-fn open(pid: i32) -> Option<OwnedFd> {
-    pidfd_open(rustix::process::Pid::from_raw(pid)?, PidfdFlags::empty()).ok()
 }
 
 /// A process descriptor is readable once its process has ended (`pidfd_open(2)`).

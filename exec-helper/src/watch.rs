@@ -21,7 +21,7 @@ use tracing::error;
 use crate::{
     memory::OutOfMemory,
     plan::Temporary,
-    reap::{self, Reaped},
+    reap::{self, Reaped, TermHandlers},
     signals::Signals,
     spawn::Progress,
 };
@@ -137,10 +137,12 @@ enum Phase {
     /// Not yet the program.
     Starting(Progress),
     Running,
-    /// SIGTERM was sent. From time to time the processes are looked at: when nobody is left who handles it, waiting is over.
+    /// SIGTERM was sent. The processes are looked at every [`LEAST_GRACE`]: once none is left that handles it, the rest
+    /// is killed.
     Stopping {
         kill_at: Instant,
         look_at: Instant,
+        handlers: TermHandlers,
     },
     /// The program has ended by itself, its children may finish.
     Lingering {
@@ -152,7 +154,7 @@ impl Phase {
     fn deadline(&self) -> Option<Instant> {
         match self {
             Self::Starting(_) | Self::Running => None,
-            Self::Stopping { kill_at, look_at } => Some(*look_at.min(kill_at)),
+            Self::Stopping { kill_at, look_at, .. } => Some(*look_at.min(kill_at)),
             Self::Lingering { kill_at } => Some(*kill_at),
         }
     }
@@ -300,18 +302,17 @@ impl<'a> Watch<'a> {
         let now = Instant::now();
         // What is not the program yet has nothing to tidy up.
         let grace = if matches!(self.phase, Phase::Starting(_)) { Duration::ZERO } else { self.grace };
-        reap::terminate(self.status.is_none().then_some(self.pid));
-        self.phase = Phase::Stopping { kill_at: now + grace, look_at: now + LEAST_GRACE };
+        let handlers = reap::terminate(self.status.is_none().then_some(self.pid));
+        self.phase = Phase::Stopping { kill_at: now + grace, look_at: now + LEAST_GRACE, handlers };
     }
 
     /// True when the time is up and everything was killed.
     fn on_deadline(&mut self) -> bool {
-        if let Phase::Stopping { kill_at, .. } = self.phase
-            && Instant::now() < kill_at
-            && reap::anyone_handles_term()
+        if let Phase::Stopping { kill_at, look_at, handlers } = &mut self.phase
+            && Instant::now() < *kill_at
+            && handlers.any_left()
         {
-            // Again and again: it may have been a process on its way from fork to exec, or one that is tidy by then.
-            self.phase = Phase::Stopping { kill_at, look_at: Instant::now() + LEAST_GRACE };
+            *look_at = Instant::now() + LEAST_GRACE;
             return false;
         }
         self.kill();

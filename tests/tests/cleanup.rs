@@ -156,6 +156,60 @@ fn a_sigterm_handler_has_time_to_clean_up_after_a_disconnect() {
     }
 }
 
+/// Python that takes `seconds` to react to SIGTERM and leaves by `sys.exit(0)`, with text in an open file that only the end
+/// of the interpreter writes out, and with modules that make this end long.
+fn tidy(seconds: f64, file: &std::path::Path, also: &str) -> String {
+    format!(
+        "import json, asyncio, unittest, http.client, decimal, sqlite3\n\
+         import os, signal, subprocess, sys, threading, time\n\
+         file = open('{}', 'w')\n\
+         def off(*_):\n    time.sleep({seconds})\n    file.write('tidied up')\n    sys.exit(0)\n\
+         {also}\nsignal.signal(signal.SIGTERM, off)\nprint('ready')\nwhile True:\n    time.sleep(600)\n",
+        file.display()
+    )
+}
+
+/// D33: Python has no handler any more while it ends. Looks at the processes come every 0.1 s, so that handlers of a
+/// multiple of that are still ending when a look comes.
+#[test]
+fn python_that_leaves_by_sys_exit_has_time_to_end() {
+    const CHILDREN: &str = "for _ in range(2):\n    subprocess.Popen(['sleep', '600'])";
+    const THREADS: &str =
+        "for _ in range(4):\n    threading.Thread(target=time.sleep, args=(600,), daemon=True).start()";
+    let daemon = Daemon::builder().grace(30.0).start();
+    let cases = [(0.1, ""), (0.2, CHILDREN), (0.3, THREADS), (0.3, ""), (0.8, CHILDREN)];
+    for query in ["", "pty=1"] {
+        let mut client = daemon.run(query);
+        for (number, (seconds, also)) in cases.into_iter().enumerate() {
+            let file = daemon.temp().join(format!("tidy-{number}"));
+            client.start(&number.to_string(), python(&tidy(seconds, &file, also)));
+        }
+        for number in 0..cases.len() {
+            client.wait_stdout(&number.to_string(), "ready");
+        }
+        for number in 0..cases.len() {
+            client.stop(&number.to_string());
+        }
+        for (number, case) in cases.into_iter().enumerate() {
+            assert_eq!(client.wait_stopped(&number.to_string()), 0, "{query} {case:?}");
+            assert_eq!(
+                std::fs::read_to_string(daemon.temp().join(format!("tidy-{number}"))).unwrap(),
+                "tidied up"
+            );
+        }
+    }
+    let mut client = daemon.run_py("");
+    for (seconds, also) in cases {
+        let file = daemon.temp().join("tidy");
+        client.start("", serde_json::json!({"sourceScript": tidy(seconds, &file, also)}));
+        client.wait_stdout("", "ready");
+        client.take_output();
+        client.stop("");
+        assert_eq!(client.wait_stopped(""), 0, "run-py {seconds} {also:?}");
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "tidied up");
+    }
+}
+
 /// D33: a shell that starts the careful program dies at once, its child does not.
 #[test]
 fn a_handler_in_a_child_of_the_program_has_time_too() {
