@@ -29,7 +29,7 @@ use crate::{
     account,
     check::Policy,
     demote::ServiceAccount,
-    launch::Variable,
+    environment::Variable,
     listen, log,
     options::{self, Command, Options, USAGE},
     plan::Places,

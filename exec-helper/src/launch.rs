@@ -13,7 +13,7 @@ use std::{
         fd::OwnedFd,
         unix::{
             ffi::OsStrExt,
-            fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt},
+            fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
         },
     },
     path::{Path, PathBuf},
@@ -28,22 +28,17 @@ use rustix::net::SocketAddrUnix;
 
 use crate::{
     account::Account,
+    environment::{Variable, environment},
     identity,
     plan::{Entrypoint, Plan, Program},
     stdio::Theirs,
     sys,
 };
 
-/// PATH where the helper itself was started without one: what Debian's login(1) gives.
-const PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/local/games:/usr/games";
-
 /// The variable that tells programs where the user channel of their run is.
 const CHANNEL: &str = "FURTHER_LINK_CHANNEL";
 /// Programs of one run that connect at the same moment.
 const CHANNEL_BACKLOG: i32 = 64;
-
-/// A name and a value.
-pub(crate) type Variable = (String, String);
 
 /// The program text to come, and where it comes from.
 pub(crate) struct Text {
@@ -164,7 +159,7 @@ fn execute(account: &Account, plan: &Plan, passed: &[Variable]) -> io::Result<In
             vec![file.clone()]
         }
         Program::Search(name) => {
-            search.unwrap_or(PATH).split(':').map(|dir| Path::new(dir).join(name)).collect()
+            search.unwrap_or_default().split(':').map(|dir| Path::new(dir).join(name)).collect()
         }
     };
     let args: Vec<_> = plan.args.iter().map(|arg| c_string(arg.as_os_str())).collect::<io::Result<_>>()?;
@@ -204,49 +199,6 @@ fn make_executable(file: &Path) {
         let readers_execute = metadata.mode() | ((metadata.mode() & 0o444) >> 2);
         if let Err(_visible_in_execve) = fs::set_permissions(file, Permissions::from_mode(readers_execute)) {}
     }
-}
-
-/// The program's environment, built from nothing (B7.5).
-fn environment(account: &Account, cwd: &Path, passed: &[Variable]) -> Vec<Variable> {
-    let text = |path: &Path| path.to_string_lossy().into_owned();
-    let mut environment = vec![
-        ("HOME".to_owned(), text(&account.home)),
-        ("USER".to_owned(), account.name.clone()),
-        ("LOGNAME".to_owned(), account.name.clone()),
-        ("SHELL".to_owned(), text(&account.shell)),
-        // Without a slash at the end, which a shell would print.
-        ("PWD".to_owned(), text(&cwd.components().collect::<PathBuf>())),
-        ("TERM".to_owned(), "xterm-256color".to_owned()),
-    ];
-    environment.extend_from_slice(passed);
-    let mut fill = |name: &str, value: String| {
-        if !environment.iter().any(|(present, _)| present == name) {
-            environment.push((name.to_owned(), value));
-        }
-    };
-    fill("PATH", PATH.to_owned());
-    // Without any locale python and bash would not know UTF-8.
-    fill("LANG", "C.UTF-8".to_owned());
-    let runtime_dir = format!("/run/user/{}", account.uid);
-    if fs::metadata(&runtime_dir).is_ok_and(|dir| dir.is_dir() && dir.uid() == account.uid.as_raw()) {
-        fill("XDG_RUNTIME_DIR", runtime_dir);
-    }
-    if let Some(display) = first_display() {
-        fill("DISPLAY", display);
-    }
-    environment
-}
-
-/// The first X server of this machine by the names of its sockets (B7.5).
-fn first_display() -> Option<String> {
-    let sockets = fs::read_dir("/tmp/.X11-unix").ok()?.flatten();
-    let mut names: Vec<_> = sockets
-        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_socket()))
-        .filter_map(|entry| entry.file_name().to_str()?.strip_prefix('X').map(str::to_owned))
-        .filter(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
-        .collect();
-    names.sort();
-    names.first().map(|number| format!(":{number}"))
 }
 
 fn c_string(text: &OsStr) -> io::Result<CString> {

@@ -22,6 +22,7 @@ mod spawn;
 mod stdio;
 mod sys;
 
+mod environment;
 mod identity;
 mod launch;
 

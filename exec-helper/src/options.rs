@@ -44,8 +44,9 @@ SOCK_SEQPACKET socket: one accepted connection, or a listener.
   --grace SECONDS        time between SIGTERM and SIGKILL [2], at most 60
   --projects-dir DIR     where uploads with a project.cfg are copied to, for all
                          users [~/Desktop/Projects/Further]
-  --pass-env NAME        give programs this variable of the helper (repeatable);
-                         PATH, LANG, LC_ALL and TZ are given anyway
+  --pass-env NAMES       give programs these variables of the helper, separated
+                         by commas or spaces (repeatable); PATH, LANG, LC_ALL
+                         and TZ are given anyway
   --python-path DIR      give programs PYTHONPATH with this directory
   --exit-with-parent PID end when this parent process ends (set by further-link)
   --help, --version
@@ -138,7 +139,7 @@ impl Options {
             // Unlike the others an empty list is not "not given": it would turn the policy off.
             "--allow-user" | "--allow-users" => {
                 let allowed = self.allowed.get_or_insert_default();
-                for one in value.split([',', ' ', '\t']).filter(|one| !one.is_empty()) {
+                for one in words(value) {
                     let (name, guarded) =
                         one.strip_suffix(":token").map_or((one, false), |name| (name, true));
                     allowed.push(Allowed { name: user(name)?, guarded });
@@ -162,12 +163,17 @@ impl Options {
                     .filter(|grace| *grace <= MAX_GRACE)
                     .ok_or_else(|| bad("not between 0 and 60 seconds"))?;
             }
-            "--pass-env" => self.pass_env.push(value.to_owned()),
+            "--pass-env" => self.pass_env.extend(words(value).map(str::to_owned)),
             "--exit-with-parent" => self.parent = Some(value.parse().map_err(|_| bad("not a pid"))?),
             _ => return Err(OptionError::Unknown(name.to_owned())),
         }
         Ok(())
     }
+}
+
+/// The words of a list, separated by commas or spaces.
+fn words(list: &str) -> impl Iterator<Item = &str> {
+    list.split([',', ' ', '\t']).filter(|word| !word.is_empty())
 }
 
 #[cfg(test)]

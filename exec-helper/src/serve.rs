@@ -21,9 +21,8 @@ use tracing::{info, warn};
 use crate::{
     check::{Ask, CheckError, Permitted, Policy},
     demote::{self, Owner, ServiceAccount},
-    files,
-    launch::{self, Variable},
-    plan,
+    environment::Variable,
+    files, launch, plan,
     plan::Places,
     spawn::{self, About, Launcher, Spawned, Watcher},
     watch::{Inputs, Watch, WatchError},

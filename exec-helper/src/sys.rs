@@ -109,3 +109,16 @@ pub(crate) fn inherited(descriptor: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: it is open (asked above), and at start nothing in this process owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
 }
+
+/// Whether the C library of this machine has a locale of this name, character classes included.
+pub(crate) fn has_locale(name: &str) -> bool {
+    let Ok(name) = std::ffi::CString::new(name) else { return false };
+    // SAFETY: newlocale(3) reads the name, which ends with a NUL, and a null base means that a new object is made.
+    let locale = unsafe { libc::newlocale(libc::LC_CTYPE_MASK, name.as_ptr(), std::ptr::null_mut()) };
+    if locale.is_null() {
+        return false;
+    }
+    // SAFETY: newlocale has just made it, and this is its only user.
+    unsafe { libc::freelocale(locale) };
+    true
+}

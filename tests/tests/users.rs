@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use further_link_tests::accounts::{self, Account};
 use further_link_tests::processes::{Process, Status, descriptors};
-use further_link_tests::snippets::{program, python};
+use further_link_tests::snippets::{program, python, script};
 use further_link_tests::{Client, Daemon};
 
 /// A daemon that lets everybody in question run.
@@ -224,6 +224,66 @@ fn nothing_else_of_the_daemons_environment_is_inherited() {
         }
         assert_eq!(seen.get("LANG").map(String::as_str), Some("C.UTF-8"), "{query}");
     }
+}
+
+/// Input comes as UTF-8 and output is read as UTF-8, whatever the locale of the image (F1).
+#[test]
+fn programs_speak_utf_8_in_the_language_of_the_machine() {
+    // The first two are not generated on most machines: then there is no language to keep.
+    for (name, value) in [("LANG", "de_DE"), ("LC_ALL", "en_US"), ("LANG", "C"), ("LANG", "")] {
+        let daemon = Daemon::builder().environment(name, value).start();
+        let seen = environment(&mut daemon.run(""));
+        assert!([value, "C.UTF-8"].contains(&seen["LANG"].as_str()), "{name}={value}: {seen:?}");
+        assert!(!seen.contains_key("LC_ALL"), "{seen:?}");
+        let mut client = daemon.run("");
+        let code = "import sys; print('Gr\u{fc}\u{df}e 5 \u{20ac}', sys.stdin.encoding, ascii(input()))";
+        client.start("1", python(code));
+        client.stdin("1", "\u{fc}\u{20ac}\n");
+        client.wait_stdout("1", "Gr\u{fc}\u{df}e 5 \u{20ac} utf-8 '\\xfc\\u20ac'\n");
+        let bash = "#!/bin/bash\nx=Gr\u{fc}\u{df}e; echo ${#x} ${x:0:3}\n";
+        assert_eq!(daemon.run_once(script(bash)).stdout, "5 Gr\u{fc}\n", "{name}={value}");
+    }
+}
+
+/// The PATH of a service is no person's: it has no games, and sbin (F4).
+#[test]
+fn a_service_gives_programs_the_path_of_a_login() {
+    let service = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin";
+    let daemon = Daemon::builder().allow_users(&["pi", "root"]).environment("PATH", service).start();
+    let seen = environment(&mut daemon.run(""));
+    assert!(seen["PATH"].ends_with("/usr/local/bin:/usr/bin:/bin:/usr/local/games:/usr/games"), "{seen:?}");
+    let seen = environment(&mut daemon.run("user=root"));
+    assert!(
+        seen["PATH"].ends_with("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
+        "{seen:?}"
+    );
+}
+
+/// A school's proxies stand in /etc/environment; a login has them, and so have programs (G3).
+#[test]
+fn the_variables_of_the_machine_are_given_to_programs_and_override_none_of_the_accounts() {
+    let file = std::env::temp_dir().join(format!("further-link-tests-environment.{}", std::process::id()));
+    std::fs::write(&file, "export http_proxy=\"http://proxy:3128\" # the school's\nHOME=/nowhere\n").unwrap();
+    let mount = "mount --bind \"$0\" /etc/environment && exec \"$@\"";
+    let wrapper = ["/usr/bin/unshare", "--mount", "/bin/sh", "-c", mount, file.to_str().unwrap()];
+    let daemon = Daemon::builder().wrapped_in(&wrapper).start();
+    for query in ["", "pty=1"] {
+        let seen = environment(&mut daemon.run(query));
+        assert_eq!(seen.get("http_proxy").map(|value| value.trim()), Some("http://proxy:3128"), "{seen:?}");
+        assert_eq!(seen.get("HOME").map(|home| home.trim()), accounts::pi().home.to_str(), "{seen:?}");
+    }
+    std::fs::remove_file(&file).unwrap();
+}
+
+/// A path that begins with a tilde is in the home, as in a shell: no directory of that name is made (F8).
+#[test]
+fn a_tilde_is_the_home_of_the_user() {
+    let daemon = Daemon::start();
+    let mut client = daemon.run("");
+    client.start("1", serde_json::json!({"runner": "shell", "path": "~"}));
+    client.stdin("1", "pwd; exit\n");
+    client.wait_stdout("1", &format!("{}\n", accounts::pi().home.display()));
+    assert!(!daemon.work().join("~").exists());
 }
 
 /// D24: the daemon believes the kernel, not its environment.
