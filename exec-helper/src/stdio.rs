@@ -15,6 +15,7 @@ use pty_process::blocking::Pts;
 use rustix::{
     net::{AddressFamily, SocketFlags, SocketType},
     pipe::{PipeFlags, pipe_with},
+    termios::{InputModes, OptionalActions, tcgetattr, tcsetattr},
 };
 
 /// What the pipe of standard output holds: four reads of the frontend, so that program and frontend need not take turns.
@@ -58,9 +59,17 @@ pub(crate) fn open(terminal: Option<WindowSize>, owner: Uid) -> io::Result<Strea
     };
     let (leader, follower) = pty_process::blocking::open().map_err(plain)?;
     leader.resize(pty_process::Size::new(size.rows, size.cols)).map_err(plain)?;
+    rub_out_characters(follower.as_fd())?;
     let theirs = Theirs::Terminal(follower);
     give(&theirs, owner)?;
     Ok(Streams { ours: vec![leader.into()], theirs })
+}
+
+/// Makes the line discipline rub out whole characters of UTF-8 instead of bytes (`IUTF8`, termios(3)).
+fn rub_out_characters(terminal: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attributes = tcgetattr(terminal)?;
+    attributes.input_modes.insert(InputModes::IUTF8);
+    Ok(tcsetattr(terminal, OptionalActions::Now, &attributes)?)
 }
 
 /// The socket of the user channel, still without a name.

@@ -27,6 +27,16 @@ fn everything_comes_as_stdout_with_carriage_returns() {
     assert_eq!((finished.stdout.as_str(), finished.stderr.as_str()), ("out\r\nerr\r\nno-end", ""));
 }
 
+/// A rubbed out umlaut is two bytes (F2).
+#[test]
+fn a_character_of_several_bytes_is_rubbed_out_whole() {
+    let daemon = Daemon::start();
+    let mut client = daemon.run("pty=1");
+    client.start("1", python("print(ascii(input()))"));
+    client.stdin("1", "J\u{fc}\u{7f}\u{f6}rg\r");
+    client.wait_stdout("1", "'J\\xf6rg'\r\n");
+}
+
 /// B9.1, B9.3
 #[test]
 fn the_size_is_4_by_60_and_follows_resize() {
