@@ -24,6 +24,15 @@ impl Places {
         self.work.clone().unwrap_or_else(|| account.home.join("further"))
     }
 
+    /// Where this path is: absolute, below the home (`~/`, as a person would type it), or else below the work dir.
+    fn resolve(&self, account: &Account, path: &str) -> PathBuf {
+        match path.strip_prefix('~') {
+            Some("") => account.home.clone(),
+            Some(rest) if rest.starts_with('/') => account.home.join(rest.trim_start_matches('/')),
+            _ => self.work_dir_of(account).join(path),
+        }
+    }
+
     /// Where the copies of this user's projects go (B11.12).
     pub(crate) fn projects_dir_of(&self, account: &Account) -> PathBuf {
         self.projects.clone().unwrap_or_else(|| account.home.join("Desktop/Projects/Further"))
@@ -82,7 +91,7 @@ pub(crate) struct Entrypoint {
 pub(crate) fn plan(permitted: &Permitted<Run>, places: &Places, numbers: [u64; 2]) -> Plan {
     let account = permitted.account();
     let run = permitted.request();
-    let path = run.path.as_ref().map(|path| places.work_dir_of(account).join(path.as_str()));
+    let path = run.path.as_ref().map(|path| places.resolve(account, path.as_str()));
     let temp_dir = &places.temp;
     let [of_channel, number] = numbers;
     let channel = temp_dir.join(format!("further-link-{of_channel:016x}.sock"));
@@ -188,6 +197,15 @@ mod tests {
             assert_eq!(plan.directory.as_deref(), Some(Path::new(directory)));
             let entrypoint = Some(Entrypoint { file, mode: 0o755 });
             assert_eq!(plan.temporary, no_directory(entrypoint));
+        }
+    }
+
+    #[test]
+    fn a_tilde_is_the_home_and_only_at_the_beginning() {
+        for (path, directory) in
+            [("~", "/root"), ("~/", "/root"), ("~/p/q", "/root/p/q"), ("~x", "/w/~x"), ("p/~", "/w/p/~")]
+        {
+            assert_eq!(planned(Runner::Shell, Some(path), false).cwd, Path::new(directory), "{path}");
         }
     }
 
