@@ -6,6 +6,7 @@
 use caps::CapSet;
 use nix::{
     errno::Errno,
+    sys::prctl,
     unistd::{Gid, Uid, getresgid, getresuid, setgroups, setresgid, setresuid},
 };
 
@@ -16,14 +17,23 @@ use crate::{account::Account, sys};
 pub(crate) fn become_user(account: &Account) -> Result<(), Errno> {
     let switched = Uid::effective().is_root();
     if switched {
+        set_login_uid(account.uid);
         setgroups(&account.groups)?;
         setresgid(account.gid, account.gid, account.gid)?;
         // Inheritable and ambient capabilities would survive an exec (capabilities(7)); the others go with the uid.
         clear_capabilities(&[CapSet::Ambient, CapSet::Inheritable])?;
         setresuid(account.uid, account.uid, account.uid)?;
         sys::leave_session_keyring()?;
+        // A change of the uid allows core dumps and tracers again where fs.suid_dumpable is 1 (proc(5)). Exec undoes this.
+        prctl::set_dumpable(false)?;
     }
     verify(account, switched)
+}
+
+/// Names the person for the audit system and `getlogin()`, as `pam_loginuid(8)` does. An unset one could be set by the
+/// program itself, to anybody's. A kernel without audit has no such file, and a container may not write it.
+fn set_login_uid(uid: Uid) {
+    let (Ok(()) | Err(_)) = std::fs::write("/proc/self/loginuid", uid.to_string());
 }
 
 /// Reads back what the calls before claim to have done.
