@@ -6,16 +6,10 @@ use std::{net::IpAddr, path::PathBuf};
 
 use clap::{Args, Parser};
 
-use crate::commands::Command;
-
-/// Runs a person's programs on this device for a browser.
+/// The settings of the daemon.
 #[derive(Debug, Parser)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
-#[command(name = "further-link", version, about, max_term_width = 100)]
-pub(crate) struct Config {
-    #[command(subcommand)]
-    pub(crate) command: Option<Command>,
-
+pub struct Config {
     /// TCP port; 0 takes any free one.
     #[arg(long, global = true, env = "FURTHER_LINK_PORT", default_value_t = 8028, value_name = "PORT")]
     pub(crate) port: u16,
@@ -151,7 +145,6 @@ fn absolute(text: &str) -> Result<PathBuf, std::io::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn nossl_is_on_unless_it_says_0_or_false() {
@@ -160,21 +153,5 @@ mod tests {
         {
             assert_eq!(is_on(text), Ok(on), "{text:?}");
         }
-    }
-
-    #[test]
-    fn the_readme_lists_every_option_and_variable() {
-        let readme = include_str!("../../README.md");
-        for argument in Config::command().get_arguments() {
-            let option = format!("`--{}", argument.get_long().expect("every argument has a long form"));
-            assert!(readme.contains(&option), "{option} is missing");
-            let variable = argument.get_env().expect("every argument has a variable").to_str().unwrap();
-            assert!(readme.contains(&format!("`{variable}`")), "{variable} is missing");
-        }
-    }
-
-    #[test]
-    fn the_declaration_is_sound() {
-        Config::command().debug_assert();
     }
 }

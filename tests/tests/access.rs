@@ -1,6 +1,6 @@
 //! Which pages, programs and names get in: `Origin` and `Host` (D2, B2), on every route and before anything is done.
 //!
-//! The tables of what matches stand at the bottom of `frontend-daemon/src/access.rs`; here is that they are asked.
+//! The tables of what matches stand at the bottom of `frontend-daemon/src/access/decision.rs`; here is that they are asked.
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail the test")]
 
 use std::io::{Read, Write};

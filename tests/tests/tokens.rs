@@ -1,5 +1,5 @@
 //! The token that lets clients in: who needs it, what guessing costs, where it never appears, and how
-//! it is made. The tables of what counts as a token stand at the bottom of `frontend-daemon/src/access.rs`.
+//! it is made. The tables of what counts as a token stand at the bottom of `frontend-daemon/src/access/decision.rs`.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests may fail the test")]
 #![expect(
     clippy::disallowed_methods,

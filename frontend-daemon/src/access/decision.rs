@@ -11,12 +11,10 @@ use further_link_proto::Token;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use percent_encoding::percent_decode_str;
 
-use crate::{access::refused::Refused, config::Config};
+use crate::{access::refused::Refused, config::Config, device::DEVICE_DOMAIN};
 
 /// The page that clients of the original come from.
 const USUAL_ORIGIN: &str = "https://further.pi-top.com";
-/// Names of devices in the original's domain: the address with dashes, before this (the public client's rule).
-pub(crate) const DEVICE_DOMAIN: &str = ".further-link.pi-top.com";
 /// How a page's request came about, as every current browser says (Fetch Metadata, W3C).
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 /// Harmless, and what people and monitoring look at first: no token, no origin.

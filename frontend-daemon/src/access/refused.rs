@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use tracing::warn;
 use warp::reply::Response;
 
-use crate::http::text;
+use crate::reply::text;
 
 /// Why a request is not served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

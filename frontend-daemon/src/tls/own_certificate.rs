@@ -31,8 +31,7 @@ use time::{Duration, OffsetDateTime};
 use tracing::{info, warn};
 
 use crate::{
-    access::DEVICE_DOMAIN,
-    addresses,
+    device::{DEVICE_DOMAIN, addresses},
     tls::certificate::{self, CERTIFICATE, FileError, KEY, Pair, Reason, Served, Text},
     tls::x509::About,
 };

@@ -22,7 +22,7 @@ use reqwest::{
 };
 use tracing::{debug, info, warn};
 
-use crate::{addresses, upload::address};
+use crate::{device::addresses, upload::public_address};
 
 /// Most bytes of one file: a long video in good quality, and little enough for an SD card.
 const MAX_DOWNLOAD: u64 = 256 * 1024 * 1024;
@@ -212,7 +212,7 @@ fn check(url: &Url, allow_private: bool) -> Result<(), DownloadError> {
 /// Whether it is out in the internet. Public addresses of this device itself are not: what listens there may be meant for
 /// this device alone.
 fn is_elsewhere(address: IpAddr) -> bool {
-    address::is_public(address) && !addresses::is_of_this_device(address)
+    public_address::is_public(address) && !addresses::is_of_this_device(address)
 }
 
 /// Names to addresses that may be connected to.

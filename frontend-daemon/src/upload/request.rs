@@ -1,7 +1,7 @@
 //! The body of an upload (B11): from JSON to checked names and texts. Pure and total: any bytes give a request, or what is
 //! wrong with them.
 //!
-//! Texts stay where they are in the body and are decoded while they are written (`json_text`). Names are taken apart here,
+//! Texts stay where they are in the body and are decoded while they are written (`json_str`). Names are taken apart here,
 //! without a look at any file: whatever they say, they end below the directory, or nowhere (D10, D11).
 
 use std::{collections::BTreeMap, fmt};
@@ -13,7 +13,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use crate::upload::json_text::Text;
+use crate::upload::json_str::Text;
 
 /// Longest name or url as it stands in the body, escapes and all: no file system and no server takes longer ones, and what
 /// is made of them would be ten times as large.

@@ -1,0 +1,241 @@
+//! The daemon: starts things in the only right order, serves, and ends them.
+//!
+//! [`run`] reads the settings' files, starts the helper while it may be started, gives up root, and only then makes threads,
+//! sockets and the network. [`serve`] is what is left: a listener, a helper, and everything between them.
+
+use std::{io, net::IpAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+
+use nix::unistd::User;
+use rustix::net::SocketAddrUnix;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    task::JoinSet,
+};
+use tracing::{error, info, warn};
+
+use crate::{
+    access::Access,
+    access::limits::Places,
+    access::tokens::{self, TokenFileError},
+    config::Config,
+    device::cgroups,
+    helper::embedded::TheHelper,
+    helper::pool::Helpers,
+    http::listen,
+    http::routes::App,
+    http::upload::Bodies,
+    lifecycle::notify,
+    lifecycle::panics,
+    lifecycle::privilege::{self, PrivilegeError},
+    lifecycle::shutdown::Shutdown,
+    log,
+    memory::budget::Budgets,
+    process::channel::line::MAX_LINE,
+    session::Shared,
+    tls::certificate::Places as CertificatePlaces,
+    tls::{Keeper, Prepared, Source, Tls, TlsError},
+    upload::Uploads,
+    upload::download::Downloads,
+};
+
+/// How long programs have to end when this daemon is told to end: the longest usual grace and a little.
+const SHUTDOWN_LIMIT: Duration = Duration::from_secs(5);
+
+/// Why the daemon did not start, or had to end: one line for the log.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct DaemonError(#[from] Failure);
+
+/// What went wrong.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("{0}")]
+    Tls(#[from] TlsError),
+    #[error("{0}")]
+    Privilege(#[from] PrivilegeError),
+    #[error("cannot use the token in {path}: {error}", path = .path.display())]
+    Token { path: PathBuf, error: TokenFileError },
+    #[error("cannot start the helper: {0}")]
+    Helper(io::Error),
+    #[error(
+        "cannot listen on port {port}: {error} (is another further-link running? --port chooses another one)"
+    )]
+    Listen { port: u16, error: io::Error },
+    #[error("the helper has ended; its last lines above say why")]
+    HelperEnded,
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+/// Runs the daemon until it is told to end, and logs why if something else ended it.
+pub fn run(config: &Config) -> ExitCode {
+    log::start(config.debug);
+    panics::log_and_count();
+    match start(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The settings, with what the files that they name have in them.
+pub struct Setup<'config> {
+    config: &'config Config,
+    access: Access,
+    tls: Option<(Tls, Keeper)>,
+}
+
+impl<'config> Setup<'config> {
+    /// Reads the files as the user who calls it.
+    pub fn new(config: &'config Config) -> Result<Self, DaemonError> {
+        Ok(Self::read(config)?)
+    }
+
+    fn read(config: &'config Config) -> Result<Self, Failure> {
+        let access = access(config)?;
+        let tls = if config.no_tls { None } else { Some(prepare_tls(config, &access, None)?.start()?) };
+        Ok(Self { config, access, tls })
+    }
+}
+
+fn start(config: &Config) -> Result<(), Failure> {
+    // While it may be read: in development by root.
+    let access = access(config)?;
+    let account = privilege::service_account()?;
+    let helper = TheHelper::new(config, account.as_ref()).map_err(Failure::Helper)?;
+    // After the helper's start, which so has nothing of the key; and the files of root while they can be read.
+    let tls = if config.no_tls { None } else { Some(prepare_tls(config, &access, account.as_ref())?) };
+    privilege::give_up(account.as_ref())?;
+    let tls = tls.map(Prepared::start).transpose()?;
+    let setup = Setup { config, access, tls };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let outcome = runtime.block_on(serve_until_told(setup, &helper));
+    // Not to wait for a name server that does not answer somebody's download.
+    runtime.shutdown_background();
+    outcome
+}
+
+fn access(config: &Config) -> Result<Access, Failure> {
+    let token = config
+        .token_file
+        .as_deref()
+        .map(|path| tokens::read(path).map_err(|error| Failure::Token { path: path.to_owned(), error }));
+    Ok(Access::new(config, token.transpose()?))
+}
+
+fn prepare_tls(config: &Config, access: &Access, account: Option<&User>) -> Result<Prepared, TlsError> {
+    let places = CertificatePlaces::new(&config.tls)?;
+    Source::new(places, access.hosts()).prepare(account)
+}
+
+/// Serves until a signal comes or the helper ends.
+async fn serve_until_told(setup: Setup<'_>, helper: &TheHelper) -> Result<(), Failure> {
+    let port = setup.config.port;
+    let listener = listen::listener(setup.config.address, port)
+        .await
+        .map_err(|error| Failure::Listen { port, error })?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::spawn(notify::keep_watchdog_quiet());
+    cgroups::report_missing();
+    let stop = async {
+        let outcome = tokio::select! {
+            _ = terminate.recv() => Ok(()),
+            _ = interrupt.recv() => Ok(()),
+            ended = helper.ended() => ended.map_err(Failure::Io).and(Err(Failure::HelperEnded)),
+        };
+        notify::stopping();
+        outcome
+    };
+    notify::ready();
+    serve(listener, &helper.address, setup, stop).await.map_err(|DaemonError(failure)| failure)?
+}
+
+/// Serves on the listener, with this helper, until `stop` is done; then ends all programs. Its answer is that of `stop`.
+pub async fn serve<T>(
+    listener: TcpListener,
+    helper: &SocketAddrUnix,
+    setup: Setup<'_>,
+    stop: impl Future<Output = T>,
+) -> Result<T, DaemonError> {
+    let Setup { config, access, tls } = setup;
+    log_address(&listener, tls.is_some()).map_err(Failure::Io)?;
+    let (owner, shutdown) = Shutdown::new();
+    let helpers = Arc::new(Helpers::new(helper.clone()));
+    let files_address = match &config.files_socket {
+        Some(path) => SocketAddrUnix::new(path).map_err(|error| Failure::Io(error.into()))?,
+        None => helper.clone(),
+    };
+    let uploads = Uploads::new(Helpers::new(files_address), Downloads::new(config.allow_private_downloads));
+    let bodies = Bodies::new(usize::from(config.upload_limit) * 1024 * 1024);
+    let budgets = Budgets::new(MAX_LINE);
+    let shared = Shared { helpers: Arc::clone(&helpers), uploads: Arc::new(uploads), budgets };
+    let app = Arc::new(App::new(shared, access, shutdown, bodies));
+    let places = Places::new(config.max_connections.into(), config.max_connections_per_address.into());
+    let client_timeout = Duration::from_secs(config.client_timeout);
+    let (tls, keeper) = tls.unzip();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move { match helpers.keep_spares().await {} });
+    if let Some(keeper) = keeper {
+        tasks.spawn(keeper.keep_current());
+    }
+    let outcome = tokio::select! {
+        outcome = stop => outcome,
+        never = listen::run(listener, app, tls, Arc::new(places), client_timeout) => match never {},
+    };
+    if tokio::time::timeout(SHUTDOWN_LIMIT, owner.shut_down()).await.is_err() {
+        warn!("some programs have not ended yet; their helpers will end them");
+    }
+    Ok(outcome)
+}
+
+fn log_address(listener: &TcpListener, tls: bool) -> io::Result<()> {
+    let address = listener.local_addr()?;
+    let (host, where_else) = match address.ip() {
+        ip if ip.is_unspecified() => ("localhost".to_owned(), " and all other addresses"),
+        IpAddr::V6(ip) => (format!("[{ip}]"), ""),
+        IpAddr::V4(ip) => (ip.to_string(), ""),
+    };
+    let scheme = if tls { "https" } else { "http" };
+    let version = env!("CARGO_PKG_VERSION");
+    info!("further-link {version} listening on {scheme}://{host}:{}{where_else}", address.port());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpStream,
+        sync::oneshot,
+    };
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_service_is_constructed_of_a_listener_a_helper_and_settings_and_ends_when_told() {
+        let config = Config::parse_from(["further-link", "--no-tls"]);
+        let (_helper, helper_address) = further_link_proto::bind_listener(None).unwrap();
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel();
+        let client = async {
+            let mut client = TcpStream::connect(address).await.unwrap();
+            let request = "GET /status HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+            client.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).await.unwrap();
+            stop.send("told to end").unwrap();
+            answer
+        };
+        let setup = Setup::new(&config).unwrap();
+        let service = serve(listener, &helper_address, setup, stopped);
+        let (outcome, answer) = tokio::join!(service, client);
+        assert_eq!(outcome.unwrap().unwrap(), "told to end");
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nOK"), "{answer}");
+    }
+}

@@ -1,0 +1,162 @@
+//! A descriptor from the helper, made non-blocking and watched: the leader of a terminal, or one end of a pipe.
+//!
+//! The non-blocking flag belongs to this end's open file; the program's end is another one and does not change.
+
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+};
+
+use further_link_proto::WindowSize;
+use rustix::io::Errno;
+use tokio::io::{Interest, unix::AsyncFd};
+
+use crate::helper::async_fd::watch;
+
+/// What a read has found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// Bytes, and there may be more.
+    Some,
+    /// All there was, perhaps nothing. The next byte makes the stream readable.
+    All,
+    /// Nothing will come any more.
+    End,
+}
+
+fn is_nothing_more(found: &io::Result<Found>) -> bool {
+    match found {
+        Ok(found) => *found == Found::All,
+        Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+    }
+}
+
+/// One such descriptor.
+pub(crate) struct Stream(AsyncFd<OwnedFd>);
+
+impl Stream {
+    pub(crate) fn new(descriptor: OwnedFd, interest: Interest) -> io::Result<Self> {
+        rustix::io::ioctl_fionbio(&descriptor, true)?;
+        Ok(Self(watch(descriptor, interest)?))
+    }
+
+    /// Waits until `read` does not answer "would block".
+    pub(crate) async fn readable<T>(&self, mut read: impl FnMut(&Self) -> io::Result<T>) -> io::Result<T> {
+        loop {
+            let mut ready = self.0.readable().await?;
+            match read(self) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
+                result => return result,
+            }
+        }
+    }
+
+    /// Reads into the free room of the buffer, of which there must be some, and waits for the first byte. `is_all` tells
+    /// of a read's length, and the room that it had, whether it has emptied the stream.
+    pub(crate) async fn read(
+        &self,
+        buffer: &mut Vec<u8>,
+        is_all: impl Fn(usize, usize) -> bool,
+    ) -> io::Result<Found> {
+        loop {
+            let mut ready = self.0.readable().await?;
+            let found = self.read_now(buffer, &is_all);
+            if is_nothing_more(&found) {
+                ready.clear_ready();
+            }
+            match found {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                found => return found,
+            }
+        }
+    }
+
+    /// The same without waiting: perhaps nothing is all there is.
+    pub(crate) fn try_read(
+        &self,
+        buffer: &mut Vec<u8>,
+        is_all: impl Fn(usize, usize) -> bool,
+    ) -> io::Result<Found> {
+        let mut found = Ok(Found::All);
+        let tried = self.0.try_io(Interest::READABLE, |_| {
+            found = self.read_now(buffer, &is_all);
+            // This answer, and in here only, makes `read` wait for what comes after this read.
+            if is_nothing_more(&found) { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+        });
+        match (found, tried) {
+            (Err(error), _) if error.kind() == io::ErrorKind::WouldBlock => Ok(Found::All),
+            (found, _) => found,
+        }
+    }
+
+    /// A terminal whose programs have all closed it answers EIO (pty(7)).
+    fn read_now(&self, buffer: &mut Vec<u8>, is_all: impl Fn(usize, usize) -> bool) -> io::Result<Found> {
+        let room = buffer.capacity() - buffer.len();
+        match rustix::io::read(self, rustix::buffer::spare_capacity(buffer)) {
+            Ok(0) | Err(Errno::IO) => Ok(Found::End),
+            Ok(length) if is_all(length, room) => Ok(Found::All),
+            Ok(_) => Ok(Found::Some),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Writes all of it, waiting for the reader as long as it takes.
+    pub(crate) async fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let written = self.write(bytes).await?;
+            bytes = bytes.get(written..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    /// Writes some of it.
+    pub(crate) async fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            let mut ready = self.0.writable().await?;
+            match rustix::io::write(&self.0, bytes) {
+                // A terminal whose programs are all gone: never ready again, and never anything but "again".
+                Err(Errno::AGAIN) if ready.ready().is_write_closed() => {
+                    return Err(Errno::IO.into());
+                }
+                Err(Errno::AGAIN) => ready.clear_ready(),
+                result => return Ok(result?),
+            }
+        }
+    }
+
+    /// Sets the size of a terminal; its programs get SIGWINCH. The sizes in pixels stay 0 (B9.3).
+    pub(crate) fn resize(&self, size: WindowSize) -> io::Result<()> {
+        let size =
+            rustix::termios::Winsize { ws_row: size.rows, ws_col: size.cols, ws_xpixel: 0, ws_ypixel: 0 };
+        Ok(rustix::termios::tcsetwinsize(&self.0, size)?)
+    }
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::pipe::{PipeFlags, pipe_with};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_comes_behind_a_read_that_emptied_the_stream_is_waited_for() {
+        let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+        let stream = Stream::new(reader, Interest::READABLE).unwrap();
+        let mut buffer = Vec::with_capacity(64);
+        let short = |length, room| length < room;
+        for byte in [b"a", b"b", b"c"] {
+            rustix::io::write(&writer, byte).unwrap();
+            assert_eq!(stream.read(&mut buffer, short).await.unwrap(), Found::All);
+            assert_eq!(stream.try_read(&mut buffer, short).unwrap(), Found::All);
+        }
+        drop(writer);
+        assert_eq!(stream.read(&mut buffer, short).await.unwrap(), Found::End);
+        assert_eq!(buffer, b"abc");
+    }
+}

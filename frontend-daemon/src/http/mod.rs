@@ -1,0 +1,10 @@
+//! The network side: accepts connections, answers HTTP requests, and carries their messages.
+
+pub(crate) mod listen;
+pub(crate) mod routes;
+pub(crate) mod upload;
+
+mod cors;
+mod fragments;
+mod upgrade;
+mod websocket;

@@ -1,0 +1,220 @@
+//! The routes of HTTP, with their plain answers and errors (B1). `listen` calls them for requests that are let in.
+
+use std::{collections::HashMap, convert::Infallible, path::Path, sync::Arc};
+
+use further_link_proto::WindowSize;
+use http::{HeaderMap, HeaderName, StatusCode};
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use tokio::sync::Semaphore;
+use tracing::{debug, warn};
+use warp::{Filter, Rejection, Reply, filters::path::FullPath, reject, reply::Response};
+
+use crate::{
+    access::Access,
+    access::peer::Client,
+    access::run_as::Choices,
+    access::tokens::{Failures, Guard},
+    api::message::Dialect,
+    device::packages,
+    http::upgrade::upgrade_to_websocket,
+    http::upload::Bodies,
+    http::websocket,
+    lifecycle::shutdown::Shutdown,
+    outbox::outbox,
+    reply::{method_not_allowed, text},
+    session::{Session, Shared},
+};
+
+/// Terminal size before the first resize (B9.1).
+const FIRST_SIZE: WindowSize = WindowSize { rows: 4, cols: 60 };
+/// The older dialect has no resize and leaves the size open (B9.1).
+const FIRST_SIZE_RUN_PY: WindowSize = WindowSize { rows: 0, cols: 0 };
+
+/// The proof that some users need (`?user_token=` where a client cannot set headers).
+const USER_TOKEN: HeaderName = HeaderName::from_static("further-link-user-token");
+
+/// What all requests share.
+pub(crate) struct App {
+    pub(crate) access: Access,
+    pub(crate) failures: Arc<Failures>,
+    pub(crate) shutdown: Shutdown,
+    shared: Shared,
+    bodies: Bodies,
+    /// Reading package lists takes a while and much memory bandwidth: one at a time.
+    package_lookup: Semaphore,
+}
+
+impl App {
+    pub(crate) fn new(shared: Shared, access: Access, shutdown: Shutdown, bodies: Bodies) -> Self {
+        Self { access, failures: Arc::default(), shutdown, shared, bodies, package_lookup: Semaphore::new(1) }
+    }
+}
+
+/// All routes, errors included.
+pub(crate) fn routes(
+    app: &Arc<App>,
+) -> impl Filter<Extract = (impl Reply + use<>,), Error = Infallible> + Clone + use<> {
+    let status = warp::path!("status").and(warp::get()).map(|| text(StatusCode::OK, "OK"));
+    let version =
+        warp::path!("version").and(warp::get()).map(|| version_text(Some(env!("CARGO_PKG_VERSION"))));
+    let apt_version = warp::path!("version" / "apt" / String)
+        .and(warp::get())
+        .and(with(app))
+        .then(|package: String, app: Arc<App>| async move { apt_version(&app, &package).await });
+    let run = endpoint(warp::path!("run"), Dialect::Run, app);
+    let run_py = endpoint(warp::path!("run-py"), Dialect::RunPy, app);
+    let upload = upload(app);
+    no_trailing_slash().and(status.or(version).or(apt_version).or(run).or(run_py).or(upload)).recover(error)
+}
+
+fn with(app: &Arc<App>) -> impl Filter<Extract = (Arc<App>,), Error = Infallible> + Clone + use<> {
+    let app = Arc::clone(app);
+    warp::any().map(move || Arc::clone(&app))
+}
+
+/// warp takes `/status/` for `/status`; clients of the original know it as 404 (B1.7).
+fn no_trailing_slash() -> impl Filter<Extract = (), Error = Rejection> + Clone {
+    warp::path::full()
+        .and_then(|path: FullPath| async move {
+            if path.as_str().len() > 1 && path.as_str().ends_with('/') {
+                Err(reject::not_found())
+            } else {
+                Ok(())
+            }
+        })
+        .untuple_one()
+}
+
+/// `POST /upload` (B1.6). Other methods are answered here, since this path allows others than the rest (B1.7).
+fn upload(app: &Arc<App>) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + use<> {
+    let post = warp::post()
+        .and(warp::header::headers_cloned())
+        .and(warp::query::<HashMap<String, String>>())
+        .and(warp::body::stream())
+        .and(warp::ext::get::<Client>())
+        .and(with(app))
+        .then(|headers: HeaderMap, query, body, client: Client, app: Arc<App>| async move {
+            let choices = choices(&headers, query, Dialect::RunPy);
+            let guard = Guard::new(Arc::clone(&app.failures), client.place.network());
+            app.bodies.answer(&app.shared.uploads, &choices, &guard, &headers, body).await
+        });
+    let other = warp::any().map(|| method_not_allowed("POST,OPTIONS"));
+    warp::path!("upload").and(post.or(other).unify())
+}
+
+fn endpoint<P: Filter<Extract = (), Error = Rejection> + Clone>(
+    path: P,
+    dialect: Dialect,
+    app: &Arc<App>,
+) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + use<P> {
+    path.and(warp::get())
+        .and(warp::header::headers_cloned())
+        .and(warp::query::<HashMap<String, String>>())
+        .and(warp::ext::optional::<OnUpgrade>())
+        .and(warp::ext::get::<Client>())
+        .and(with(app))
+        .map(move |headers: HeaderMap, query: HashMap<String, String>, upgrade, client: Client, app| {
+            let choices = choices(&headers, query, dialect);
+            let serve = move |stream| async move {
+                serve(stream, choices, dialect, app, &client).await;
+                debug!("{} has gone", client.address);
+                // All of it, for its place among the connections.
+                drop(client);
+            };
+            upgrade_to_websocket(&headers, upgrade, serve)
+        })
+}
+
+/// The options of the connection (B3.5). What is not known is ignored.
+fn choices(headers: &HeaderMap, mut query: HashMap<String, String>, dialect: Dialect) -> Choices {
+    let on = query.get("pty").is_some_and(|value| value == "1" || value.eq_ignore_ascii_case("true"));
+    let size = if dialect == Dialect::Run { FIRST_SIZE } else { FIRST_SIZE_RUN_PY };
+    let header = headers.get(USER_TOKEN).map(|token| token.to_str().unwrap_or_default().to_owned());
+    let user_token = header.or_else(|| query.remove("user_token")).filter(|token| !token.is_empty());
+    Choices { user: query.remove("user"), user_token, terminal: on.then_some(size) }
+}
+
+async fn serve(
+    stream: TokioIo<Upgraded>,
+    choices: Choices,
+    dialect: Dialect,
+    app: Arc<App>,
+    client: &Client,
+) {
+    let (outbox, messages) = outbox(dialect);
+    let guard = Guard::new(Arc::clone(&app.failures), client.place.network());
+    let session = Session::new(app.shared.clone(), choices, guard, outbox);
+    websocket::serve(stream, dialect, session, messages, Arc::clone(&client.place), &app.shutdown).await;
+}
+
+async fn apt_version(app: &App, package: &str) -> Response {
+    let package = percent_encoding::percent_decode_str(package).decode_utf8_lossy().into_owned();
+    let Ok(_one_at_a_time) = app.package_lookup.acquire().await else {
+        return text(StatusCode::SERVICE_UNAVAILABLE, "503: Service Unavailable");
+    };
+    let looked_up =
+        tokio::task::spawn_blocking(move || packages::installed_version(Path::new("/"), &package)).await;
+    match looked_up.map_err(std::io::Error::other).and_then(|version| version) {
+        Ok(version) => version_text(version.as_deref()),
+        Err(error) => {
+            warn!("package version: {error}");
+            text(StatusCode::INTERNAL_SERVER_ERROR, "500: Internal Server Error")
+        }
+    }
+}
+
+/// JSON, but as text/plain (B1.4).
+fn version_text(version: Option<&str>) -> Response {
+    text(StatusCode::OK, serde_json::json!({ "version": version }).to_string())
+}
+
+async fn error(rejection: Rejection) -> Result<Response, Infallible> {
+    Ok(if rejection.is_not_found() {
+        text(StatusCode::NOT_FOUND, "404: Not Found")
+    } else if rejection.find::<reject::MethodNotAllowed>().is_some() {
+        method_not_allowed("GET,OPTIONS")
+    } else {
+        debug!("bad request: {rejection:?}");
+        text(StatusCode::BAD_REQUEST, "400: Bad Request")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn chosen(query: &str, dialect: Dialect) -> Choices {
+        let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+        let query = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        choices(&HeaderMap::new(), query, dialect)
+    }
+
+    #[test]
+    fn a_terminal_is_made_for_1_and_true_in_any_case_and_for_nothing_else() {
+        for on in ["1", "true", "TRUE", "True"] {
+            assert_eq!(chosen(&format!("pty={on}"), Dialect::Run).terminal, Some(FIRST_SIZE), "{on}");
+        }
+        for off in ["", "0", "yes", "2", "t"] {
+            assert_eq!(chosen(&format!("pty={off}"), Dialect::Run).terminal, None, "{off}");
+        }
+        assert_eq!(chosen("pty=1", Dialect::RunPy).terminal, Some(FIRST_SIZE_RUN_PY));
+    }
+
+    #[test]
+    fn an_absent_user_and_an_empty_one_are_two_things() {
+        assert_eq!(chosen("x=y", Dialect::Run).user, None);
+        assert_eq!(chosen("user=", Dialect::Run).user.as_deref(), Some(""));
+    }
+
+    #[test]
+    fn the_token_for_a_user_comes_by_header_or_query() {
+        assert_eq!(chosen("user=root&user_token=secret", Dialect::Run).user_token.as_deref(), Some("secret"));
+        assert_eq!(chosen("user_token=", Dialect::Run).user_token, None);
+        let headers = HeaderMap::from_iter([(USER_TOKEN, HeaderValue::from_static("of header"))]);
+        let query = HashMap::from([("user_token".to_owned(), "of query".to_owned())]);
+        assert_eq!(choices(&headers, query, Dialect::Run).user_token.as_deref(), Some("of header"));
+    }
+}

@@ -1,0 +1,328 @@
+//! `POST /upload`: its body into memory, within limits, and its answers (B11).
+//!
+//! `http` calls it for requests whose access was decided on. Bodies of all clients together have a limit, so that no
+//! number of clients can use up the daemon's memory; a text is decoded where it lies (`json_str`).
+
+use std::{fmt::Display, pin::Pin, time::Duration};
+
+use bytes::Buf;
+use futures_util::{Stream, StreamExt};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::{Instant, timeout, timeout_at},
+};
+use tracing::debug;
+use warp::reply::Response;
+
+use crate::{
+    access::run_as::Choices,
+    access::tokens::Guard,
+    reply::text,
+    upload::request::{self, Fault},
+    upload::{UploadError, Uploads},
+};
+
+/// Bytes of all bodies at once: two of the default limit, or one of the largest that can be set. Half of what the unit
+/// grants (`MemoryMax=`).
+const MAX_BODIES: usize = 128 * 1024 * 1024;
+/// How long a request waits for room among them.
+const ROOM_LIMIT: Duration = Duration::from_secs(30);
+/// What a client is told to wait before it tries again, in seconds.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("10");
+/// Longest time without a byte of a body: a Wi-Fi that is gone for a moment comes back in it.
+const SILENCE_LIMIT: Duration = Duration::from_secs(30);
+/// Longest time for a body: the default limit over 1 Mbit/s.
+const BODY_LIMIT: Duration = Duration::from_mins(10);
+/// A client that is still sending when it is refused would not see the answer if the connection was closed under it: for
+/// so long what it sends is read and thrown away.
+const LINGER_LIMIT: Duration = Duration::from_secs(5);
+
+/// The one-line reason behind a status whose body is the original's (B11.4, B11.5).
+const REASON: HeaderName = HeaderName::from_static("further-link-error");
+const JSON: &str = "application/json";
+
+/// What all requests share.
+pub(crate) struct Bodies {
+    room: Semaphore,
+    /// Most bytes of one body.
+    limit: usize,
+    patience: Patience,
+}
+
+/// How long is waited for what.
+#[derive(Clone, Copy)]
+struct Patience {
+    room: Duration,
+    silence: Duration,
+    body: Duration,
+}
+
+const USUAL: Patience = Patience { room: ROOM_LIMIT, silence: SILENCE_LIMIT, body: BODY_LIMIT };
+
+/// Room is taken in such steps.
+const ROOM_STEP: usize = 1024 * 1024;
+
+/// An answer that is not 200.
+struct Failure {
+    status: StatusCode,
+    /// The original's text where it has one.
+    body: String,
+    why: String,
+}
+
+impl Failure {
+    fn new(status: StatusCode, why: impl Display) -> Self {
+        let reason = status.canonical_reason().unwrap_or_default();
+        Self { status, body: format!("{}: {reason}", status.as_u16()), why: why.to_string() }
+    }
+
+    /// Too large: the body of the answer is the reason (B11.7).
+    fn too_large(why: impl Display) -> Self {
+        Self { status: StatusCode::PAYLOAD_TOO_LARGE, body: why.to_string(), why: why.to_string() }
+    }
+}
+
+impl From<UploadError> for Failure {
+    fn from(error: UploadError) -> Self {
+        let status = match &error {
+            UploadError::Wrong(wrong) => match wrong.fault {
+                Fault::TooLarge => return Self::too_large(&wrong.why),
+                // The original had a text of its own for odd types: D46.
+                Fault::Shape | Fault::OddType => StatusCode::BAD_REQUEST,
+                Fault::Impossible => StatusCode::INTERNAL_SERVER_ERROR,
+            },
+            UploadError::Forbidden(_) => StatusCode::FORBIDDEN,
+            UploadError::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            UploadError::User(_)
+            | UploadError::NotStored(_)
+            | UploadError::Download { .. }
+            | UploadError::CachePath(_)
+            | UploadError::Slow
+            | UploadError::NoHelper => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self::new(status, error)
+    }
+}
+
+impl Bodies {
+    /// `limit` bytes for each, at most [`MAX_BODIES`].
+    pub(crate) fn new(limit: usize) -> Self {
+        Self { room: Semaphore::new(MAX_BODIES), limit: limit.min(MAX_BODIES), patience: USUAL }
+    }
+
+    /// Handles one request.
+    pub(crate) async fn answer<B: Buf, E: Display>(
+        &self,
+        uploads: &Uploads,
+        choices: &Choices,
+        guard: &Guard,
+        headers: &HeaderMap,
+        body: impl Stream<Item = Result<B, E>> + Send + 'static,
+    ) -> Response {
+        let outcome = match self.receive(headers, Box::pin(body)).await {
+            Ok((body, _room)) => store(uploads, choices, guard, &body).await,
+            Err(failure) => Err(failure),
+        };
+        respond(outcome, accepts_json(headers))
+    }
+
+    /// The whole body, and its place among all bodies.
+    async fn receive<B: Buf, E: Display>(
+        &self,
+        headers: &HeaderMap,
+        mut stream: Pin<Box<impl Stream<Item = Result<B, E>> + Send + 'static>>,
+    ) -> Result<(Vec<u8>, SemaphorePermit<'_>), Failure> {
+        let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+        let announced = announced.map(|length| length.parse().unwrap_or(usize::MAX));
+        let expected = announced.unwrap_or(self.limit);
+        if expected > self.limit {
+            linger(stream);
+            return Err(self.too_large());
+        }
+        // Taken as the bytes come: what is announced and does not come takes nothing from others.
+        let mut room = self.room(0).await;
+        let mut body = Vec::new();
+        // Memory that nothing is written to costs nothing yet.
+        if body.try_reserve_exact(expected).is_err() {
+            return Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, "there is no memory for it now"));
+        }
+        let end = Instant::now() + self.patience.body;
+        loop {
+            let piece = timeout_at(end.min(Instant::now() + self.patience.silence), stream.next()).await;
+            let mut piece = match piece {
+                Ok(Some(Ok(piece))) => piece,
+                Ok(None) => return room.map(|room| (body, room)).ok_or_else(no_room),
+                Ok(Some(Err(error))) => {
+                    debug!("body of an upload: {error}");
+                    return Err(Failure::new(StatusCode::BAD_REQUEST, "the body breaks off"));
+                }
+                Err(_elapsed) => {
+                    return Err(Failure::new(StatusCode::REQUEST_TIMEOUT, "the body comes too slowly"));
+                }
+            };
+            while piece.has_remaining() {
+                let part = piece.chunk();
+                let needed = body.len().saturating_add(part.len());
+                if needed > self.limit {
+                    linger(stream);
+                    return Err(self.too_large());
+                }
+                let held = room.as_ref().map_or(0, SemaphorePermit::num_permits);
+                if needed > held {
+                    let step = (needed - held).max(ROOM_STEP).min(self.limit - held);
+                    let (Some(more), Some(room)) = (self.room(step).await, room.as_mut()) else {
+                        linger(stream);
+                        return Err(no_room());
+                    };
+                    room.merge(more);
+                }
+                body.extend_from_slice(part);
+                let length = part.len();
+                piece.advance(length);
+            }
+        }
+    }
+
+    async fn room(&self, bytes: usize) -> Option<SemaphorePermit<'_>> {
+        let bytes = u32::try_from(bytes).ok()?;
+        timeout(self.patience.room, self.room.acquire_many(bytes)).await.ok()?.ok()
+    }
+
+    fn too_large(&self) -> Failure {
+        Failure::too_large(format!("Maximum request body size {} exceeded.", self.limit))
+    }
+}
+
+fn no_room() -> Failure {
+    Failure::new(StatusCode::SERVICE_UNAVAILABLE, "other uploads need all memory now")
+}
+
+async fn store(uploads: &Uploads, choices: &Choices, guard: &Guard, body: &[u8]) -> Result<(), Failure> {
+    // Half a second for the largest body on a slow device: other tasks of this thread go on elsewhere meanwhile.
+    let request = tokio::task::block_in_place(|| request::parse(body)).map_err(UploadError::Wrong)?;
+    Ok(uploads.store(choices, guard, &request).await?)
+}
+
+/// Reads on for a while, so that the answer gets through.
+fn linger<B, E>(mut stream: Pin<Box<impl Stream<Item = Result<B, E>> + Send + 'static>>) {
+    tokio::spawn(timeout(LINGER_LIMIT, async move { while let Some(Ok(_)) = stream.next().await {} }));
+}
+
+/// Whether the client names JSON as what it wants. `*/*`, which most send without a thought, gets the older form.
+fn accepts_json(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let mut types = values.flat_map(|value| value.split(','));
+    types.any(|one| one.split(';').next().is_some_and(|name| name.trim().eq_ignore_ascii_case(JSON)))
+}
+
+fn respond(outcome: Result<(), Failure>, json: bool) -> Response {
+    let (status, body, value) = match &outcome {
+        // Nothing is skipped here: what was to be fetched was fetched, now or before.
+        Ok(()) => (StatusCode::OK, "OK", serde_json::json!({ "success": true, "fetched_urls": true })),
+        Err(Failure { status, body, why }) => {
+            (*status, body.as_str(), serde_json::json!({ "success": false, "error": why }))
+        }
+    };
+    let mut response = text(status, if json { value.to_string() } else { body.to_owned() });
+    let headers = response.headers_mut();
+    if json {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(JSON));
+    }
+    if let Err(failure) = outcome {
+        let plain: String =
+            failure.why.chars().map(|c| if c == ' ' || c.is_ascii_graphic() { c } else { '?' }).collect();
+        if let Ok(reason) = HeaderValue::try_from(plain) {
+            headers.insert(REASON, reason);
+        }
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, RETRY_AFTER);
+        }
+        // What is left of the body must not be taken for the next request.
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_is_for_those_who_name_it() {
+        let accepts = |value: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ACCEPT, HeaderValue::from_static(value));
+            accepts_json(&headers)
+        };
+        for value in ["application/json", "Application/JSON; q=0.5", "text/plain, application/json"] {
+            assert!(accepts(value), "{value}");
+        }
+        for value in ["*/*", "text/plain", "application/*", "application/json5", ""] {
+            assert!(!accepts(value), "{value}");
+        }
+        assert!(!accepts_json(&HeaderMap::new()));
+    }
+
+    const SHORT: Duration = Duration::from_millis(50);
+    type Piece = Result<bytes::Bytes, std::io::Error>;
+
+    #[expect(clippy::unnecessary_wraps, reason = "a stream of pieces has errors in it as well")]
+    fn piece(text: &'static str) -> Piece {
+        Ok(bytes::Bytes::from_static(text.as_bytes()))
+    }
+
+    /// The body, or the status of the answer.
+    async fn received(
+        bodies: &Bodies,
+        length: &'static str,
+        stream: impl Stream<Item = Piece> + Send + 'static,
+    ) -> Result<String, u16> {
+        let headers = HeaderMap::from_iter([(header::CONTENT_LENGTH, HeaderValue::from_static(length))]);
+        match bodies.receive(&headers, Box::pin(stream)).await {
+            Ok((body, _room)) => Ok(String::from_utf8(body).unwrap()),
+            Err(failure) => Err(failure.status.as_u16()),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_comes_slowly_is_given_up() {
+        use futures_util::stream::{iter, once, pending, unfold};
+        let mut bodies = Bodies::new(100);
+        assert_eq!(received(&bodies, "2", iter([piece("a"), piece("b")])).await.as_deref(), Ok("ab"));
+        bodies.patience.silence = SHORT;
+        let silent = once(async { piece("a") }).chain(pending());
+        assert_eq!(received(&bodies, "2", silent).await, Err(408));
+        bodies.patience = Patience { silence: SHORT * 100, body: SHORT, ..USUAL };
+        let dripping = unfold((), |()| async {
+            tokio::time::sleep(SHORT / 10).await;
+            Some((piece("a"), ()))
+        });
+        assert_eq!(received(&bodies, "100", dripping).await, Err(408));
+        let broken = iter([piece("a"), Err(std::io::Error::other("gone"))]);
+        assert_eq!(received(&bodies, "2", broken).await, Err(400));
+        // Nothing that failed keeps its room.
+        assert_eq!(bodies.room.available_permits(), MAX_BODIES);
+    }
+
+    #[tokio::test]
+    async fn a_body_waits_for_room_for_a_while() {
+        let mut bodies = Bodies::new(MAX_BODIES);
+        bodies.patience.room = SHORT;
+        let others = bodies.room.acquire_many(u32::try_from(MAX_BODIES - 1).unwrap()).await.unwrap();
+        let body = || futures_util::stream::iter([piece("a"), piece("b")]);
+        assert_eq!(received(&bodies, "2", body()).await, Err(503));
+        assert_eq!(
+            respond(Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, "")), false).headers()["retry-after"],
+            "10"
+        );
+        drop(others);
+        assert_eq!(received(&bodies, "2", body()).await.as_deref(), Ok("ab"));
+    }
+
+    #[test]
+    fn a_reason_is_a_header_whatever_characters_it_has() {
+        let response = respond(Err(Failure::new(StatusCode::BAD_REQUEST, "ä\r\nX: y")), false);
+        assert_eq!(response.headers()[REASON], "???X: y");
+    }
+}

@@ -1,0 +1,103 @@
+//! The user channel of one run: programs of the run connect to its socket, and each connection gets a task
+//! (`connection`). Without a connection it is a descriptor that is waited for, and nothing else.
+//!
+//! Made and owned by `process`, whose task runs it until the run has ended and everything that was said is read. It knows
+//! nothing of what is said.
+
+pub(crate) mod connection;
+pub(crate) mod keys;
+pub(crate) mod line;
+
+use std::{io, sync::Arc, time::Duration};
+
+use rustix::{io::Errno, net::SocketFlags};
+use tokio::{sync::Semaphore, task::JoinSet, time::sleep};
+use tracing::{debug, warn};
+
+use crate::{
+    helper::stream::Stream,
+    process::channel::connection::{Connection, Run},
+    process::channel::keys::{Keyboard, Mistake},
+    process::phase::ended,
+};
+
+/// Most connections of a run at once: a program has one, a shell full of programs has a handful.
+const MAX_CONNECTIONS: usize = 32;
+/// Most connections that are accepted when the run has ended: what the helper's listen(2) lets wait (64), and some.
+const MAX_LATE: usize = 100;
+/// After an accept that failed for lack of descriptors or memory: some will be free by then.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The listening side.
+pub(crate) struct UserChannel {
+    pub(crate) listener: Stream,
+    pub(crate) keyboard: Arc<Keyboard>,
+    /// Places for connections of all runs.
+    pub(crate) places: Arc<Semaphore>,
+    pub(crate) run: Run,
+}
+
+impl UserChannel {
+    /// Serves all connections until the run has ended, and what was said until then is heard.
+    pub(crate) async fn serve(self) {
+        let mut connections = JoinSet::new();
+        let mut phase = self.run.phase.clone();
+        self.accept_until(ended(&mut phase), &mut connections).await;
+        // All who could have connected are gone, but what they said may wait in connections that nobody has accepted.
+        for _ in 0..MAX_LATE {
+            while connections.len() >= MAX_CONNECTIONS {
+                connections.join_next().await;
+            }
+            let Ok(stream) = accept(&self.listener) else { break };
+            self.welcome(stream, &mut connections);
+        }
+        while connections.join_next().await.is_some() {}
+    }
+
+    async fn accept_until(&self, end: impl Future<Output = ()>, connections: &mut JoinSet<()>) {
+        tokio::pin!(end);
+        loop {
+            let accepted = tokio::select! {
+                accepted = self.listener.readable(accept) => accepted,
+                Some(_) = connections.join_next() => continue,
+                () = &mut end => return,
+            };
+            match accepted {
+                Ok(stream) => self.welcome(stream, connections),
+                // The user's disk was full, and the socket has no name: nobody will ever come.
+                Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {
+                    debug!("a run has no user channel");
+                    return end.await;
+                }
+                Err(error) => {
+                    warn!("user channel: cannot accept: {error}");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn welcome(&self, stream: Stream, connections: &mut JoinSet<()>) {
+        let place = Arc::clone(&self.places).try_acquire_owned();
+        match place {
+            Ok(place) if connections.len() < MAX_CONNECTIONS => {
+                let listener = self.keyboard.listener();
+                let connection = Connection { run: self.run.clone(), stream, listener, place };
+                connections.spawn(connection.serve());
+            }
+            _ => {
+                let line = Mistake::TooManyConnections.line();
+                if let Err(error) = rustix::io::write(&stream, line.as_bytes()) {
+                    debug!("user channel: {error}");
+                }
+            }
+        }
+    }
+}
+
+/// Accepts a connection that waits, or says "would block".
+fn accept(listener: &Stream) -> io::Result<Stream> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let connection = rustix::net::accept_with(listener, flags)?;
+    Stream::new(connection, tokio::io::Interest::READABLE | tokio::io::Interest::WRITABLE)
+}

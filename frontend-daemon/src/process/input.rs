@@ -1,0 +1,203 @@
+//! What the client types, on its way to the program's standard input: a bounded queue, so that a program which does not
+//! read stops neither the connection nor the daemon (D27).
+//!
+//! While the program reads, a full queue makes the client wait. When it has not read for a while, what does not fit is
+//! refused with an error, so that ping and stop behind it are heard.
+
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use tokio::{sync::Notify, time::timeout};
+
+use crate::{
+    helper::stream::Stream,
+    memory::budget::{Budget, Room},
+};
+
+/// Most bytes that wait for a program: four of the largest messages (B3.2).
+const MAX_WAITING: usize = 16 * 1024 * 1024;
+/// What may wait for a program without taking room of all programs' budget: keys must be heard, whatever others do.
+const FREE: usize = 64 * 1024;
+/// What a piece costs beside its bytes, about: without it a million single letters would count as one megabyte.
+const PIECE_COST: usize = 64;
+/// A program that takes nothing for so long is not reading.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// And one that reads, but slowly, makes its client wait so long for one input.
+const MAX_WAIT: Duration = Duration::from_secs(5);
+
+/// The program does not read and its queue is full, or what all programs together do not read: this input was not taken.
+#[derive(Debug)]
+pub(crate) struct NotRead;
+
+/// The queue, shared by the session that fills it and the process that empties it.
+pub(crate) struct Input {
+    budget: Budget,
+    queue: Mutex<Queue>,
+    filled: Notify,
+    emptied: Notify,
+    /// Set after a wait in vain, cleared when the program reads: the next input is refused without another wait.
+    stuck: AtomicBool,
+}
+
+#[derive(Default)]
+struct Queue {
+    pieces: VecDeque<Piece>,
+    /// What all pieces cost.
+    bytes: usize,
+}
+
+struct Piece {
+    text: String,
+    /// Until all of it is written.
+    _room: Option<Room>,
+}
+
+impl Queue {
+    /// Queues the input if there is room for it.
+    fn take(&mut self, input: String, budget: &Budget) -> Result<(), String> {
+        let cost = input.len() + PIECE_COST;
+        // A single input always fits into an empty queue.
+        if self.bytes > 0 && self.bytes + cost > MAX_WAITING {
+            return Err(input);
+        }
+        let room = if self.bytes + cost <= FREE {
+            None
+        } else {
+            let Some(room) = budget.try_take(cost) else { return Err(input) };
+            Some(room)
+        };
+        self.bytes += cost;
+        self.pieces.push_back(Piece { text: input, _room: room });
+        Ok(())
+    }
+}
+
+impl Input {
+    pub(crate) fn new(budget: Budget) -> Self {
+        let (filled, emptied, stuck) = (Notify::new(), Notify::new(), AtomicBool::new(false));
+        Self { budget, queue: Mutex::default(), filled, emptied, stuck }
+    }
+
+    /// Queues one input, waiting for room as long as the program reads, and not for ever: ping and stop wait behind it.
+    pub(crate) async fn push(&self, mut input: String) -> Result<(), NotRead> {
+        let end = Instant::now() + MAX_WAIT;
+        loop {
+            let room_came = self.emptied.notified();
+            match self.lock().take(input, &self.budget) {
+                Ok(()) => {
+                    self.filled.notify_one();
+                    return Ok(());
+                }
+                Err(untaken) => input = untaken,
+            }
+            let patience = PATIENCE.min(end.saturating_duration_since(Instant::now()));
+            if self.stuck.load(Ordering::Relaxed) || timeout(patience, room_came).await.is_err() {
+                self.stuck.store(true, Ordering::Relaxed);
+                return Err(NotRead);
+            }
+        }
+    }
+
+    /// Feeds the program until this future is dropped.
+    pub(crate) async fn feed(&self, stream: Arc<Stream>) -> Infallible {
+        loop {
+            let piece = self.next().await;
+            let mut rest = piece.text.as_bytes();
+            while !rest.is_empty() {
+                // EPIPE, or EIO on a terminal: nobody will ever read again. Later input is taken and thrown away, as a
+                // terminal would.
+                let written = stream.write(rest).await.unwrap_or(rest.len());
+                rest = rest.get(written..).unwrap_or_default();
+                self.read(written);
+            }
+            drop(piece);
+            self.read(PIECE_COST);
+        }
+    }
+
+    /// The program has taken so much.
+    fn read(&self, bytes: usize) {
+        self.lock().bytes -= bytes;
+        self.stuck.store(false, Ordering::Relaxed);
+        self.emptied.notify_one();
+    }
+
+    async fn next(&self) -> Piece {
+        loop {
+            let filled = self.filled.notified();
+            if let Some(piece) = self.lock().pieces.pop_front() {
+                return piece;
+            }
+            filled.await;
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::pipe::{PipeFlags, pipe_with};
+    use tokio::io::Interest;
+
+    #[tokio::test]
+    async fn a_program_that_does_not_read_gets_what_fits_and_the_rest_is_refused() {
+        let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+        let stream = Arc::new(Stream::new(writer, Interest::WRITABLE).unwrap());
+        let input = Arc::new(Input::new(Budget::new(2 * MAX_WAITING)));
+        let feeding = tokio::spawn({
+            let input = Arc::clone(&input);
+            async move { input.feed(stream).await }
+        });
+        let piece = "x".repeat(1024 * 1024);
+        let mut taken = 0;
+        while input.push(piece.clone()).await.is_ok() {
+            taken += piece.len();
+        }
+        assert!((MAX_WAITING..MAX_WAITING + 2 * piece.len()).contains(&taken), "{taken}");
+        // The program reads at last: everything that was taken comes, and new input is taken again.
+        let count = tokio::task::spawn_blocking(move || {
+            let (mut count, mut buffer) = (0, vec![0; 65536]);
+            while count < taken + 1 {
+                count += rustix::io::read(&reader, &mut buffer).unwrap();
+            }
+            count
+        });
+        while input.push("y".to_owned()).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(count.await.unwrap(), taken + 1);
+        feeding.abort();
+    }
+
+    #[tokio::test]
+    async fn programs_that_do_not_read_share_one_budget_and_keys_get_through_all_the_same() {
+        let budget = Budget::new(MAX_WAITING);
+        let (one, other) = (Input::new(budget.clone()), Input::new(budget));
+        let large = "x".repeat(1024 * 1024);
+        while one.push(large.clone()).await.is_ok() {}
+        assert!(other.push(large.clone()).await.is_err());
+        for _ in 0..100 {
+            other.push("\u{3}".to_owned()).await.unwrap();
+        }
+        drop(one);
+        other.push(large).await.unwrap();
+    }
+
+    #[test]
+    fn a_million_letters_cost_more_than_a_megabyte() {
+        let (budget, mut queue) = (Budget::new(MAX_WAITING), Queue::default());
+        let taken = (0..1_000_000).take_while(|_| queue.take("x".to_owned(), &budget).is_ok()).count();
+        assert!((1000..100_000).contains(&taken), "{taken}");
+    }
+}

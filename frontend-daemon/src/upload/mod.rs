@@ -1,0 +1,297 @@
+//! One upload, from the parsed request to `Stored`: the frontend's half of the conversation that PROTOCOL.md has as a
+//! picture. `http` and the session of `/run-py` call it.
+//!
+//! It knows names and bytes, never a file: the helper, which has become the user, writes what comes through the pipe.
+//! Whatever goes wrong, the conversation is dropped before `Commit`, and the upload never was.
+
+pub(crate) mod download;
+pub(crate) mod json_str;
+pub(crate) mod public_address;
+pub(crate) mod request;
+
+use std::{
+    os::fd::OwnedFd,
+    time::{Duration, Instant},
+};
+
+use further_link_proto::{Event, Identity, Refusal, RelativePath, Request, Upload};
+use tokio::{io::Interest, sync::Semaphore, time::timeout};
+use tracing::{debug, info, warn};
+
+use crate::{
+    access::run_as::{self, Choices},
+    access::tokens::Guard,
+    helper::pool::{Conversation, HelperError, Helpers},
+    helper::reasons::not_stored,
+    helper::stream::Stream,
+    upload::download::{DownloadError, Downloads, cache_path},
+    upload::json_str::{Piece, Text},
+    upload::request::{Content, UploadRequest, Wrong},
+};
+
+/// Most uploads that are being stored at once: a handful of people press "save" in the same second. Below what the helper's
+/// socket accepts (`MaxConnections=`).
+const MAX_UPLOADS: usize = 8;
+/// How long an upload waits for one of these places.
+const PLACE_LIMIT: Duration = Duration::from_secs(30);
+/// Longest time in which the helper takes or says nothing: a card that is busy, the old directory of 10,000 files.
+const HELPER_LIMIT: Duration = Duration::from_mins(1);
+/// Longest time of all, downloads included. A minute less than the helper has (`RuntimeMaxSec=`), so that the client hears
+/// why.
+const UPLOAD_LIMIT: Duration = Duration::from_mins(14);
+/// Written into the pipe at once: what it holds (pipe(7)).
+const CHUNK: usize = 64 * 1024;
+
+/// Why nothing was stored. The texts are for the client.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum UploadError {
+    #[error(transparent)]
+    Wrong(#[from] Wrong),
+    #[error("{0}")]
+    User(String),
+    /// The user wants a token, and this is not it.
+    #[error("{0}")]
+    Forbidden(String),
+    /// The helper has said so.
+    #[error("{0}")]
+    NotStored(String),
+    #[error("{file}: {error}")]
+    Download { file: String, error: DownloadError },
+    #[error("the path of {0} in the cache would be too long, or too deep")]
+    CachePath(String),
+    #[error("{MAX_UPLOADS} uploads are being stored already")]
+    Busy,
+    #[error("it takes too long")]
+    Slow,
+    #[error("the helper service does not answer; see the log of further-link")]
+    NoHelper,
+}
+
+/// What all uploads share.
+pub(crate) struct Uploads {
+    helpers: Helpers,
+    downloads: Downloads,
+    places: Semaphore,
+}
+
+impl Uploads {
+    pub(crate) fn new(helpers: Helpers, downloads: Downloads) -> Self {
+        Self { helpers, downloads, places: Semaphore::new(MAX_UPLOADS) }
+    }
+
+    /// Stores it as the user whom the client has chosen.
+    pub(crate) async fn store(
+        &self,
+        choices: &Choices,
+        guard: &Guard,
+        request: &UploadRequest<'_>,
+    ) -> Result<(), UploadError> {
+        let identity = run_as::identity(choices).map_err(UploadError::User)?;
+        let with_token = identity.token.is_some();
+        if with_token {
+            guard.check().map_err(UploadError::Forbidden)?;
+        }
+        let user = identity.user.as_ref().map(|user| user.as_str().to_owned());
+        let place = timeout(PLACE_LIMIT, self.places.acquire()).await;
+        let Ok(Ok(_place)) = place else { return Err(UploadError::Busy) };
+        let begun = Instant::now();
+        let stored = timeout(UPLOAD_LIMIT, self.converse(identity, request)).await;
+        let stored = stored.unwrap_or(Err(UploadError::Slow));
+        if with_token && matches!(stored, Err(UploadError::Forbidden(_))) {
+            guard.wrong().await;
+        }
+        let (files, duration) = (request.files.len(), begun.elapsed());
+        match &stored {
+            Ok(()) => info!(user, files, ?duration, "uploaded"),
+            Err(error) => warn!(user, files, ?duration, "upload: {}", error.loggable()),
+        }
+        stored
+    }
+
+    async fn converse(&self, identity: Identity, request: &UploadRequest<'_>) -> Result<(), UploadError> {
+        let user = identity.user.as_ref().map(|user| user.as_str().to_owned());
+        let mut files = Vec::with_capacity(request.files.len());
+        for (path, content) in &request.files {
+            files.push((path, self.planned(path, content)?));
+        }
+        let upload =
+            Upload { identity, directory: request.directory.clone(), project_of: request.project_of.clone() };
+        let storing = Storing::begin(&self.helpers, upload, user).await?;
+        for (path, file) in files {
+            match file {
+                Planned::Text(text) => storing.file(path, text).await?,
+                Planned::Link { url, cached } => storing.link(path, cached, url, &self.downloads).await?,
+            }
+        }
+        storing.send(&Request::Commit).await?;
+        match storing.hear().await? {
+            (Event::Stored, _) => Ok(()),
+            (event, _) => Err(storing.answered(&event)),
+        }
+    }
+
+    fn planned<'a>(&self, path: &RelativePath, content: &'a Content<'_>) -> Result<Planned<'a>, UploadError> {
+        let (url, bucket, file) = match content {
+            Content::Text(text) => return Ok(Planned::Text(*text)),
+            Content::Url { url, bucket, file } => (url, bucket, file),
+        };
+        self.downloads.check(url).map_err(|error| download_error(path, error))?;
+        let cached = cache_path(bucket, url, file);
+        let cached = cached.ok_or_else(|| UploadError::CachePath(path.as_str().to_owned()))?;
+        Ok(Planned::Link { url, cached })
+    }
+}
+
+impl UploadError {
+    /// For the log: names of files are nobody's business there.
+    fn loggable(&self) -> String {
+        match self {
+            Self::Download { error, .. } => error.to_string(),
+            Self::CachePath(_) => "a path in the cache would be too long".to_owned(),
+            other => other.to_string(),
+        }
+    }
+}
+
+/// A file with everything about it settled that can be before the helper is asked.
+enum Planned<'a> {
+    Text(Text<'a>),
+    Link { url: &'a str, cached: RelativePath },
+}
+
+/// An upload that a helper has begun.
+struct Storing {
+    conversation: Conversation,
+    pipe: Stream,
+    user: Option<String>,
+}
+
+impl Storing {
+    async fn begin(helpers: &Helpers, upload: Upload, user: Option<String>) -> Result<Self, UploadError> {
+        let conversation = helpers.connect().await.map_err(|error| no_helper(&error))?;
+        let asked = within(async {
+            conversation.send(&Request::Upload(upload)).await?;
+            conversation.recv().await
+        })
+        .await?;
+        let (event, descriptors) = match asked {
+            Err(error) if error.is_unread() => within(conversation.recv()).await?,
+            other => other,
+        }
+        .map_err(|error| no_helper(&error))?;
+        let (Event::Data, Ok([pipe])) = (&event, <[OwnedFd; 1]>::try_from(descriptors)) else {
+            return Err(answer(&event, user.as_deref()));
+        };
+        let pipe = Stream::new(pipe, Interest::WRITABLE).map_err(|error| no_helper(&error.into()))?;
+        Ok(Self { conversation, pipe, user })
+    }
+
+    /// A file with this text. Nothing is waited for but room in the pipe: what goes wrong is heard of later.
+    async fn file(&self, path: &RelativePath, text: Text<'_>) -> Result<(), UploadError> {
+        // Bodies are far below 4 GiB.
+        let length = u32::try_from(text.length()).map_err(|_| UploadError::Slow)?;
+        self.send(&Request::File { path: path.clone(), length }).await?;
+        let mut buffer = Vec::with_capacity(CHUNK.min(text.length()));
+        for piece in text.pieces() {
+            let mut char = [0; 4];
+            let bytes = match piece {
+                Piece::Run(run) => run.as_bytes(),
+                Piece::Char(c) => c.encode_utf8(&mut char).as_bytes(),
+            };
+            for part in bytes.chunks(CHUNK) {
+                if buffer.len() + part.len() > CHUNK {
+                    self.write(&buffer).await?;
+                    buffer.clear();
+                }
+                buffer.extend_from_slice(part);
+            }
+        }
+        self.write(&buffer).await
+    }
+
+    /// A link to a file of the cache, which is downloaded if it is not there yet.
+    async fn link(
+        &self,
+        path: &RelativePath,
+        cached: RelativePath,
+        url: &str,
+        downloads: &Downloads,
+    ) -> Result<(), UploadError> {
+        self.send(&Request::Link { path: path.clone(), cached }).await?;
+        match self.hear().await? {
+            (Event::Cached, _) => return Ok(()),
+            (Event::Missing, _) => {}
+            (event, _) => return Err(self.answered(&event)),
+        }
+        let failed = |error| download_error(path, error);
+        let mut download = downloads.begin(url).await.map_err(failed)?;
+        while let Some(piece) = download.next().await.map_err(failed)? {
+            for part in piece.chunks(CHUNK) {
+                let length = u32::try_from(part.len()).map_err(|_| UploadError::Slow)?;
+                self.send(&Request::Piece { length }).await?;
+                self.write(part).await?;
+            }
+        }
+        self.send(&Request::Downloaded).await
+    }
+
+    async fn send(&self, request: &Request) -> Result<(), UploadError> {
+        match within(self.conversation.send(request)).await? {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.last_words(&error).await),
+        }
+    }
+
+    async fn write(&self, bytes: &[u8]) -> Result<(), UploadError> {
+        match within(self.pipe.write_all(bytes)).await? {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.last_words(&error.into()).await),
+        }
+    }
+
+    async fn hear(&self) -> Result<(Event, Vec<OwnedFd>), UploadError> {
+        match within(self.conversation.recv()).await? {
+            Ok(heard) => Ok(heard),
+            Err(error) => Err(self.last_words(&error).await),
+        }
+    }
+
+    /// Why the helper has hung up. The kernel says "reset" first when requests of ours are unread, and then gives what was
+    /// said before.
+    async fn last_words(&self, error: &HelperError) -> UploadError {
+        for _ in 0..2 {
+            match within(self.conversation.recv()).await {
+                Ok(Ok((event, _))) => return self.answered(&event),
+                Ok(Err(next)) if next.is_unread() => debug!("{next}"),
+                Ok(Err(_)) | Err(_) => break,
+            }
+        }
+        no_helper(error)
+    }
+
+    fn answered(&self, event: &Event) -> UploadError {
+        answer(event, self.user.as_deref())
+    }
+}
+
+fn answer(event: &Event, user: Option<&str>) -> UploadError {
+    let why = not_stored(event, user);
+    match event {
+        Event::Refused(Refusal::TokenMissing | Refusal::TokenWrong) => UploadError::Forbidden(why),
+        _ => UploadError::NotStored(why),
+    }
+}
+
+fn download_error(path: &RelativePath, error: DownloadError) -> UploadError {
+    UploadError::Download { file: path.as_str().to_owned(), error }
+}
+
+fn no_helper(error: &HelperError) -> UploadError {
+    warn!("upload: {error}");
+    UploadError::NoHelper
+}
+
+/// A file system that hangs must not keep a place for ever.
+async fn within<T>(step: impl Future<Output = T>) -> Result<T, UploadError> {
+    timeout(HELPER_LIMIT, step).await.map_err(|_elapsed| UploadError::Slow)
+}
