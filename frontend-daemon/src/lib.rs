@@ -28,6 +28,8 @@ mod http;
 mod cli;
 mod daemon;
 
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 #[cfg(test)]
 mod layers;
 

@@ -186,6 +186,17 @@ where
     }
 }
 
+/// Answers the requests on a stream that did not come by the network.
+#[cfg(feature = "fuzzing")]
+pub(crate) async fn serve_stream<T>(stream: T, app: &Arc<App>, client: Client, local: IpAddr)
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let routes = TowerToHyperService::new(warp::service(routes(app)));
+    let answer = |request| answer(request, routes.clone(), Arc::clone(app), client.clone(), local);
+    serve_http(stream, service_fn(answer)).await;
+}
+
 async fn serve_http<S, T>(stream: T, service: S)
 where
     S: Service<Request<Incoming>, Response = Response, Error = Infallible>,

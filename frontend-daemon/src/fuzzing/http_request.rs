@@ -1,0 +1,77 @@
+//! Raw bytes of a connection, through hyper, the access decision and the routes: whatever comes, the service goes on.
+
+use std::{
+    cell::RefCell,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use clap::Parser;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, duplex},
+    runtime::{Builder, Runtime},
+    time::timeout,
+};
+
+use crate::{
+    access::{Access, limits::Places, peer::Client},
+    config::Config,
+    helper::pool::Helpers,
+    http::{listen::serve_stream, routes::App, upload::Bodies},
+    lifecycle::shutdown::Shutdown,
+    memory::budget::Budgets,
+    process::channel::line::MAX_LINE,
+    session::Shared,
+    upload::{Uploads, download::Downloads},
+};
+
+/// A connection that was served ends by itself, as its client has closed; far above what one needs.
+const MOST_TIME: Duration = Duration::from_secs(5);
+/// More than any head.
+const PIPE: usize = 64 * 1024;
+
+thread_local! {
+    static SERVICE: RefCell<Option<(Runtime, Arc<App>)>> = const { RefCell::new(None) };
+}
+
+/// Sends the bytes on one connection from this device, closes it, and reads what is answered.
+pub fn http_request(bytes: &[u8]) {
+    SERVICE.with_borrow_mut(|service| {
+        let (runtime, app) = service.get_or_insert_with(service_without_helper);
+        let app = Arc::clone(app);
+        runtime.block_on(async move {
+            let places = Arc::new(Places::new(8, 8));
+            let place = places.take(IpAddr::V4(Ipv4Addr::LOCALHOST)).ok().map(Arc::new);
+            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 40_000));
+            let client = Client { address, place: place.expect("a place") };
+            let (ours, mut theirs) = duplex(PIPE);
+            let connection = serve_stream(ours, &app, client, Ipv4Addr::LOCALHOST.into());
+            let talk = async {
+                let mut answer = Vec::new();
+                if theirs.write_all(bytes).await.is_ok() && theirs.shutdown().await.is_ok() {
+                    let (Ok(_) | Err(_)) = theirs.read_to_end(&mut answer).await;
+                }
+                answer
+            };
+            let ended = timeout(MOST_TIME, async { tokio::join!(connection, talk) }).await;
+            let ((), answer) = ended.expect("a connection whose client has closed ends");
+            assert!(answer.is_empty() || answer.starts_with(b"HTTP/1."), "no answer of HTTP");
+        });
+    });
+}
+
+fn service_without_helper() -> (Runtime, Arc<App>) {
+    let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let config = Config::parse_from(["further-link", "--no-tls"]);
+    let (_, address) = further_link_proto::bind_listener(None).expect("a socket");
+    let uploads = Uploads::new(Helpers::new(address.clone()), Downloads::new(false));
+    let shared = Shared {
+        helpers: Arc::new(Helpers::new(address)),
+        uploads: Arc::new(uploads),
+        budgets: Budgets::new(MAX_LINE),
+    };
+    let (_, shutdown) = Shutdown::new();
+    let app = App::new(shared, Access::new(&config, None), shutdown, Bodies::new(1024 * 1024));
+    (runtime, Arc::new(app))
+}

@@ -1,0 +1,19 @@
+//! What the fuzz targets of `fuzz/` call. Built with the feature `fuzzing` only.
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::missing_panics_doc,
+    reason = "a fuzz target panics to report what it found"
+)]
+
+mod channel_line;
+mod client_message;
+mod http_request;
+mod request;
+mod upload_body;
+
+pub use channel_line::channel_line;
+pub use client_message::client_message;
+pub use http_request::http_request;
+pub use request::request;
+pub use upload_body::upload_body;
