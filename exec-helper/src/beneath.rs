@@ -3,11 +3,11 @@
 //! Used for uploads by a process that already is their user, so what is made belongs to that user. Links on the way are
 //! refused rather than followed: nobody needs them, and whoever swaps one in while an upload runs gains nothing (D10, D12).
 
-use std::{fs::File, io, os::fd::OwnedFd, path::Path};
+use std::{ffi::OsStr, fs::File, io, os::fd::OwnedFd, path::Path};
 
 use further_link_proto::RelativePath;
 use rustix::{
-    fs::{CWD, Mode, OFlags, RenameFlags, ResolveFlags},
+    fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, ResolveFlags},
     io::Errno,
 };
 
@@ -15,6 +15,9 @@ use rustix::{
 const DIRECTORY: Mode = Mode::from_raw_mode(0o755);
 /// What files of an upload may be (B11.11).
 const FILE: Mode = Mode::from_raw_mode(0o644);
+
+/// The permissions that a copy of a file may have: neither set-uid nor set-gid.
+const FILE_BITS: Mode = Mode::from_raw_mode(0o777);
 
 /// A directory that is open.
 pub(crate) struct Beneath(OwnedFd);
@@ -39,13 +42,13 @@ impl Beneath {
     }
 
     /// Opens what is there, as a directory or a file.
-    fn open(&self, path: &str, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
+    fn open(&self, path: impl rustix::path::Arg, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
         let stay = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
         rustix::fs::openat2(&self.0, path, flags | OFlags::NOFOLLOW | OFlags::CLOEXEC, mode, stay)
     }
 
     /// A directory below this one, if it is there.
-    pub(crate) fn directory(&self, path: &str) -> Result<Self, Errno> {
+    pub(crate) fn directory(&self, path: impl rustix::path::Arg) -> Result<Self, Errno> {
         self.open(path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).map(Self)
     }
 
@@ -73,9 +76,9 @@ impl Beneath {
         }
     }
 
-    /// A new file, for writing.
+    /// A new file, for writing, and for reading what was written.
     pub(crate) fn create(&self, path: &RelativePath) -> Result<File, Errno> {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
         let file = match self.open(path.as_str(), flags, FILE) {
             Err(Errno::NOENT) => {
                 let (parent, name) = self.make_parent(path)?;
@@ -100,6 +103,59 @@ impl Beneath {
             Err(error) => return Err(error),
         };
         if rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file() { Ok(true) } else { Err(Errno::EXIST) }
+    }
+
+    /// Adds everything that the other directory has under names that are free here: files as hard links, directories and
+    /// symbolic links as new ones.
+    pub(crate) fn add_missing(&self, other: &Self, depth: usize) -> io::Result<()> {
+        let below = depth.checked_sub(1).ok_or(Errno::LOOP)?;
+        for entry in std::fs::read_dir(other.path())? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let kind = entry.file_type()?;
+            if kind.is_symlink() {
+                let target = rustix::fs::readlinkat(&other.0, &name, Vec::new())?;
+                match rustix::fs::symlinkat(target, &self.0, &name) {
+                    Ok(()) | Err(Errno::EXIST) => continue,
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            if !kind.is_dir() {
+                match rustix::fs::linkat(&other.0, &name, &self.0, &name, AtFlags::empty()) {
+                    Ok(()) | Err(Errno::EXIST) => {}
+                    // Another user's file, or a file system without hard links.
+                    Err(Errno::PERM | Errno::MLINK | Errno::OPNOTSUPP) => self.add_copy(other, &name)?,
+                    Err(error) => return Err(error.into()),
+                }
+                continue;
+            }
+            let from = other.directory(&name)?;
+            let mode = Mode::from_raw_mode(rustix::fs::fstat(&from.0)?.st_mode);
+            match rustix::fs::mkdirat(&self.0, &name, Mode::RWXU) {
+                Ok(()) => {
+                    let new = self.directory(&name)?;
+                    new.add_missing(&from, below)?;
+                    rustix::fs::fchmod(&new.0, mode)?;
+                }
+                Err(Errno::EXIST) => match self.directory(&name) {
+                    Ok(present) => present.add_missing(&from, below)?,
+                    Err(Errno::NOTDIR | Errno::LOOP) => {}
+                    Err(error) => return Err(error.into()),
+                },
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn add_copy(&self, other: &Self, name: &OsStr) -> io::Result<()> {
+        let mut from = File::from(other.open(name, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty())?);
+        let mode = Mode::from_raw_mode(rustix::fs::fstat(&from)?.st_mode) & FILE_BITS;
+        match self.open(name, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL, mode) {
+            Ok(file) => io::copy(&mut from, &mut File::from(file)).map(drop),
+            Err(Errno::EXIST) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Moves what is here under this name to another directory and name.

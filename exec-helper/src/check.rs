@@ -179,7 +179,7 @@ mod tests {
     fn decide_with(policy: &Policy, user: Option<&str>, token: Option<&str>) -> Result<String, Refusal> {
         let user = user.map(|name| UserName::new(name).unwrap());
         let token = token.map(|token| Token::new(token).unwrap());
-        let identity = Identity { user, token };
+        let identity = Identity { user, token, origin: None };
         let run = Run { identity, runner: Runner::Shell, path: None, code: None, terminal: None };
         match policy.check(run) {
             Ok(permitted) => Ok(permitted.account().name.clone()),

@@ -4,12 +4,15 @@
 //! Two processes share the work: the worker does it, the guard waits, and sweeps up should the worker be killed.
 
 use std::{
-    fs::File,
+    fs::{File, Permissions},
     io::{self, Read},
-    os::fd::AsFd,
+    os::{
+        fd::AsFd,
+        unix::fs::{FileExt, PermissionsExt},
+    },
 };
 
-use further_link_proto::{Connection, Event, RelativePath, Request, SocketError, Step, Upload};
+use further_link_proto::{Connection, Event, FileMode, RelativePath, Request, SocketError, Step, Upload};
 use nix::{
     errno::Errno,
     sys::{
@@ -160,8 +163,8 @@ fn receive(
     let mut content = File::from(from_frontend);
     for files in 0..=MAX_FILES {
         match connection.recv()? {
-            Request::File { path, length } => {
-                write_file(&stage, &path, length, &mut content).map_err(at(Step::WriteFile))?;
+            Request::File { path, length, mode } => {
+                write_file(&stage, &path, length, mode, &mut content).map_err(at(Step::WriteFile))?;
             }
             Request::Link { path, cached } => {
                 if stage.link(&path, &cached).map_err(at(Step::WriteFile))? {
@@ -173,6 +176,9 @@ fn receive(
                 }
             }
             Request::Commit => {
+                if upload.keep {
+                    stage.keep_others(&upload.directory).map_err(at(Step::Replace))?;
+                }
                 let project = stage_project(&stage, places, permitted, project_number)?;
                 stage.sync();
                 stage.replace(&upload.directory).map_err(at(Step::Replace))?;
@@ -187,8 +193,25 @@ fn receive(
     Err(at(Step::WriteFile)(Errno::EMFILE.into()))
 }
 
-fn write_file(stage: &Stage, path: &RelativePath, length: u32, content: &mut File) -> io::Result<()> {
-    write(&mut stage.create(path)?, length, content)
+fn write_file(
+    stage: &Stage,
+    path: &RelativePath,
+    length: u32,
+    mode: FileMode,
+    content: &mut File,
+) -> io::Result<()> {
+    let mut file = stage.create(path)?;
+    write(&mut file, length, content)?;
+    if mode == FileMode::Executable || is_script(&file)? {
+        file.set_permissions(Permissions::from_mode(0o755))?;
+    }
+    Ok(())
+}
+
+/// Whether the kernel would start it by an interpreter: a script that a person uploads to run it.
+fn is_script(file: &File) -> io::Result<bool> {
+    let mut start = [0; 2];
+    Ok(file.read_at(&mut start, 0)? == start.len() && start == *b"#!")
 }
 
 /// Exactly so many bytes, however long they take to come.

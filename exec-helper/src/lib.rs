@@ -23,6 +23,7 @@ mod stdio;
 mod sys;
 
 mod environment;
+mod handoff;
 mod identity;
 mod launch;
 
@@ -34,6 +35,7 @@ mod demote;
 mod memory;
 mod reap;
 mod signals;
+mod state;
 mod watch;
 
 pub use entry::main;

@@ -154,7 +154,7 @@ mod tests {
         let root = Allowed { name: UserName::new("root").unwrap(), guarded: false };
         let policy = Policy::new(Some(vec![root]), None).unwrap();
         let run = Run {
-            identity: Identity { user: None, token: None },
+            identity: Identity::default(),
             runner,
             path: path.map(|path| PathText::new(path).unwrap()),
             code: code.then(|| CodeLength::new(1).unwrap()),

@@ -14,13 +14,13 @@ use std::{
 use further_link_proto::ExitStatus;
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::signal::{Signal, kill, killpg},
+    sys::signal::kill,
     unistd::Pid,
 };
-use rustix::process::{PidfdFlags, WaitOptions, WaitStatus, pidfd_open, pidfd_send_signal};
+use rustix::process::{
+    PidfdFlags, Signal, WaitOptions, WaitStatus, kill_process_group, pidfd_open, pidfd_send_signal,
+};
 
-/// SIGTERM's bit in the masks of /proc/PID/status (proc(5)).
-const TERM_BIT: u64 = 1 << (libc::SIGTERM - 1);
 /// Children collected before looking at anything else: a program that makes orphans faster than they can be collected
 /// must not keep the helper from hearing `Stop`.
 pub(crate) const BATCH: usize = 64;
@@ -61,46 +61,63 @@ fn exit_status(status: WaitStatus) -> Option<ExitStatus> {
     exited.or_else(|| status.terminating_signal().map(|signal| ExitStatus::Signaled(number(signal))))
 }
 
-/// Asks the whole run to end: the leader's process group first, then every descendant outside of it. Each is also
-/// continued, so that a stopped process can run its handler. Returns the processes that handle SIGTERM.
-pub(crate) fn terminate(leader: Option<Pid>) -> TermHandlers {
+/// Sends a signal to the whole run: the leader's process group first, then every descendant outside of it. Each is also
+/// continued, so that a stopped process can run its handler. Returns the processes that handle the signal.
+pub(crate) fn send_to_all(leader: Option<Pid>, signal: Signal) -> Handlers {
     let processes = descendants();
     // Before the signal: a handler may be through with its work, and have put the signal back, by the time of a later look.
-    let handling: Vec<bool> = processes.iter().map(Process::handles_term).collect();
+    let handling: Vec<bool> = processes.iter().map(|process| process.handles(signal)).collect();
     let outside: Vec<bool> = processes.iter().map(|process| !process.is_in_group_of(leader)).collect();
     if let Some(leader) = leader {
-        for signal in [Signal::SIGTERM, Signal::SIGCONT] {
-            // ESRCH: the group has ended meanwhile, which is what was asked for.
-            let (Ok(()) | Err(_)) = killpg(leader, signal);
+        for signal in [signal, Signal::CONT] {
+            // ESRCH: the group has ended meanwhile.
+            let group = rustix::process::Pid::from_raw(leader.as_raw());
+            let (Some(Ok(()) | Err(_)) | None) = group.map(|group| kill_process_group(group, signal));
         }
     }
     for (process, _) in processes.iter().zip(outside).filter(|(_, outside)| *outside) {
-        for signal in [rustix::process::Signal::TERM, rustix::process::Signal::CONT] {
-            // It has ended meanwhile.
-            let (Ok(()) | Err(_)) = pidfd_send_signal(&process.descriptor, signal);
-        }
+        process.send(signal);
     }
-    let handlers =
-        processes.into_iter().zip(handling).filter_map(|(process, handles)| handles.then_some(process));
-    TermHandlers(handlers.collect())
+    let processes = processes.into_iter().zip(handling);
+    let processes = processes.filter_map(|(process, handles)| handles.then_some(process));
+    Handlers { signal, processes: processes.collect() }
 }
 
-/// The processes of a stopped run that were seen to handle SIGTERM, so that a grace makes sense. Each counts until it
-/// has ended: Python puts SIGTERM back to its default action before it closes files and runs `__del__`.
-#[derive(Default)]
-pub(crate) struct TermHandlers(Vec<Process>);
+/// The processes of a stopped run that were seen to handle the signal sent last, so that a grace makes sense. Each counts
+/// until it has ended: Python puts SIGTERM back to its default action before it closes files and runs `__del__`.
+pub(crate) struct Handlers {
+    signal: Signal,
+    processes: Vec<Process>,
+}
 
-impl TermHandlers {
-    /// Forgets the processes that have ended, adds those that handle SIGTERM by now (between fork and exec the mask says
-    /// nothing of the program to come), and returns whether there are any.
-    pub(crate) fn any_left(&mut self) -> bool {
-        self.0.retain(|process| is_alive(&process.descriptor));
+/// What the processes that handle a signal do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Handling {
+    /// At least one has a handler.
+    Working,
+    /// The handlers are through, their processes still live.
+    Finalising,
+    /// All have ended.
+    Over,
+}
+
+impl Handlers {
+    /// Forgets the processes that have ended, and adds those that handle the signal by now: between fork and exec the mask
+    /// says nothing of the program to come.
+    pub(crate) fn look(&mut self) -> Handling {
+        self.processes.retain(|process| is_alive(&process.descriptor));
         for process in descendants() {
-            if !self.0.iter().any(|known| known.pid == process.pid) && process.handles_term() {
-                self.0.push(process);
+            if !self.processes.iter().any(|known| known.pid == process.pid) && process.handles(self.signal) {
+                self.processes.push(process);
             }
         }
-        !self.0.is_empty()
+        if self.processes.iter().any(|process| process.handles(self.signal)) {
+            Handling::Working
+        } else if self.processes.is_empty() {
+            Handling::Over
+        } else {
+            Handling::Finalising
+        }
     }
 }
 
@@ -108,7 +125,7 @@ impl TermHandlers {
 pub(crate) fn kill_children(keep: impl Fn(Pid) -> bool) {
     for pid in children().into_iter().filter(|pid| !keep(*pid)) {
         // ESRCH cannot be: it is unreaped. EPERM neither: see `demote`, CAP_KILL is kept.
-        let (Ok(()) | Err(_)) = kill(pid, Signal::SIGKILL);
+        let (Ok(()) | Err(_)) = kill(pid, nix::sys::signal::SIGKILL);
     }
 }
 
@@ -146,16 +163,24 @@ impl Process {
         Some(Self { pid, descriptor })
     }
 
-    /// Whether it would notice SIGTERM, by a handler or by waiting for it (sigwait, signalfd: it is blocked then). A live
+    /// Sends the signal, and continues the process. It may have ended meanwhile, which is no error.
+    fn send(&self, signal: Signal) {
+        for signal in [signal, Signal::CONT] {
+            let (Ok(()) | Err(_)) = pidfd_send_signal(&self.descriptor, signal);
+        }
+    }
+
+    /// Whether it would notice the signal, by a handler or by waiting for it (sigwait, signalfd: it is blocked then). A live
     /// process that cannot be looked at counts: with `hidepid` that is a set-uid program.
-    fn handles_term(&self) -> bool {
+    fn handles(&self, signal: Signal) -> bool {
+        let bit = 1_u64 << (signal.as_raw() - 1);
         let Ok(status) = fs::read_to_string(format!("/proc/{}/status", self.pid)) else {
             return is_alive(&self.descriptor);
         };
         ["SigCgt:", "SigBlk:"].into_iter().any(|name| {
             let mask = status.lines().find_map(|line| line.strip_prefix(name));
             mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
-                .is_some_and(|mask| mask & TERM_BIT != 0)
+                .is_some_and(|mask| mask & bit != 0)
         })
     }
 

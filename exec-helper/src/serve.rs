@@ -22,9 +22,12 @@ use crate::{
     check::{Ask, CheckError, Permitted, Policy},
     demote::{self, Owner, ServiceAccount},
     environment::Variable,
-    files, launch, plan,
+    files,
+    handoff::Handoff,
+    launch, plan,
     plan::Places,
-    spawn::{self, About, Launcher, Spawned, Watcher},
+    spawn::{self, Launcher, Spawned, Watcher},
+    state::Rules,
     watch::{Inputs, Watch, WatchError},
 };
 
@@ -170,7 +173,7 @@ fn first_request(connection: &Connection) -> Result<Option<Request>, ServeError>
 /// Does once, while nobody waits, what every start does: the modules of the name service are loaded then, and the memory
 /// that the code needs is there. The answers are thrown away; they would be old when they are needed.
 fn rehearse(settings: &Settings) {
-    let identity = Identity { user: None, token: None };
+    let identity = Identity::default();
     let run = Run { identity, runner: Runner::Exec, path: None, code: None, terminal: None };
     if let Ok(permitted) = settings.policy.check(run) {
         let plan = plan::plan(&permitted, &settings.places, [0, 0]);
@@ -184,13 +187,14 @@ fn attend(inputs: Inputs<'_>, settings: &Settings, watcher: Watcher) -> Result<(
         .map_err(ServeError::from)
         .and_then(|()| Ok(watcher.wait(&inputs)?))
         .inspect_err(|_| spawn::abandon());
-    let Some(Spawned { about, streams, told_to_end }) = waited? else {
+    let Some(Spawned { handoff, streams, told_to_end }) = waited? else {
         demote::for_upload(settings.service).inspect_err(|_| spawn::abandon())?;
         return Ok(watcher.wait_for_end(&inputs)?);
     };
-    let demoted = demote::for_run(settings.service, &about.owner);
-    let About { owner: Owner { name: user, .. }, runner, temporary } = about;
-    let mut watch = Watch::new(inputs, watcher.into_progress(), streams, temporary, settings.grace);
+    let demoted = demote::for_run(settings.service, &handoff.owner);
+    let Handoff { owner: Owner { name: user, .. }, runner, terminal, origin, temporary } = handoff;
+    let rules = Rules { grace: settings.grace, terminal };
+    let mut watch = Watch::new(inputs, watcher.into_progress(), streams, temporary, rules);
     if told_to_end {
         watch.end();
     }
@@ -199,7 +203,7 @@ fn attend(inputs: Inputs<'_>, settings: &Settings, watcher: Watcher) -> Result<(
         return Err(error.into());
     }
     let pid = watch.pid();
-    info!(user, runner, pid, "starting");
+    info!(user, runner, pid, origin, "starting");
     match watch.run() {
         Ok(event) => info!(user, runner, pid, outcome = in_words(&event), "ended"),
         Err(error) => {

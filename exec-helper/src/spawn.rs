@@ -6,13 +6,8 @@
 //! streams. Then comes the end of the file, when it is the program, or the event of the step that did not work.
 
 use std::{
-    ffi::OsString,
     io,
-    os::{
-        fd::{AsFd, BorrowedFd, OwnedFd},
-        unix::ffi::OsStringExt,
-    },
-    path::PathBuf,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     time::Instant,
 };
 
@@ -20,7 +15,7 @@ use further_link_proto::{CodeLength, Connection, Event, ExitStatus, Run, SocketE
 use nix::{
     errno::Errno,
     sys::signal::{Signal, kill},
-    unistd::{Gid, Pid, Uid},
+    unistd::Pid,
 };
 use rustix::pipe::{PipeFlags, pipe_with};
 use tracing::{error, warn};
@@ -30,8 +25,9 @@ use crate::{
     check::Permitted,
     demote::Owner,
     environment::Variable,
+    handoff::{self, Handoff},
     launch::{self, Failure, Text},
-    plan::{Entrypoint, Plan, Temporary},
+    plan::Plan,
     reap::{self, Reaped},
     stdio::{self, Streams},
     sys,
@@ -49,24 +45,12 @@ pub(crate) struct Watcher {
 
 /// A program on its way, as the watcher knows it.
 pub(crate) struct Spawned {
-    pub(crate) about: About,
+    pub(crate) handoff: Handoff,
     /// The frontend's ends of the streams, and the socket of the user channel.
     pub(crate) streams: Vec<OwnedFd>,
     /// The helper was told to end meanwhile.
     pub(crate) told_to_end: bool,
 }
-
-/// What the launcher says of itself.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct About {
-    pub(crate) owner: Owner,
-    pub(crate) runner: String,
-    pub(crate) temporary: Temporary,
-}
-
-/// [`About`] on its way: user, uid, gid, groups, runner, the socket of the user channel, the private directory, the file
-/// of the program text and its mode.
-type Words = (String, u32, u32, Vec<u32>, String, Vec<u8>, Option<Vec<u8>>, Option<(Vec<u8>, u32)>);
 
 /// How the launch goes on.
 pub(crate) struct Progress {
@@ -107,9 +91,11 @@ impl Launcher {
         passed: &[Variable],
     ) -> Result<(), SocketError> {
         let (account, run) = (permitted.account(), permitted.request());
-        let about = About {
+        let handoff = Handoff {
             owner: Owner::of(account),
             runner: run.runner.name().to_owned(),
+            terminal: run.terminal.is_some(),
+            origin: run.identity.origin,
             temporary: plan.temporary.clone(),
         };
         let made = match make(account, run, plan) {
@@ -123,7 +109,7 @@ impl Launcher {
         };
         let mut ends: Vec<_> = made.streams.ours.iter().map(AsFd::as_fd).collect();
         ends.push(made.channel.as_fd());
-        if let Err(error) = self.0.send_with(&about.words(), &ends) {
+        if let Err(error) = self.0.send_with(&handoff.to_wire(), &ends) {
             // An account with thousands of groups: the watcher could not be told whose run it is.
             frontend.send(&Failure::new(Step::Streams, &Errno::E2BIG.into()).event())?;
             return Err(error);
@@ -177,10 +163,8 @@ impl Watcher {
                 self.tell_to_end();
             }
             if ready.report {
-                return match self.launcher.recv_with::<Words>() {
-                    Ok((words, streams)) => {
-                        Ok(Some(Spawned { about: About::from_words(words), streams, told_to_end }))
-                    }
+                return match self.launcher.recv_with::<handoff::Wire>() {
+                    Ok((wire, streams)) => Ok(Some(Spawned { handoff: wire.into(), streams, told_to_end })),
                     Err(SocketError::Closed) => Ok(None),
                     Err(error) => Err(error.into()),
                 };
@@ -236,27 +220,5 @@ impl Progress {
 impl AsFd for Progress {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.launcher.as_fd()
-    }
-}
-
-impl About {
-    fn words(&self) -> Words {
-        let bytes = |path: &PathBuf| path.clone().into_os_string().into_vec();
-        let Owner { name, uid, gid, groups } = &self.owner;
-        let groups = groups.iter().map(|group| group.as_raw()).collect();
-        let entrypoint = self.temporary.entrypoint.as_ref();
-        let entrypoint = entrypoint.map(|entrypoint| (bytes(&entrypoint.file), entrypoint.mode));
-        let channel = bytes(&self.temporary.channel);
-        let private = self.temporary.private.as_ref().map(bytes);
-        (name.clone(), uid.as_raw(), gid.as_raw(), groups, self.runner.clone(), channel, private, entrypoint)
-    }
-
-    fn from_words((name, uid, gid, groups, runner, channel, private, entrypoint): Words) -> Self {
-        let path = |bytes| PathBuf::from(OsString::from_vec(bytes));
-        let groups = groups.into_iter().map(Gid::from_raw).collect();
-        let owner = Owner { name, uid: Uid::from_raw(uid), gid: Gid::from_raw(gid), groups };
-        let entrypoint = entrypoint.map(|(file, mode)| Entrypoint { file: path(file), mode });
-        let temporary = Temporary { channel: path(channel), private: private.map(path), entrypoint };
-        Self { owner, runner, temporary }
     }
 }

@@ -35,6 +35,9 @@ const CACHE: &str = ".flcache";
 /// microseconds: nobody has so bad luck so many times.
 const MAX_ATTEMPTS: u64 = 16;
 
+/// Deepest nesting of files that are kept: an open directory for each level, far below the limit of open files.
+const MAX_KEPT_DEPTH: usize = 128;
+
 /// A directory in the making. Dropping it removes what is in its container.
 pub(crate) struct Stage {
     base: Beneath,
@@ -113,6 +116,16 @@ impl Stage {
             }
         }
         Err(last.into())
+    }
+
+    /// Adds what the directory has by now under names that the upload does not use. Where both have the name, the upload's
+    /// counts. A file that a program writes to stays the same file.
+    pub(crate) fn keep_others(&self, directory: &RelativePath) -> io::Result<()> {
+        match self.base.directory(directory.as_str()) {
+            Ok(old) => self.tree.add_missing(&old, MAX_KEPT_DEPTH),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Copies all of it into another stage: links as what they lead to, and nothing that is neither file nor directory

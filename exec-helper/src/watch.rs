@@ -9,29 +9,24 @@ use std::{
     time::{Duration, Instant},
 };
 
-use further_link_proto::{Connection, Event, ExitStatus, Request, SocketError};
+use further_link_proto::{self as proto, Connection, Event, ExitStatus, Request, SocketError};
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
     unistd::Pid,
 };
-use rustix::fs::OFlags;
+use rustix::{fs::OFlags, process::Signal};
 use tracing::error;
 
 use crate::{
     memory::OutOfMemory,
     plan::Temporary,
-    reap::{self, Reaped, TermHandlers},
+    reap::{self, Handlers, Handling, Reaped},
     signals::Signals,
     spawn::Progress,
+    state::{self, Rules, State, StopStep, Transition},
 };
 
-/// After the program itself has ended, its children may finish what they are writing before they are killed. The
-/// original waits for one second at most (B6.9); a pipeline's last words take far less.
-const LINGER: Duration = Duration::from_millis(300);
-/// After SIGTERM: if by then nothing is left that could handle it, waiting longer serves nobody (an interactive bash
-/// ignores SIGTERM). It is the original's whole grace (B6.4).
-const LEAST_GRACE: Duration = Duration::from_millis(100);
 /// How long the frontend may take, after the last event, to close the user channel.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 /// How long killing may take before the helper gives up and says so: what outlives it is stuck in the kernel, or held by
@@ -132,42 +127,18 @@ pub(crate) fn timeout(deadline: Option<Instant>) -> PollTimeout {
     PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
 }
 
-/// Where the run stands.
-enum Phase {
-    /// Not yet the program.
-    Starting(Progress),
-    Running,
-    /// SIGTERM was sent. The processes are looked at every [`LEAST_GRACE`]: once none is left that handles it, the rest
-    /// is killed.
-    Stopping {
-        kill_at: Instant,
-        look_at: Instant,
-        handlers: TermHandlers,
-    },
-    /// The program has ended by itself, its children may finish.
-    Lingering {
-        kill_at: Instant,
-    },
-}
-
-impl Phase {
-    fn deadline(&self) -> Option<Instant> {
-        match self {
-            Self::Starting(_) | Self::Running => None,
-            Self::Stopping { kill_at, look_at, .. } => Some(*look_at.min(kill_at)),
-            Self::Lingering { kill_at } => Some(*kill_at),
-        }
-    }
-}
-
 /// One run under way.
 pub(crate) struct Watch<'a> {
     inputs: Inputs<'a>,
-    grace: Duration,
+    rules: Rules,
     temporary: Option<Temporary>,
     pid: Pid,
     streams: Vec<OwnedFd>,
-    phase: Phase,
+    /// The launcher's report, until it has come.
+    progress: Option<Progress>,
+    state: State,
+    /// The processes that handle the signal sent last.
+    handlers: Option<Handlers>,
     status: Option<ExitStatus>,
     memory: OutOfMemory,
     /// A batch was full: more children may have ended.
@@ -186,15 +157,17 @@ impl<'a> Watch<'a> {
         progress: Progress,
         streams: Vec<OwnedFd>,
         temporary: Temporary,
-        grace: Duration,
+        rules: Rules,
     ) -> Self {
         Self {
             inputs,
-            grace,
+            rules,
             temporary: Some(temporary),
             pid: progress.pid,
             streams,
-            phase: Phase::Starting(progress),
+            progress: Some(progress),
+            state: State::Starting,
+            handlers: None,
             status: None,
             memory: OutOfMemory::new(),
             // Signals of before now have been read already.
@@ -212,11 +185,10 @@ impl<'a> Watch<'a> {
     /// Watches until nothing of the run is left. The last event, which has been sent if somebody is there.
     pub(crate) fn run(&mut self) -> Result<Event, WatchError> {
         loop {
-            let report =
-                if let Phase::Starting(progress) = &self.phase { Some(progress.as_fd()) } else { None };
+            let report = self.progress.as_ref().filter(|_| self.state == State::Starting).map(AsFd::as_fd);
             let now_if_unreaped = self.unreaped.then(Instant::now);
             let ready =
-                self.inputs.wait(self.connected, report, now_if_unreaped.or(self.phase.deadline()))?;
+                self.inputs.wait(self.connected, report, now_if_unreaped.or(self.state.deadline()))?;
             if ready.report
                 && let Some(failed) = self.on_report()?
             {
@@ -236,8 +208,12 @@ impl<'a> Watch<'a> {
             if ready.message {
                 self.on_message()?;
             }
-            if self.phase.deadline().is_some_and(|deadline| deadline <= Instant::now()) && self.on_deadline()
-            {
+            if self.state.deadline().is_some_and(|deadline| deadline <= Instant::now()) {
+                let handling = self.handlers.as_mut().map_or(Handling::Over, Handlers::look);
+                self.happen(Transition::Looked(handling));
+            }
+            if self.state == State::Killing {
+                self.kill();
                 return self.finish_ended();
             }
         }
@@ -257,7 +233,9 @@ impl<'a> Watch<'a> {
 
     /// Of a start only: nothing once that is over.
     fn on_report(&mut self) -> Result<Option<Event>, WatchError> {
-        let Phase::Starting(progress) = &self.phase else { return Ok(None) };
+        let Some(progress) = self.progress.take_if(|_| self.state == State::Starting) else {
+            return Ok(None);
+        };
         if let Some(failed) = progress.failure() {
             return Ok(Some(failed));
         }
@@ -267,21 +245,22 @@ impl<'a> Watch<'a> {
             self.inputs.connection.send_with(&Event::Started { pid }, &descriptors)?;
         }
         self.streams.clear();
-        self.phase = Phase::Running;
+        self.happen(Transition::Started);
         Ok(None)
     }
 
     fn on_message(&mut self) -> Result<(), WatchError> {
         match self.inputs.connection.recv() {
-            Ok(Request::Stop) => self.stop(),
+            Ok(Request::Stop { first }) => self.happen(Transition::StopRequested(first)),
+            Ok(Request::Signal(signal)) => drop(self.send_to_all(signal)),
             Ok(_) => return Err(WatchError::OutOfPlace),
             Err(SocketError::Closed) => {
                 self.connected = false;
-                self.stop();
+                self.happen(Transition::StopRequested(None));
             }
             Err(SocketError::Io(error)) if error.kind() == io::ErrorKind::ConnectionReset => {
                 self.connected = false;
-                self.stop();
+                self.happen(Transition::StopRequested(None));
             }
             Err(error) => return Err(error.into()),
         }
@@ -291,32 +270,26 @@ impl<'a> Watch<'a> {
     /// The helper itself has been told to end: it waits for nobody any more.
     pub(crate) fn end(&mut self) {
         self.close_limit = Duration::ZERO;
-        self.stop();
+        self.happen(Transition::StopRequested(None));
     }
 
-    /// SIGTERM now, SIGKILL after the grace. A second time changes nothing (B6.4).
-    fn stop(&mut self) {
-        if matches!(self.phase, Phase::Stopping { .. }) {
-            return;
+    /// Goes on to the next state, and sends the signal that leads to it.
+    fn happen(&mut self, happened: Transition) {
+        let (state, signal) = state::next(self.state, happened, Instant::now(), self.rules);
+        self.state = state;
+        if let Some(signal) = signal {
+            self.handlers = Some(self.send_to_all(signal));
         }
-        let now = Instant::now();
-        // What is not the program yet has nothing to tidy up.
-        let grace = if matches!(self.phase, Phase::Starting(_)) { Duration::ZERO } else { self.grace };
-        let handlers = reap::terminate(self.status.is_none().then_some(self.pid));
-        self.phase = Phase::Stopping { kill_at: now + grace, look_at: now + LEAST_GRACE, handlers };
     }
 
-    /// True when the time is up and everything was killed.
-    fn on_deadline(&mut self) -> bool {
-        if let Phase::Stopping { kill_at, look_at, handlers } = &mut self.phase
-            && Instant::now() < *kill_at
-            && handlers.any_left()
-        {
-            *look_at = Instant::now() + LEAST_GRACE;
-            return false;
-        }
-        self.kill();
-        true
+    fn send_to_all(&self, signal: proto::Signal) -> Handlers {
+        let signal = match signal {
+            proto::Signal::Interrupt => Signal::INT,
+            proto::Signal::Terminate => Signal::TERM,
+            proto::Signal::HangUp => Signal::HUP,
+            proto::Signal::Kill => Signal::KILL,
+        };
+        reap::send_to_all(self.status.is_none().then_some(self.pid), signal)
     }
 
     /// Collects a batch of what has ended. True when no process is left.
@@ -343,16 +316,22 @@ impl<'a> Watch<'a> {
         if let Some(failed) = self.on_report()? {
             return Ok(Some(failed));
         }
-        if matches!(self.phase, Phase::Running) {
-            self.phase = Phase::Lingering { kill_at: Instant::now() + LINGER };
-        }
+        self.happen(Transition::Ended);
         Ok(None)
     }
 
     fn note_end(&mut self, pid: Pid, status: ExitStatus) {
         if pid == self.pid && self.status.is_none() {
             let by_kernel = status == ExitStatus::Signaled(9) && self.memory.has_killed();
-            self.status = Some(if by_kernel { ExitStatus::OutOfMemory } else { status });
+            // On a terminal the hang-up takes the place of the kill, so that shells save their history. Clients see what
+            // they have always seen.
+            let by_hang_up = status == ExitStatus::Signaled(1)
+                && matches!(self.state, State::Stopping { step: StopStep::HangUp, .. });
+            self.status = Some(match status {
+                _ if by_kernel => ExitStatus::OutOfMemory,
+                _ if by_hang_up => ExitStatus::Signaled(9),
+                status => status,
+            });
         }
     }
 
@@ -422,8 +401,10 @@ impl<'a> Watch<'a> {
             if ready.signal && self.inputs.told_to_end()? {
                 break;
             }
-            // `Stop` comes too late; anything else is the end.
-            if ready.message && !matches!(self.inputs.connection.recv(), Ok(Request::Stop)) {
+            // `Stop` and `Signal` come too late; anything else is the end.
+            if ready.message
+                && !matches!(self.inputs.connection.recv(), Ok(Request::Stop { .. } | Request::Signal(_)))
+            {
                 break;
             }
         }

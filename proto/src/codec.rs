@@ -8,7 +8,7 @@
 use bincode::{Decode, Encode, config};
 
 /// Version of the protocol. Both sides come from one package and must agree exactly.
-pub const VERSION: u8 = 2;
+pub const VERSION: u8 = 3;
 
 /// Largest message in bytes: a `Link` with two of the longest paths, rounded up. A datagram above it is an error.
 pub const MAX_MESSAGE: usize = 16 * 1024;
@@ -60,8 +60,8 @@ mod tests {
     use super::*;
     use crate::value::{MAX_DEPTH, MAX_NAME, MAX_PATH, MAX_TOKEN, MAX_USER_NAME};
     use crate::{
-        CodeLength, Event, ExitStatus, Identity, PathText, Refusal, RelativePath, Request, Run, Runner, Step,
-        Token, Upload, UserName, WindowSize,
+        CodeLength, Event, ExitStatus, FileMode, Identity, PathText, Refusal, RelativePath, Request, Run,
+        Runner, Signal, Step, Token, Upload, UserName, WindowSize,
     };
 
     fn run() -> Request {
@@ -69,6 +69,7 @@ mod tests {
             identity: Identity {
                 user: Some(UserName::new("pi").unwrap()),
                 token: Some(Token::new("s3cret").unwrap()),
+                origin: Some(7),
             },
             runner: Runner::Python3,
             path: Some(PathText::new("my project").unwrap()),
@@ -79,7 +80,7 @@ mod tests {
 
     fn least_run() -> Request {
         Request::Run(Run {
-            identity: Identity { user: None, token: None },
+            identity: Identity::default(),
             runner: Runner::Shell,
             path: None,
             code: None,
@@ -93,9 +94,10 @@ mod tests {
 
     fn upload() -> Request {
         Request::Upload(Upload {
-            identity: Identity { user: None, token: None },
+            identity: Identity::default(),
             directory: path("my project"),
             project_of: Some(path("ann")),
+            keep: false,
         })
     }
 
@@ -121,9 +123,11 @@ mod tests {
     fn the_hexdumps_of_protocol_md_are_the_wire_form() {
         agrees("run", &run());
         agrees("run-least", &least_run());
-        agrees("stop", &Request::Stop);
+        agrees("stop", &Request::Stop { first: None });
+        agrees("stop-first", &Request::Stop { first: Some(Signal::Interrupt) });
+        agrees("signal", &Request::Signal(Signal::HangUp));
         agrees("upload", &upload());
-        agrees("file", &Request::File { path: path("a/b.py"), length: 300 });
+        agrees("file", &Request::File { path: path("a/b.py"), length: 300, mode: FileMode::Plain });
         agrees("link", &Request::Link { path: path("c.png"), cached: path("k/c.png") });
         agrees("piece", &Request::Piece { length: 65_536 });
         agrees("downloaded", &Request::Downloaded);
@@ -156,9 +160,9 @@ mod tests {
 
     #[test]
     fn another_version_is_told_apart_from_nonsense() {
-        let mut bytes = encode(&Request::Stop).unwrap();
+        let mut bytes = encode(&Request::Stop { first: None }).unwrap();
         bytes[0] = VERSION + 1;
-        assert!(matches!(decode::<Request>(&bytes), Err(CodecError::Version { theirs: Some(3) })));
+        assert!(matches!(decode::<Request>(&bytes), Err(CodecError::Version { theirs: Some(4) })));
         assert!(matches!(decode::<Request>(&[]), Err(CodecError::Version { theirs: None })));
     }
 
@@ -167,7 +171,7 @@ mod tests {
         let with_user = |name: &str| {
             let mut bytes = vec![VERSION, 0, 1, u8::try_from(name.len()).unwrap()];
             bytes.extend_from_slice(name.as_bytes());
-            bytes.extend_from_slice(&[0, 2, 0, 0, 0]);
+            bytes.extend_from_slice(&[0, 0, 2, 0, 0, 0]);
             decode::<Request>(&bytes)
         };
         assert!(with_user("pi").is_ok());
@@ -181,7 +185,7 @@ mod tests {
         let longest = ["d"; MAX_DEPTH].join("/") + &"n".repeat(MAX_NAME - 1);
         let token = Some(Token::new("t".repeat(MAX_TOKEN)).unwrap());
         let user = Some(UserName::new("u".repeat(MAX_USER_NAME)).unwrap());
-        let identity = Identity { user, token };
+        let identity = Identity { user, token, origin: Some(u64::MAX) };
         let widest = path(&[&"n".repeat(MAX_NAME)[..]; 15].join("/"));
         let run = Request::Run(Run {
             identity: identity.clone(),
@@ -190,7 +194,8 @@ mod tests {
             code: Some(CodeLength::new(1).unwrap()),
             terminal: Some(WindowSize { rows: u16::MAX, cols: u16::MAX }),
         });
-        let upload = Upload { identity, directory: widest.clone(), project_of: Some(path(&longest)) };
+        let upload =
+            Upload { identity, directory: widest.clone(), project_of: Some(path(&longest)), keep: true };
         let link = Request::Link { path: widest.clone(), cached: widest };
         for message in [run, Request::Upload(upload), link] {
             assert_eq!(decode::<Request>(&encode(&message).unwrap()).unwrap(), message);

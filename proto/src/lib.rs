@@ -11,7 +11,9 @@ mod socket;
 mod value;
 
 pub use codec::{CodecError, MAX_MESSAGE, VERSION, decode, encode};
-pub use message::{Event, ExitStatus, Identity, Refusal, Request, Run, Runner, Step, Upload, WindowSize};
+pub use message::{
+    Event, ExitStatus, FileMode, Identity, Refusal, Request, Run, Runner, Signal, Step, Upload, WindowSize,
+};
 pub use socket::{Connection, MAX_DESCRIPTORS, SocketError, bind_listener, connect, pair};
 pub use value::{
     CodeLength, MAX_CODE, MAX_DEPTH, MAX_NAME, MAX_PATH, MAX_TOKEN, MAX_USER_NAME, PathText, RelativePath,

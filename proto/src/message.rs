@@ -12,8 +12,12 @@ use crate::value::{CodeLength, PathText, RelativePath, Token, UserName};
 pub enum Request {
     /// Start one program. The first message of a connection, and once only.
     Run(Run),
-    /// End the program: SIGTERM, a grace time, SIGKILL. May be repeated; closing the connection means the same.
-    Stop,
+    /// End the program: SIGTERM, a grace time, on a terminal SIGHUP, SIGKILL. May be repeated; closing the connection
+    /// means the same.
+    Stop {
+        /// A signal to try before SIGTERM, with a grace time of its own. SIGKILL leaves out the rest.
+        first: Option<Signal>,
+    },
     /// Store one directory of files. The first message of a connection, and once only.
     Upload(Upload),
     /// A file of the upload. Its content follows through the pipe of [`Event::Data`].
@@ -22,6 +26,8 @@ pub enum Request {
         path: RelativePath,
         /// How many bytes.
         length: u32,
+        /// What may be done with it.
+        mode: FileMode,
     },
     /// A link of the upload to a file in the user's cache of downloads.
     Link {
@@ -39,15 +45,42 @@ pub enum Request {
     Downloaded,
     /// The upload is complete: it replaces the directory.
     Commit,
+    /// Send a signal to all processes of the run, and do nothing else.
+    Signal(Signal),
 }
 
-/// Who may ask for something for a user.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+/// The signals that a client may choose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Signal {
+    /// SIGINT, as Ctrl-C in a terminal.
+    Interrupt,
+    /// SIGTERM.
+    Terminate,
+    /// SIGHUP, as of a terminal that is closed.
+    HangUp,
+    /// SIGKILL.
+    Kill,
+}
+
+/// The permissions of an uploaded file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub enum FileMode {
+    /// 0644, or 0755 if the file begins with `#!`.
+    #[default]
+    Plain,
+    /// 0755.
+    Executable,
+}
+
+/// The user of a run or an upload, and the proof that the client may use that account.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Identity {
     /// Whom to become; none means the default user, whom the helper knows.
     pub user: Option<UserName>,
     /// The proof that users need whom the helper's list marks so (root, as packaged).
     pub token: Option<Token>,
+    /// The number of the client's connection in the frontend's log. The helper writes it into its own log lines.
+    pub origin: Option<u64>,
 }
 
 /// One directory of files to store.
@@ -59,6 +92,8 @@ pub struct Upload {
     pub directory: RelativePath,
     /// Store a copy of it among the projects of this person, too (B11.12).
     pub project_of: Option<RelativePath>,
+    /// Keep the files of the old directory that the upload does not name.
+    pub keep: bool,
 }
 
 /// One program to start.
@@ -152,6 +187,10 @@ pub enum Refusal {
     TokenMissing,
     /// The token is not the one.
     TokenWrong,
+    /// The account is locked or expired, or its shell lets nobody log in (nologin, false).
+    AccountDisabled,
+    /// The administrator lets no users log in at the moment (/etc/nologin).
+    LoginsDisabled,
 }
 
 /// The steps of a start, in their order, and those of an upload. The first that fails is reported.

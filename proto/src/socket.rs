@@ -219,7 +219,7 @@ mod tests {
     fn a_request_with_descriptors_is_refused_and_none_is_kept() {
         let (helper, frontend) = pair();
         let (reader, writer) = rustix::pipe::pipe().unwrap();
-        frontend.send_with(&Request::Stop, &[writer.as_fd(); 3]).unwrap();
+        frontend.send_with(&Request::Stop { first: None }, &[writer.as_fd(); 3]).unwrap();
         drop(writer);
         assert!(!all_closed(&reader), "they are in flight");
         assert!(matches!(helper.recv::<Request>(), Err(SocketError::Descriptors)));

@@ -95,7 +95,7 @@ impl PathText {
     }
 }
 
-/// How many bytes of program text will come through the pipe of [`crate::Event::Code`].
+/// How many bytes of program text will come through the pipe of [`crate::Event::Data`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode)]
 pub struct CodeLength(u32);
 

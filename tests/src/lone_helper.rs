@@ -83,7 +83,7 @@ impl Builder {
             first.is_some()
         });
         // A message out of place makes its instance end.
-        first.expect("connected").send(&further_link_proto::Request::Stop);
+        first.expect("connected").send(&further_link_proto::Request::Stop { first: None });
         wait_until(DEADLINE, "only the listening process is left", || {
             // Collected as well: what the listening process had open for it is closed by then.
             helper.process.log.text().contains("conversation ended") && helper.children().is_empty()

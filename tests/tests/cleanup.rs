@@ -288,6 +288,36 @@ fn programs_without_a_handler_end_at_once_whatever_the_grace() {
     assert_eq!(terminal.wait_stopped("1"), -9);
 }
 
+/// F3: as with any terminal that goes away. The exit code stays the one of a kill.
+#[test]
+fn a_shell_keeps_its_history_and_runs_its_exit_trap_when_its_terminal_goes_away() {
+    let daemon = Daemon::start();
+    for disconnect in [false, true] {
+        let history = daemon.work().join("history");
+        let trapped = daemon.work().join("trapped");
+        let mut terminal = daemon.run("pty=1");
+        terminal.start("1", further_link_tests::snippets::shell());
+        terminal.stdin(
+            "1",
+            &format!("HISTFILE={}; trap 'echo > {}' EXIT\r", history.display(), trapped.display()),
+        );
+        terminal.stdin("1", "echo remember $((40 + 2))\r");
+        terminal.wait_stdout("1", "remember 42\r\n");
+        if disconnect {
+            drop(terminal);
+        } else {
+            terminal.stop("1");
+            assert_eq!(terminal.wait_stopped("1"), -9);
+        }
+        wait_until(DEADLINE, "the trap has run", || trapped.exists());
+        wait_until(DEADLINE, "the history is there", || {
+            std::fs::read_to_string(&history).is_ok_and(|text| text.contains("remember"))
+        });
+        std::fs::remove_file(history).unwrap();
+        std::fs::remove_file(trapped).unwrap();
+    }
+}
+
 /// D30: stopped by SIGSTOP, a process does not react to SIGTERM.
 #[test]
 fn suspended_programs_are_ended_too() {

@@ -16,8 +16,8 @@ use std::{
 };
 
 use further_link_proto::{
-    Event, Identity, PathText, Refusal, RelativePath, Request, Run, Runner, Step, Token, Upload, UserName,
-    VERSION,
+    Event, FileMode, Identity, PathText, Refusal, RelativePath, Request, Run, Runner, Step, Token, Upload,
+    UserName, VERSION,
 };
 use further_link_tests::{
     DEADLINE, accounts,
@@ -37,7 +37,12 @@ fn path(text: &str) -> RelativePath {
 
 fn upload(user: Option<&str>, directory: &str) -> Upload {
     let user = user.map(|name| UserName::new(name).unwrap());
-    Upload { identity: Identity { user, token: None }, directory: path(directory), project_of: None }
+    Upload {
+        identity: Identity { user, ..Identity::default() },
+        directory: path(directory),
+        project_of: None,
+        keep: false,
+    }
 }
 
 /// An upload that the helper has begun.
@@ -57,8 +62,12 @@ impl Uploading {
 
     /// Sends a file. Whether it could be sent.
     fn file(&mut self, name: &str, content: &[u8]) -> bool {
+        self.file_with(name, content, FileMode::Plain)
+    }
+
+    fn file_with(&mut self, name: &str, content: &[u8], mode: FileMode) -> bool {
         let length = u32::try_from(content.len()).unwrap();
-        self.frontend.0.send(&Request::File { path: path(name), length }).is_ok()
+        self.frontend.0.send(&Request::File { path: path(name), length, mode }).is_ok()
             && self.content.write_all(content).is_ok()
     }
 
@@ -125,6 +134,56 @@ fn work(helper: &LoneHelper) -> PathBuf {
     helper.scratch().work()
 }
 
+/// PROTOCOL.md, `File`: what is to be run can be.
+#[test]
+fn executable_files_and_scripts_have_their_bit() {
+    let helper = LoneHelper::start();
+    let mut uploading = Uploading::begin(&helper, &upload(None, "project"));
+    for (name, content, mode) in [
+        ("plain", &b"# !"[..], FileMode::Plain),
+        ("short", b"#", FileMode::Plain),
+        ("script", b"#!/bin/sh", FileMode::Plain),
+        ("program", b"", FileMode::Executable),
+    ] {
+        assert!(uploading.file_with(name, content, mode));
+    }
+    uploading.commit();
+    for (name, mode) in [("plain", 0o644), ("short", 0o644), ("script", 0o755), ("program", 0o755)] {
+        let metadata = fs::metadata(work(&helper).join("project").join(name)).unwrap();
+        assert_eq!(metadata.mode() & 0o7777, mode, "{name}");
+    }
+}
+
+/// PROTOCOL.md, `Upload`: files that the upload does not name are kept, and are the same files.
+#[test]
+fn an_upload_that_keeps_replaces_only_what_it_names() {
+    let helper = LoneHelper::start();
+    let project = work(&helper).join("project");
+    let keep = Upload { keep: true, ..upload(None, "project") };
+    store(&helper, &keep, &[("main.py", b"1"), ("a/b", b"1"), ("c", b"1"), ("d/e", b"1"), ("f/g/h", b"1")]);
+    fs::write(project.join("results.txt"), "made by the program").unwrap();
+    let owner = fs::metadata(&project).unwrap();
+    std::os::unix::fs::chown(project.join("results.txt"), Some(owner.uid()), Some(owner.gid())).unwrap();
+    symlink("/nowhere", project.join("a/link")).unwrap();
+    let mut log = File::options().append(true).open(project.join("results.txt")).unwrap();
+    store(&helper, &keep, &[("main.py", b"2"), ("a/b", b"2"), ("c/d", b"2"), ("d", b"2")]);
+    log.write_all(b", and more").unwrap();
+    assert_eq!(fs::read_link(project.join("a/link")).unwrap(), Path::new("/nowhere"));
+    fs::remove_file(project.join("a/link")).unwrap();
+    let expected = [
+        ("a/b", "2"),
+        ("c/d", "2"),
+        ("d", "2"),
+        ("f/g/h", "1"),
+        ("main.py", "2"),
+        ("results.txt", "made by the program, and more"),
+    ];
+    let expected = expected.map(|(name, text)| (name.to_owned(), text.to_owned()));
+    assert_eq!(tree(&project), expected);
+    store(&helper, &upload(None, "project"), &[("main.py", b"3")]);
+    assert_eq!(names(&project), ["main.py"]);
+}
+
 /// B11.8, B11.11, D47
 #[test]
 fn files_and_directories_belong_to_the_user_and_replace_what_was_there() {
@@ -170,7 +229,7 @@ fn an_upload_that_is_not_committed_never_was() {
     }
     // Half a file.
     let mut uploading = Uploading::begin(&helper, &upload(None, "project"));
-    uploading.frontend.send(&Request::File { path: path("half"), length: 10 });
+    uploading.frontend.send(&Request::File { path: path("half"), length: 10, mode: FileMode::Plain });
     uploading.content.write_all(b"12345").unwrap();
     drop(uploading);
     wait_until(DEADLINE, "the helper has taken it back", || helper.instances().is_empty());
@@ -293,10 +352,10 @@ fn a_path_that_leads_out_ends_the_conversation() {
     {
         let text = [&[u8::try_from(name.len()).unwrap()], name.as_bytes()].concat();
         let frontend = helper.connect();
-        frontend.send_bytes(&[&[VERSION, 2, 0, 0], &text[..], &[0]].concat()).unwrap();
+        frontend.send_bytes(&[&[VERSION, 2, 0, 0, 0], &text[..], &[0, 0]].concat()).unwrap();
         frontend.expect_end();
         let uploading = Uploading::begin(&helper, &upload(None, "project"));
-        uploading.frontend.send_bytes(&[&[VERSION, 3], &text[..], &[0]].concat()).unwrap();
+        uploading.frontend.send_bytes(&[&[VERSION, 3], &text[..], &[0, 0]].concat()).unwrap();
         uploading.frontend.expect_end();
     }
     wait_until(DEADLINE, "all have gone", || helper.instances().is_empty());
@@ -529,7 +588,7 @@ fn a_helper_for_uploads_starts_no_program() {
 fn messages_out_of_place_end_the_upload() {
     let helper = LoneHelper::start();
     for request in [
-        Request::Stop,
+        Request::Stop { first: None },
         Request::Run(run(Runner::Shell)),
         Request::Upload(upload(None, "other")),
         Request::Piece { length: 1 },
@@ -539,7 +598,11 @@ fn messages_out_of_place_end_the_upload() {
         uploading.frontend.send(&request);
         uploading.frontend.expect_end();
     }
-    for first in [Request::Commit, Request::Downloaded, Request::File { path: path("f"), length: 0 }] {
+    for first in [
+        Request::Commit,
+        Request::Downloaded,
+        Request::File { path: path("f"), length: 0, mode: FileMode::Plain },
+    ] {
         let frontend = helper.connect();
         frontend.send(&first);
         frontend.expect_end();

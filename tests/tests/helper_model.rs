@@ -67,7 +67,7 @@ impl Talk {
         self.done.push(action.clone());
         match action {
             Action::Run(kind) => self.send(&Request::Run(kind.run()), Some(kind)),
-            Action::Stop => self.send(&Request::Stop, None),
+            Action::Stop => self.send(&Request::Stop { first: None }, None),
             Action::Nonsense(bytes) => {
                 // The helper may have closed at the one before.
                 let (Ok(()) | Err(_)) = self.frontend.send_bytes(&bytes);
@@ -75,8 +75,9 @@ impl Talk {
                 self.model.sends_nonsense(other_version && bytes.len() <= MAX_MESSAGE);
             }
             Action::Descriptor => {
-                let (Ok(()) | Err(_)) =
-                    self.frontend.send_with(&bytes_of(&Request::Stop), &[std::io::stdin().as_fd()]);
+                let (Ok(()) | Err(_)) = self
+                    .frontend
+                    .send_with(&bytes_of(&Request::Stop { first: None }), &[std::io::stdin().as_fd()]);
                 self.model.sends_nonsense(false);
             }
             Action::Text(bytes) => {
@@ -160,7 +161,7 @@ fn throw(dice: &mut Dice, model: &Model, first: bool) -> Action {
             1 => vec![VERSION + 1, 1],
             2 => vec![VERSION],
             3 => vec![VERSION; MAX_MESSAGE + 1],
-            4 => [bytes_of(&Request::Stop), vec![0]].concat(),
+            4 => [bytes_of(&Request::Stop { first: None }), vec![0]].concat(),
             _ => vec![VERSION, 2 + dice.byte() % 200],
         })
     };

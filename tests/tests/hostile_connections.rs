@@ -62,7 +62,7 @@ fn thousands_of_connections_that_close_at_once_leave_nothing() {
         match number % 3 {
             0 => {}
             // Something is on its way when the connection is gone.
-            1 => frontend.send(&Request::Stop),
+            1 => frontend.send(&Request::Stop { first: None }),
             _ => frontend.send(&Request::Run(as_user("root", traced(run(Runner::Shell))))),
         }
         drop(frontend);
@@ -129,7 +129,7 @@ fn closing_at_any_stage_of_a_run_leaves_nothing() {
         drop(frontend);
         // While it is being stopped, and the streams are kept.
         let mut running = stubborn();
-        running.frontend.send(&Request::Stop);
+        running.frontend.send(&Request::Stop { first: None });
         assert_eq!(running.read_line().trim_end(), "told");
         let Running { frontend, input, output, errors, program, .. } = running;
         drop(frontend);
@@ -158,7 +158,7 @@ fn a_frontend_that_never_reads_holds_up_nobody() {
     for _ in 0..20 {
         let frontend = scene.helper.connect();
         frontend.send(&Request::Run(exec("/usr/bin/cat")));
-        frontend.send(&Request::Stop);
+        frontend.send(&Request::Stop { first: None });
         deaf.push(frontend);
     }
     scene.helper.assert_as_before(&scene.before, "all helpers have ended, heard or not");
@@ -218,7 +218,7 @@ fn strangers_are_not_answered_and_nothing_is_done_for_them() {
     // As the helper makes it, the socket is not even theirs to connect to.
     assert_eq!(stranger("linkother", &socket, &shell), "no way in\n");
     set_mode(&scene.helper.socket, 0o666);
-    for request in [shell, Request::Stop, Request::Run(with_text(Runner::Python3, 10))] {
+    for request in [shell, Request::Stop { first: None }, Request::Run(with_text(Runner::Python3, 10))] {
         for user in ["linkother", "pi"] {
             let answer = stranger(user, &socket, &request);
             assert!(["closed\n", "heard b''\n"].contains(&answer.as_str()), "{user}: {answer}");

@@ -37,7 +37,7 @@ fn valid_requests() -> Vec<Request> {
         as_user("linkother", traced(run(Runner::Shell))),
         as_user("nobody", exec(&"x/".repeat(2047))),
     ];
-    runs.into_iter().map(Request::Run).chain([Request::Stop]).collect()
+    runs.into_iter().map(Request::Run).chain([Request::Stop { first: None }]).collect()
 }
 
 /// Datagrams that are no request in the first place: they end the conversation without an answer.
@@ -208,8 +208,11 @@ fn tens_of_thousands_of_random_messages_do_no_harm() {
 #[test]
 fn descriptors_of_a_frontend_end_the_conversation_and_none_is_kept() {
     let mut scene = Scene::new();
-    let requests =
-        [Request::Run(exec("/usr/bin/cat")), Request::Run(as_user("root", exec("/bin/true"))), Request::Stop];
+    let requests = [
+        Request::Run(exec("/usr/bin/cat")),
+        Request::Run(as_user("root", exec("/bin/true"))),
+        Request::Stop { first: None },
+    ];
     let mut datagrams: Vec<_> = requests.iter().map(bytes_of).collect();
     datagrams.extend([vec![VERSION, 9], vec![]]);
     for running in [false, true] {
@@ -237,7 +240,9 @@ fn descriptors_of_a_frontend_end_the_conversation_and_none_is_kept() {
     scene.assert_unharmed("descriptors");
     // The connection itself, sent through itself: nobody but the kernel could ever close it (unix(7)).
     let frontend = scene.helper.connect();
-    frontend.send_with(&bytes_of(&Request::Stop), &[frontend.0.as_fd(); 3]).expect("the helper waits");
+    frontend
+        .send_with(&bytes_of(&Request::Stop { first: None }), &[frontend.0.as_fd(); 3])
+        .expect("the helper waits");
     frontend.expect_end();
     scene.assert_unharmed("its own socket");
 }

@@ -115,7 +115,7 @@ fn a_second_run_ends_the_first_and_starts_nothing() {
     let ignoring = b"#!/usr/bin/python3 -u\nimport signal, time\nsignal.signal(15, lambda *_: print('told'))\nprint('ready')\nwhile True: time.sleep(600)\n";
     let mut running = scene.helper.connect().start(&with_text(Runner::Exec, ignoring.len()), ignoring);
     assert_eq!(running.read_line(), "ready\n");
-    running.frontend.send(&Request::Stop);
+    running.frontend.send(&Request::Stop { first: None });
     assert_eq!(running.read_line(), "told\n");
     running.frontend.send(&again);
     running.frontend.expect_end();
@@ -128,14 +128,14 @@ fn a_second_run_ends_the_first_and_starts_nothing() {
 fn a_stop_without_a_run_ends_the_conversation_and_ten_thousand_are_one() {
     let mut scene = Scene::new();
     let frontend = scene.helper.connect();
-    frontend.send(&Request::Stop);
+    frontend.send(&Request::Stop { first: None });
     // What stands behind it is not looked at any more.
     let (Ok(()) | Err(_)) = frontend.send_bytes(&bytes_of(&Request::Run(traced(run(Runner::Shell)))));
     frontend.expect_end();
 
     let running = scene.helper.connect().start(&exec("/usr/bin/cat"), &[]);
     for _ in 0..10_000 {
-        match running.frontend.0.send(&Request::Stop) {
+        match running.frontend.0.send(&Request::Stop { first: None }) {
             Ok(()) => {}
             // The queue is full for now, or the run has ended at the first one.
             Err(SocketError::Io(_)) => break,

@@ -192,7 +192,7 @@ impl Bench {
                     }
                     outcome = self.listen(leader.remove(0).into(), fault);
                     // It has ended already where the program never came to life.
-                    let (Ok(()) | Err(_)) = frontend.0.send(&Request::Stop);
+                    let (Ok(()) | Err(_)) = frontend.0.send(&Request::Stop { first: None });
                 }
                 Heard::Event(Event::Failed { step, .. }, _) => outcome = Outcome::Failed(number_of(step)),
                 Heard::Event(Event::Refused(_), _) => outcome = Outcome::Refused,

@@ -30,7 +30,7 @@ pub(crate) fn identity(choices: &Choices) -> Result<Identity, String> {
         .user_token
         .as_ref()
         .map(|token| Token::new(token.as_str()).map_err(|_| "the user_token is not a token".to_owned()));
-    Ok(Identity { user: user.transpose()?, token: token.transpose()? })
+    Ok(Identity { user: user.transpose()?, token: token.transpose()?, origin: None })
 }
 
 /// Checks the texts of a start against what the helper accepts at all.

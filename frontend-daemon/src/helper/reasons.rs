@@ -70,6 +70,13 @@ fn refused(refusal: Refusal, user: Option<&str>) -> String {
             let user = user.unwrap_or("the default user");
             format!("this is not the device's token for {user}: ask whoever administers the device for the one it has now")
         }
+        (Refusal::AccountDisabled, user) => {
+            let user = user.unwrap_or("the default user");
+            format!("the account of {user} is locked or expired, or may not log in (its shell is nologin or false); ask this device's administrator to unlock it")
+        }
+        (Refusal::LoginsDisabled, _) => {
+            "the administrator lets no users log in at the moment (/etc/nologin is there); try again later".to_owned()
+        }
         (Refusal::CannotSwitchUser, _) => {
             "the server was not started as root, so it runs programs as its own user only".to_owned()
         }

@@ -162,7 +162,7 @@ impl Process {
     pub(crate) async fn stop(&self) {
         self.phase.send_modify(|phase| *phase = phase.after(Happening::StopAsked));
         if let Some(conversation) = self.conversation.upgrade()
-            && let Err(error) = conversation.send(&Request::Stop).await
+            && let Err(error) = conversation.send(&Request::Stop { first: None }).await
         {
             debug!("stop: {error}");
         }

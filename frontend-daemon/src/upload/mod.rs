@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use further_link_proto::{Event, Identity, Refusal, RelativePath, Request, Upload};
+use further_link_proto::{Event, FileMode, Identity, Refusal, RelativePath, Request, Upload};
 use tokio::{io::Interest, sync::Semaphore, time::timeout};
 use tracing::{debug, info, warn};
 
@@ -114,8 +114,12 @@ impl Uploads {
         for (path, content) in &request.files {
             files.push((path, self.planned(path, content)?));
         }
-        let upload =
-            Upload { identity, directory: request.directory.clone(), project_of: request.project_of.clone() };
+        let upload = Upload {
+            identity,
+            directory: request.directory.clone(),
+            project_of: request.project_of.clone(),
+            keep: false,
+        };
         let storing = Storing::begin(&self.helpers, upload, user).await?;
         for (path, file) in files {
             match file {
@@ -190,7 +194,7 @@ impl Storing {
     async fn file(&self, path: &RelativePath, text: Text<'_>) -> Result<(), UploadError> {
         // Bodies are far below 4 GiB.
         let length = u32::try_from(text.length()).map_err(|_| UploadError::Slow)?;
-        self.send(&Request::File { path: path.clone(), length }).await?;
+        self.send(&Request::File { path: path.clone(), length, mode: FileMode::Plain }).await?;
         let mut buffer = Vec::with_capacity(CHUNK.min(text.length()));
         for piece in text.pieces() {
             let mut char = [0; 4];

@@ -253,7 +253,7 @@ fn readable(descriptor: BorrowedFd<'_>, end: Instant) -> bool {
 
 /// A run of the default user without path, text or terminal.
 pub fn run(runner: Runner) -> Run {
-    Run { identity: Identity { user: None, token: None }, runner, path: None, code: None, terminal: None }
+    Run { identity: Identity::default(), runner, path: None, code: None, terminal: None }
 }
 
 /// Starts this file.
@@ -272,7 +272,7 @@ pub fn with_text(runner: Runner, length: usize) -> Run {
 #[track_caller]
 pub fn as_user(user: &str, run: Run) -> Run {
     let user = Some(UserName::new(user).expect("a user name"));
-    Run { identity: Identity { user, token: None }, ..run }
+    Run { identity: Identity { user, ..Identity::default() }, ..run }
 }
 
 /// The same on a terminal.

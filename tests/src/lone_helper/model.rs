@@ -118,7 +118,7 @@ impl Model {
     pub fn sends(&mut self, request: &Request, kind: Option<Kind>) {
         self.said = match (self.said, request, kind) {
             (Said::Nothing, Request::Run(_), Some(kind)) => Said::Run(kind),
-            (Said::Run(kind), Request::Stop, _) => {
+            (Said::Run(kind), Request::Stop { .. }, _) => {
                 self.stopped = self.stopped.or(Some(self.heard == HeardLast::Started));
                 Said::Run(kind)
             }
