@@ -50,7 +50,7 @@ impl Echo {
         self.client.input("echo", char::from(byte).encode_utf8(&mut [0; 4]))?;
         loop {
             let message = self.client.next()?;
-            match (message.process, message.body) {
+            match (&*message.process, message.body) {
                 ("echo", Body::Output(text)) if text == [byte] => return Ok(begin.elapsed()),
                 ("flood", Body::Output(text)) => unescape(text, |piece| self.flood.feed(piece))?,
                 ("flood", Body::Started) => {}

@@ -1,13 +1,15 @@
 //! Messages from the daemon. Output is not copied: its pieces between two escapes are looked at where they lie, so that
 //! the client costs little of the two processors that it shares with what it measures.
 
-use serde::Deserialize;
+use std::borrow::Cow;
+
+use further_link_api::{Received, ServerMessage};
 
 use crate::Result;
 
 /// What was said, and about which process.
 pub(crate) struct Message<'a> {
-    pub(crate) process: &'a str,
+    pub(crate) process: Cow<'a, str>,
     pub(crate) body: Body<'a>,
 }
 
@@ -26,35 +28,21 @@ const OUTPUT_TAIL: &[u8] = br#""},"process":""#;
 /// Process ids of this client are short.
 const LONGEST_TAIL: usize = 64;
 
-#[derive(Deserialize)]
-struct Raw<'a> {
-    r#type: &'a str,
-    process: Option<&'a str>,
-    data: Option<Data>,
-}
-
-#[derive(Deserialize)]
-struct Data {
-    #[serde(rename = "exitCode")]
-    exit_code: Option<i64>,
-    message: Option<String>,
-}
-
 impl<'a> Message<'a> {
     /// Reads one. Whether it is UTF-8 is seen by whoever compares the bytes.
     pub(crate) fn parse(payload: &'a [u8]) -> Result<Self> {
         if let Some(output) = output(payload) {
             return Ok(output);
         }
-        let raw: Raw<'a> = serde_json::from_slice(payload)?;
-        let data = raw.data.unwrap_or(Data { exit_code: None, message: None });
-        let body = match (raw.r#type, data) {
-            ("started", _) => Body::Started,
-            ("stopped", Data { exit_code: Some(code), .. }) => Body::Stopped(code),
-            ("error", Data { message: Some(text), .. }) => Body::Error(text),
-            (other, _) => return Err(format!("an unexpected message of type {other}").into()),
+        let Received { message, process } = Received::parse(payload)?;
+        let body = match message {
+            ServerMessage::Started => Body::Started,
+            ServerMessage::Stopped { exit_code } => Body::Stopped(exit_code.into()),
+            ServerMessage::Error(text) => Body::Error(text.into_owned()),
+            other => return Err(format!("an unexpected message: {other:?}").into()),
         };
-        Ok(Self { process: raw.process.unwrap_or_default(), body })
+        let process = process.map(|id| Cow::Owned(id.as_str().to_owned())).unwrap_or_default();
+        Ok(Self { process, body })
     }
 }
 
@@ -66,7 +54,7 @@ fn output(payload: &[u8]) -> Option<Message<'_>> {
     let at = tail_from + memchr::memmem::rfind(tail, OUTPUT_TAIL)?;
     let process = rest.get(at + OUTPUT_TAIL.len()..)?.strip_suffix(br#""}"#)?;
     let text = rest.get(..at)?;
-    Some(Message { process: std::str::from_utf8(process).ok()?, body: Body::Output(text) })
+    Some(Message { process: std::str::from_utf8(process).ok()?.into(), body: Body::Output(text) })
 }
 
 /// Hands out the text of an output, piece by piece.

@@ -4,7 +4,6 @@
 //! address of a helper, and settings. `main.rs` is the program. Folders are layers, in the order of the list below: a module
 //! imports only from those above it. The test `layers` holds this against the imports of the source files.
 
-mod api;
 mod config;
 mod device;
 mod lifecycle;

@@ -8,6 +8,7 @@ use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
+use further_link_api::Dialect;
 use serde_json::{Value, json};
 use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::protocol::{CloseFrame, WebSocketConfig};
@@ -15,7 +16,7 @@ use tungstenite::{Error, Message, WebSocket};
 
 use crate::log::Log;
 use crate::processes::Watched;
-use crate::record::{Dialect, Record};
+use crate::record::Record;
 use crate::stream::{Stream, Trust};
 use crate::wait::DEADLINE;
 

@@ -6,18 +6,10 @@
 
 use std::collections::HashMap;
 
+use further_link_api::{Dialect, Received};
 use serde_json::{Map, Value, json};
 
 use crate::schema;
-
-/// The endpoint, which decides what `process` must be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dialect {
-    /// `/run`: an id, or null where no process is meant.
-    Run,
-    /// `/run-py`: always the empty string.
-    RunPy,
-}
 
 /// The messages of one connection, in order.
 #[derive(Debug)]
@@ -51,6 +43,7 @@ impl Record {
 
     fn check(&mut self, content: &Value) -> Result<(), String> {
         schema::outgoing(self.dialect).check(content)?;
+        Received::parse(content.to_string().as_bytes()).map_err(|error| error.to_string())?;
         let object = content.as_object().ok_or("not an object")?;
         let mut keys: Vec<&str> = object.keys().map(String::as_str).collect();
         keys.sort_unstable();

@@ -1,14 +1,13 @@
-//! frontend-daemon/asyncapi.json as a judge: what it says of messages is compared with the messages.
+//! api/asyncapi.json as a judge: what it says of messages is compared with the messages.
 //!
 //! Every message from the daemon, in every test, has to fit the description of its direction and endpoint (`record` asks).
 //! Messages to the daemon are compared where a test says that they are right.
 
 use std::sync::OnceLock;
 
+use further_link_api::Dialect;
 use jsonschema::Validator;
 use serde_json::{Value, json};
-
-use crate::record::Dialect;
 
 /// The description of all messages of one direction on one endpoint.
 #[derive(Debug)]
@@ -52,7 +51,7 @@ pub fn incoming(dialect: Dialect) -> &'static Schema {
 
 /// The whole file.
 pub fn document() -> Value {
-    serde_json::from_str(include_str!("../../frontend-daemon/asyncapi.json")).expect("asyncapi.json is JSON")
+    serde_json::from_str(include_str!("../../api/asyncapi.json")).expect("asyncapi.json is JSON")
 }
 
 /// Follows `$ref` as often as it takes.

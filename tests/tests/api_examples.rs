@@ -1,12 +1,13 @@
 //! The examples of API.md and its machine-readable twin, asyncapi.json, against the daemon.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests may fail the test")]
 
-use further_link_tests::{Client, Daemon, record::Dialect, schema};
+use further_link_api::Dialect;
+use further_link_tests::{Client, Daemon, schema};
 use serde_json::{Value, json};
 
 /// The blocks of API.md that begin with `→`: an endpoint, then `> ` messages to it and `< ` answers.
 fn examples() -> Vec<(String, Vec<String>)> {
-    let page = include_str!("../../frontend-daemon/API.md");
+    let page = include_str!("../../api/API.md");
     let blocks = page.split("```text\n").skip(1).map(|rest| rest.split("```").next().unwrap());
     blocks
         .filter_map(|block| {

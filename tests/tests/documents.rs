@@ -82,7 +82,7 @@ const LIMITS: &[(&str, &str, &str, &str)] = &[
         TLS,
         "HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);",
     ),
-    (API, "| message from a client | 4 MiB", SOCKET, "MAX_MESSAGE: usize = 4 * 1024 * 1024;"),
+    (API, "| message from a client | 4 MiB", MESSAGE, "MAX_MESSAGE: usize = 4 * 1024 * 1024;"),
     (API, "message that was begun | 60 s", FRAGMENTS, "MESSAGE_LIMIT: Duration = Duration::from_mins(1);"),
     (API, "The first 16 KiB of each do not count", FRAGMENTS, "FRAGMENT: u64 = 16 * 1024;"),
     (
@@ -161,7 +161,7 @@ const LIMITS: &[(&str, &str, &str, &str)] = &[
     (ARCHITECTURE, "128 KiB of unsent bytes", LISTEN, "MAX_UNSENT: u32 = 128 * 1024;"),
 ];
 
-const API: &str = "frontend-daemon/API.md";
+const API: &str = "api/API.md";
 const ARCHITECTURE: &str = "ARCHITECTURE.md";
 const BUDGET: &str = "frontend-daemon/src/memory/budget.rs";
 const CHANNEL: &str = "frontend-daemon/src/process/channel/mod.rs";
@@ -175,13 +175,12 @@ const INPUT: &str = "frontend-daemon/src/process/input.rs";
 const KEYS: &str = "frontend-daemon/src/process/channel/keys.rs";
 const LINE: &str = "frontend-daemon/src/process/channel/line.rs";
 const LISTEN: &str = "frontend-daemon/src/http/listen.rs";
-const MESSAGE: &str = "frontend-daemon/src/api/parse.rs";
+const MESSAGE: &str = "api/src/limits.rs";
 const OUTBOX: &str = "frontend-daemon/src/outbox/mod.rs";
 const OUTPUT: &str = "frontend-daemon/src/process/output.rs";
 const PLACES: &str = "frontend-daemon/src/access/limits.rs";
 const PROCESS: &str = "frontend-daemon/src/process/mod.rs";
 const SESSION: &str = "frontend-daemon/src/session/mod.rs";
-const SOCKET: &str = "frontend-daemon/src/http/websocket.rs";
 const TLS: &str = "frontend-daemon/src/tls/mod.rs";
 const TOKENS: &str = "frontend-daemon/src/access/tokens.rs";
 const UPLOAD_HTTP: &str = "frontend-daemon/src/http/upload.rs";

@@ -2,9 +2,8 @@
 //!
 //! Which file is executed, where it lies and whether the user may run at all is the helper's business.
 
-use further_link_proto::{CodeLength, Identity, PathText, Run, Token, UserName, WindowSize};
-
-use crate::{api::error::Complaint, api::message::Start};
+use further_link_api::{ClientError, Start};
+use further_link_proto::{CodeLength, Identity, PathText, Run, Runner, Token, UserName, WindowSize};
 
 /// What the query of the connection settled for all its processes (B3.5).
 #[derive(Clone)]
@@ -34,9 +33,9 @@ pub(crate) fn identity(choices: &Choices) -> Result<Identity, String> {
 }
 
 /// Checks the texts of a start against what the helper accepts at all.
-pub(crate) fn request(choices: &Choices, start: &Start) -> Result<Run, Complaint> {
-    let refuse = |why: &str| Complaint::NotStarted(why.to_owned());
-    let identity = identity(choices).map_err(Complaint::NotStarted)?;
+pub(crate) fn request(choices: &Choices, start: &Start) -> Result<Run, ClientError> {
+    let refuse = |why: &str| ClientError::NotStarted(why.to_owned());
+    let identity = identity(choices).map_err(ClientError::NotStarted)?;
     let path = start
         .path
         .as_ref()
@@ -49,17 +48,28 @@ pub(crate) fn request(choices: &Choices, start: &Start) -> Result<Run, Complaint
         .as_ref()
         .map(|code| CodeLength::new(code.len()).map_err(|error| refuse(&error.to_string())))
         .transpose()?;
-    Ok(Run { identity, runner: start.runner, path, code, terminal: choices.terminal })
+    Ok(Run { identity, runner: runner(start.runner), path, code, terminal: choices.terminal })
+}
+
+/// The helper's name for a kind of program.
+fn runner(runner: further_link_api::Runner) -> Runner {
+    match runner {
+        further_link_api::Runner::Python3 => Runner::Python3,
+        further_link_api::Runner::Exec => Runner::Exec,
+        further_link_api::Runner::Shell => Runner::Shell,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use further_link_proto::Runner;
 
-    fn requested(user: Option<&str>, path: &str) -> Result<Run, Complaint> {
+    fn requested(user: Option<&str>, path: &str) -> Result<Run, ClientError> {
         let choices = Choices { user: user.map(str::to_owned), user_token: None, terminal: None };
-        request(&choices, &Start { runner: Runner::Exec, path: Some(path.to_owned()), code: None })
+        request(
+            &choices,
+            &Start { runner: further_link_api::Runner::Exec, path: Some(path.to_owned()), code: None },
+        )
     }
 
     #[test]
@@ -67,13 +77,13 @@ mod tests {
         assert_eq!(requested(None, "p").unwrap().identity.user, None);
         assert_eq!(requested(Some("pi"), "p").unwrap().identity.user, Some(UserName::new("pi").unwrap()));
         for name in ["", "0", "../etc", "a\nb"] {
-            assert!(matches!(requested(Some(name), "p"), Err(Complaint::NotStarted(_))), "{name:?}");
+            assert!(matches!(requested(Some(name), "p"), Err(ClientError::NotStarted(_))), "{name:?}");
         }
     }
 
     #[test]
     fn a_path_that_no_kernel_takes_is_refused_here() {
-        assert!(matches!(requested(None, "a\0b"), Err(Complaint::NotStarted(_))));
-        assert!(matches!(requested(None, &"p".repeat(5000)), Err(Complaint::NotStarted(_))));
+        assert!(matches!(requested(None, "a\0b"), Err(ClientError::NotStarted(_))));
+        assert!(matches!(requested(None, &"p".repeat(5000)), Err(ClientError::NotStarted(_))));
     }
 }

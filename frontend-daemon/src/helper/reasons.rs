@@ -1,16 +1,15 @@
 //! What the helper answered when it did not do something, in words for the person who asked for it.
 
+use further_link_api::ClientError;
 use further_link_proto::{Event, Refusal, Runner, Step};
 use rustix::io::Errno;
 
-use crate::api::error::Complaint;
-
 /// Why the helper did not start a program, in words for the person who asked for it.
-pub(crate) fn not_started(event: &Event, runner: Runner, user: Option<&str>) -> Complaint {
+pub(crate) fn not_started(event: &Event, runner: Runner, user: Option<&str>) -> ClientError {
     if let Event::Refused(refusal @ Refusal::TokenWrong) = event {
-        return Complaint::WrongToken(refused(*refusal, user));
+        return ClientError::WrongToken(refused(*refusal, user));
     }
-    Complaint::NotStarted(in_words(event, user, |step, errno| failed(step, errno, runner)))
+    ClientError::NotStarted(in_words(event, user, |step, errno| failed(step, errno, runner)))
 }
 
 /// Why the helper did not store an upload, in words for the person who asked for it.
@@ -123,10 +122,11 @@ mod tests {
     #[test]
     fn a_failed_start_begins_like_the_original_and_says_what_to_do() {
         let refused =
-            not_started(&Event::Refused(Refusal::UserNotAllowed), Runner::Shell, Some("root")).text();
+            not_started(&Event::Refused(Refusal::UserNotAllowed), Runner::Shell, Some("root")).to_string();
         assert!(refused.starts_with("Message Exception: "), "{refused}");
         assert!(refused.contains("root may not run programs here"), "{refused}");
-        let failed = not_started(&Event::Failed { step: Step::Execute, errno: 8 }, Runner::Exec, None).text();
+        let failed =
+            not_started(&Event::Failed { step: Step::Execute, errno: 8 }, Runner::Exec, None).to_string();
         assert!(failed.contains("#!/bin/sh"), "{failed}");
     }
 }

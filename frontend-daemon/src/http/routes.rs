@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, convert::Infallible, path::Path, sync::Arc};
 
+use further_link_api::Dialect;
 use further_link_proto::WindowSize;
 use http::{HeaderMap, HeaderName, StatusCode};
 use hyper::upgrade::{OnUpgrade, Upgraded};
@@ -15,7 +16,6 @@ use crate::{
     access::peer::Client,
     access::run_as::Choices,
     access::tokens::{Failures, Guard},
-    api::message::Dialect,
     device::packages,
     http::upgrade::upgrade_to_websocket,
     http::upload::Bodies,

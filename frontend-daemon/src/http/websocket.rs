@@ -24,18 +24,16 @@ use tokio_tungstenite::{
 };
 use tracing::{debug, warn};
 
+use further_link_api::{Dialect, MAX_MESSAGE, parse};
+
 use crate::{
     access::limits::Place,
-    api::message::Dialect,
-    api::parse::parse,
     http::fragments::Fragments,
     lifecycle::shutdown::Shutdown,
     outbox::{self, Gone, Messages},
     session::Session,
 };
 
-/// Largest message that a client may send, then the connection ends with 1009 (B3.2).
-const MAX_MESSAGE: usize = 4 * 1024 * 1024;
 /// Read at once. Messages from clients are mostly keystrokes; larger ones are read in several steps.
 const READ_BUFFER: usize = 1024;
 /// Written at once at the most; what is there is flushed in any case before waiting.

@@ -11,7 +11,9 @@ use std::{
 
 use tokio::sync::Notify;
 
-use crate::{api::message::ProcessId, outbox::message::Message};
+use further_link_api::ProcessId;
+
+use crate::outbox::message::Message;
 
 /// The frames. At most as many as a connection has processes.
 #[derive(Default)]

@@ -15,11 +15,9 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use crate::{
-    api::message::{Dialect, Outgoing, ProcessId},
-    memory::budget::Room,
-    outbox::frames::Frames,
-};
+use further_link_api::{Dialect, ProcessId, ServerMessage};
+
+use crate::{memory::budget::Room, outbox::frames::Frames};
 
 /// Messages that wait while one is being sent. Each has at most 64 KiB of output (`process::output`), so this
 /// bounds the memory of a connection whose client does not read. The last frame of a program has its own room.
@@ -53,7 +51,11 @@ pub(crate) fn outbox(dialect: Dialect) -> (Outbox, Messages) {
 
 impl Outbox {
     /// Queues a message, waiting for room.
-    pub(crate) async fn say(&self, message: Outgoing<'_>, process: Option<&ProcessId>) -> Result<(), Gone> {
+    pub(crate) async fn say(
+        &self,
+        message: ServerMessage<'_>,
+        process: Option<&ProcessId>,
+    ) -> Result<(), Gone> {
         let message = Box::new(message.to_json(self.dialect, process).into());
         self.queue.send(message).await.map_err(|_| Gone)
     }
@@ -66,7 +68,7 @@ impl Outbox {
     /// Shows a frame as soon as nothing else is to be said, unless a newer one comes before that. `room` is what was
     /// taken for the line it came in.
     pub(crate) fn show(&self, frame: &str, process: &ProcessId, room: Option<Room>) {
-        let json = Outgoing::Video(frame).to_json(self.dialect, Some(process));
+        let json = ServerMessage::Video(frame.into()).to_json(self.dialect, Some(process));
         let room = room.map(|room| room.keep(json.len()));
         self.frames.put(process, Message { json, room });
     }
@@ -117,8 +119,8 @@ mod tests {
     async fn who_waits_until_it_is_taken_is_behind_the_last_message_and_hears_of_the_end() {
         let (outbox, mut messages) = outbox(Dialect::Run);
         assert!(outbox.taken().now_or_never().unwrap().is_ok());
-        outbox.say(Outgoing::Pong, None).await.unwrap();
-        outbox.say(Outgoing::Pong, None).await.unwrap();
+        outbox.say(ServerMessage::Pong, None).await.unwrap();
+        outbox.say(ServerMessage::Pong, None).await.unwrap();
         let taken = outbox.taken();
         tokio::pin!(taken);
         for _ in 0..2 {
@@ -126,7 +128,7 @@ mod tests {
             assert!(messages.take().is_some());
         }
         taken.await.unwrap();
-        outbox.say(Outgoing::Pong, None).await.unwrap();
+        outbox.say(ServerMessage::Pong, None).await.unwrap();
         drop(messages);
         assert!(outbox.taken().await.is_err());
     }
@@ -137,14 +139,14 @@ mod tests {
         let id = ProcessId::new("1");
         outbox.show("old", &id, None);
         outbox.show("new", &id, None);
-        outbox.say(Outgoing::Stdout("text"), Some(&id)).await.unwrap();
+        outbox.say(ServerMessage::Stdout("text".into()), Some(&id)).await.unwrap();
         let next = |message: Option<Message>| message.map(|message| message.json).unwrap_or_default();
         assert!(next(messages.next().await).contains("text"));
         assert!(next(messages.next().await).contains("new"));
         outbox.show("last", &id, None);
         outbox.say_last_frame(&id).await.unwrap();
         outbox.say_last_frame(&id).await.unwrap();
-        outbox.say(Outgoing::Stopped { exit_code: 0 }, Some(&id)).await.unwrap();
+        outbox.say(ServerMessage::Stopped { exit_code: 0 }, Some(&id)).await.unwrap();
         assert!(next(messages.next().await).contains("last"));
         assert!(next(messages.next().await).contains("stopped"));
         drop(outbox);

@@ -17,13 +17,12 @@ use std::{
     time::Duration,
 };
 
+use further_link_api::{ClientError, ProcessId, ServerMessage};
 use further_link_proto::{Event, ExitStatus, Request, Run, UserName, WindowSize};
 use tokio::{io::Interest, sync::watch, task::JoinSet, time::timeout};
 use tracing::{debug, warn};
 
 use crate::{
-    api::error::Complaint,
-    api::message::{Outgoing, ProcessId},
     helper::pool::{Conversation, HelperError, Helpers, MAX_RUNS},
     helper::reasons::not_started,
     helper::stream::Stream,
@@ -83,21 +82,21 @@ impl Process {
         id: ProcessId,
         outbox: &Outbox,
         tasks: &mut JoinSet<()>,
-    ) -> Result<Self, Complaint> {
+    ) -> Result<Self, ClientError> {
         let runner = run.runner;
         let user = run.identity.user.clone();
         let request = Request::Run(run);
         let (conversation, streams) = timeout(START_LIMIT, begin(helpers, &request, code))
             .await
-            .map_err(|_elapsed| Complaint::NotStarted("the device did not start it in time".to_owned()))?
+            .map_err(|_elapsed| ClientError::NotStarted("the device did not start it in time".to_owned()))?
             .map_err(|error| match error {
                 StartError::Answer(event) => not_started(&event, runner, user.as_ref().map(UserName::as_str)),
-                StartError::Helper(HelperError::Busy) => Complaint::NotStarted(format!(
+                StartError::Helper(HelperError::Busy) => ClientError::NotStarted(format!(
                     "{MAX_RUNS} programs run on this device already; stop one first"
                 )),
                 error => {
                     warn!("start failed: {error}");
-                    Complaint::NotStarted(
+                    ClientError::NotStarted(
                         "the helper service does not answer; see the log of further-link".to_owned(),
                     )
                 }
@@ -111,7 +110,7 @@ impl Process {
             phase: Arc::new(watch::Sender::new(Phase::Starting.after(Happening::Started))),
         };
         // A client that is gone will be noticed by its session, which then stops this process.
-        let (Ok(()) | Err(Gone)) = outbox.say(Outgoing::Started, Some(&id)).await;
+        let (Ok(()) | Err(Gone)) = outbox.say(ServerMessage::Started, Some(&id)).await;
         let channel = UserChannel {
             listener: streams.channel,
             keyboard: Arc::clone(&process.keyboard),
@@ -267,7 +266,8 @@ impl Life {
         // The id is free before the client hears of it (B6.1).
         self.happened(Happening::Drained);
         let exit_code = exit_code(status);
-        let (Ok(()) | Err(Gone)) = self.outbox.say(Outgoing::Stopped { exit_code }, Some(&self.id)).await;
+        let (Ok(()) | Err(Gone)) =
+            self.outbox.say(ServerMessage::Stopped { exit_code }, Some(&self.id)).await;
         // The connection goes first: what the helper does when the conversation is closed can wait.
         tokio::task::yield_now().await;
     }

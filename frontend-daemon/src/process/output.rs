@@ -11,8 +11,9 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
+use further_link_api::{ProcessId, ServerMessage};
+
 use crate::{
-    api::message::{Outgoing, ProcessId},
     helper::stream::{Found, Stream},
     outbox::{Gone, Outbox},
     process::phase::{Phase, ended},
@@ -59,10 +60,10 @@ impl Channel {
     }
 
     /// The message that carries this channel's text.
-    pub(crate) fn message(self, text: &str) -> Outgoing<'_> {
+    pub(crate) fn message(self, text: &str) -> ServerMessage<'_> {
         match self {
-            Self::Terminal | Self::Stdout => Outgoing::Stdout(text),
-            Self::Stderr => Outgoing::Stderr(text),
+            Self::Terminal | Self::Stdout => ServerMessage::Stdout(text.into()),
+            Self::Stderr => ServerMessage::Stderr(text.into()),
         }
     }
 }

@@ -5,14 +5,13 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use further_link_api::{ClientError, ClientMessage, Integer, ProcessId, ServerMessage, Start};
 use further_link_proto::WindowSize;
 use tokio::task::JoinSet;
 
 use crate::{
     access::run_as::{self, Choices},
     access::tokens::Guard,
-    api::error::Complaint,
-    api::message::{Incoming, Integer, Outgoing, ProcessId, Start},
     helper::pool::Helpers,
     memory::budget::Budgets,
     outbox::{Gone, Outbox},
@@ -48,21 +47,21 @@ impl Session {
     }
 
     /// Handles one message, or what was none.
-    pub(crate) async fn handle(&mut self, message: Result<Incoming, Complaint>) -> Result<(), Gone> {
+    pub(crate) async fn handle(&mut self, message: Result<ClientMessage, ClientError>) -> Result<(), Gone> {
         while self.tasks.try_join_next().is_some() {}
         let outcome = match message {
-            Ok(Incoming::Ping) => return self.outbox.say(Outgoing::Pong, None).await,
+            Ok(ClientMessage::Ping) => return self.outbox.say(ServerMessage::Pong, None).await,
             // Boxed, as what an idle connection need not have room for.
-            Ok(Incoming::Start { process, start }) => Box::pin(self.start(process, start)).await,
-            Ok(Incoming::Stdin { process, input }) => self.write(&process, input).await,
-            Ok(Incoming::Resize { process, rows, cols }) => self.resize(&process, rows, cols),
-            Ok(Incoming::Stop { process }) => self.stop(&process).await,
+            Ok(ClientMessage::Start { process, start }) => Box::pin(self.start(process, start)).await,
+            Ok(ClientMessage::Stdin { process, input }) => self.write(&process, input).await,
+            Ok(ClientMessage::Resize { process, rows, cols }) => self.resize(&process, rows, cols),
+            Ok(ClientMessage::Stop { process }) => self.stop(&process).await,
             // Without a listener in the program there is neither a reply nor an error (B5).
-            Ok(Incoming::KeyEvent { process, key, event }) => {
+            Ok(ClientMessage::KeyEvent { process, key, event }) => {
                 self.live(&process).map(|process| process.key_event(&key, &event))
             }
-            Ok(Incoming::Upload { directory }) => match Box::pin(self.upload(&directory)).await {
-                Ok(()) => return self.outbox.say(Outgoing::Uploaded, None).await,
+            Ok(ClientMessage::Upload { directory }) => match Box::pin(self.upload(&directory)).await {
+                Ok(()) => return self.outbox.say(ServerMessage::Uploaded, None).await,
                 Err(complaint) => Err(complaint),
             },
             Err(complaint) => Err(complaint),
@@ -70,7 +69,7 @@ impl Session {
         match outcome {
             Ok(()) => Ok(()),
             // Never with a process id: clients would take it for the process's own end (B4.2).
-            Err(complaint) => self.outbox.say(Outgoing::Error(&complaint), None).await,
+            Err(complaint) => self.outbox.say(ServerMessage::from(&complaint), None).await,
         }
     }
 
@@ -87,18 +86,18 @@ impl Session {
         while self.tasks.join_next().await.is_some() {}
     }
 
-    async fn start(&mut self, id: ProcessId, start: Start) -> Result<(), Complaint> {
+    async fn start(&mut self, id: ProcessId, start: Start) -> Result<(), ClientError> {
         self.processes.retain(|_, process| process.is_live());
         if self.processes.contains_key(&id) {
-            return Err(Complaint::BadMessage);
+            return Err(ClientError::BadMessage);
         }
         if self.processes.len() >= MAX_PROCESSES {
             let why = format!("{MAX_PROCESSES} programs run on this connection already; stop one first");
-            return Err(Complaint::NotStarted(why));
+            return Err(ClientError::NotStarted(why));
         }
         let run = run_as::request(&self.choices, &start)?;
         if run.identity.token.is_some() {
-            self.guard.check().map_err(Complaint::NotStarted)?;
+            self.guard.check().map_err(ClientError::NotStarted)?;
         }
         let code = start.code.as_deref();
         let process = Process::start(
@@ -111,46 +110,46 @@ impl Session {
             &mut self.tasks,
         )
         .await;
-        if matches!(process, Err(Complaint::WrongToken(_))) {
+        if matches!(process, Err(ClientError::WrongToken(_))) {
             self.guard.wrong().await;
         }
         self.processes.insert(id, process?);
         Ok(())
     }
 
-    async fn write(&self, id: &ProcessId, input: String) -> Result<(), Complaint> {
-        self.live(id)?.write(input).await.map_err(|_not_read| Complaint::MessageException)
+    async fn write(&self, id: &ProcessId, input: String) -> Result<(), ClientError> {
+        self.live(id)?.write(input).await.map_err(|_not_read| ClientError::MessageException)
     }
 
-    fn resize(&self, id: &ProcessId, rows: Integer, cols: Integer) -> Result<(), Complaint> {
+    fn resize(&self, id: &ProcessId, rows: Integer, cols: Integer) -> Result<(), ClientError> {
         let process = self.live(id)?;
         if self.choices.terminal.is_none() {
-            return Err(Complaint::BadMessage);
+            return Err(ClientError::BadMessage);
         }
         match (rows, cols) {
             (Integer::Fits(rows), Integer::Fits(cols)) if process.resize(WindowSize { rows, cols }) => Ok(()),
-            _ => Err(Complaint::MessageException),
+            _ => Err(ClientError::MessageException),
         }
     }
 
-    async fn stop(&self, id: &ProcessId) -> Result<(), Complaint> {
+    async fn stop(&self, id: &ProcessId) -> Result<(), ClientError> {
         self.live(id)?.stop().await;
         Ok(())
     }
 
-    async fn upload(&self, directory: &str) -> Result<(), Complaint> {
+    async fn upload(&self, directory: &str) -> Result<(), ClientError> {
         let request = request::parse(directory.as_bytes()).map_err(|wrong| match wrong.fault {
-            Fault::Shape => Complaint::BadMessage,
-            Fault::OddType => Complaint::MessageException,
-            Fault::Impossible | Fault::TooLarge => Complaint::BadUpload,
+            Fault::Shape => ClientError::BadMessage,
+            Fault::OddType => ClientError::MessageException,
+            Fault::Impossible | Fault::TooLarge => ClientError::BadUpload,
         })?;
         // The reason is in the log: the text of this answer is fixed (B4.6).
         let stored = self.shared.uploads.store(&self.choices, &self.guard, &request).await;
-        stored.map_err(|_| Complaint::BadUpload)
+        stored.map_err(|_| ClientError::BadUpload)
     }
 
-    fn live(&self, id: &ProcessId) -> Result<&Process, Complaint> {
-        self.processes.get(id).filter(|process| process.is_live()).ok_or(Complaint::BadMessage)
+    fn live(&self, id: &ProcessId) -> Result<&Process, ClientError> {
+        self.processes.get(id).filter(|process| process.is_live()).ok_or(ClientError::BadMessage)
     }
 }
 

@@ -21,8 +21,9 @@ use tokio::{
 };
 use tracing::debug;
 
+use further_link_api::{ProcessId, ServerMessage};
+
 use crate::{
-    api::message::{Outgoing, ProcessId},
     helper::stream::Stream,
     memory::budget::{Budget, Room},
     outbox::{Gone, Outbox},
@@ -175,7 +176,7 @@ impl Reader<'_> {
             Asked::Pace => sleep(PACE).await,
             Asked::Listen(key) => match self.listener.listen(&key) {
                 Ok(()) => {
-                    let message = Outgoing::KeyListen(&key);
+                    let message = ServerMessage::KeyListen(key.as_str().into());
                     // A client that is gone presses no keys.
                     let (Ok(()) | Err(Gone)) = self.run.outbox.say(message, Some(&self.run.id)).await;
                 }

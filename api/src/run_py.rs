@@ -1,9 +1,7 @@
 //! The older dialect of `/run-py`: one python program at a time, no process ids (B10). It is translated here, at the
 //! edge, into the messages of `/run`; nothing deeper knows it.
 
-use further_link_proto::Runner;
-
-use crate::api::message::{Incoming, ProcessId, Raw, Start, addressed};
+use crate::message::{ClientMessage, ProcessId, Raw, Runner, Start, addressed};
 
 /// The one process of such a connection. `/run` refuses the empty id, so it stands for nothing else.
 fn only_process() -> ProcessId {
@@ -11,12 +9,14 @@ fn only_process() -> ProcessId {
 }
 
 /// Reads a message of the dialect.
-pub(crate) fn parse(mut raw: Raw) -> Option<Incoming> {
+pub(crate) fn parse(mut raw: Raw) -> Option<ClientMessage> {
     match raw.kind.as_str() {
-        "ping" => Some(Incoming::Ping),
-        "start" => start(&mut raw).map(|start| Incoming::Start { process: only_process(), start }),
+        "ping" => Some(ClientMessage::Ping),
+        "start" => start(&mut raw).map(|start| ClientMessage::Start { process: only_process(), start }),
         // Read by the same rules as a body of `POST /upload` (B10.3).
-        "upload" => raw.data.get("directory").map(|value| Incoming::Upload { directory: value.to_string() }),
+        "upload" => {
+            raw.data.get("directory").map(|value| ClientMessage::Upload { directory: value.to_string() })
+        }
         _ => addressed(only_process(), raw),
     }
 }
@@ -31,15 +31,14 @@ fn start(raw: &mut Raw) -> Option<Start> {
 #[cfg(test)]
 mod tests {
     use crate::{
-        api::error::Complaint,
-        api::message::{Dialect, Incoming, Start},
-        api::parse::parse,
+        error::ClientError,
+        message::{ClientMessage, Dialect, Runner, Start},
+        parse::parse,
     };
-    use further_link_proto::Runner;
 
-    fn start(text: &str) -> Result<Start, Complaint> {
+    fn start(text: &str) -> Result<Start, ClientError> {
         match parse(text.as_bytes(), Dialect::RunPy)? {
-            Incoming::Start { start, .. } => Ok(start),
+            ClientMessage::Start { start, .. } => Ok(start),
             other => panic!("{other:?}"),
         }
     }
@@ -70,7 +69,7 @@ mod tests {
             r#"{"type":"resize","data":{"rows":1,"cols":1}}"#,
             r#"{"type":"upload","data":{}}"#,
         ] {
-            assert_eq!(parse(text.as_bytes(), Dialect::RunPy), Err(Complaint::BadMessage), "{text}");
+            assert_eq!(parse(text.as_bytes(), Dialect::RunPy), Err(ClientError::BadMessage), "{text}");
         }
     }
 }

@@ -5,26 +5,21 @@
 
 use serde_json::{Map, Value};
 
-use crate::api::{
-    error::Complaint,
-    message::{Dialect, Incoming, ProcessId, Raw, Start, addressed},
+use crate::{
+    error::ClientError,
+    limits::{MAX_ID, MAX_VALUES},
+    message::{ClientMessage, Dialect, ProcessId, Raw, Runner, Start, addressed},
     run_py,
 };
 
-/// Most values in one message. Each costs up to a hundred bytes once it is read, and 4 MiB of text can have two millions
-/// of them; the largest upload has some thousands.
-const MAX_VALUES: usize = 32 * 1024;
-/// Longest id of a process: each message about the process carries it.
-const MAX_ID: usize = 16 * 1024;
-
 /// Reads one message.
-pub(crate) fn parse(text: &[u8], dialect: Dialect) -> Result<Incoming, Complaint> {
-    let text = std::str::from_utf8(text).map_err(|_| Complaint::MessageException)?;
+pub fn parse(text: &[u8], dialect: Dialect) -> Result<ClientMessage, ClientError> {
+    let text = std::str::from_utf8(text).map_err(|_| ClientError::MessageException)?;
     if values(text.as_bytes()) > MAX_VALUES {
-        return Err(Complaint::BadMessage);
+        return Err(ClientError::BadMessage);
     }
-    let Value::Object(mut object) = serde_json::from_str(text).map_err(|_| Complaint::BadMessage)? else {
-        return Err(Complaint::MessageException);
+    let Value::Object(mut object) = serde_json::from_str(text).map_err(|_| ClientError::BadMessage)? else {
+        return Err(ClientError::MessageException);
     };
     let mut take_text = |key| match object.remove(key) {
         Some(Value::String(text)) => text,
@@ -40,7 +35,7 @@ pub(crate) fn parse(text: &[u8], dialect: Dialect) -> Result<Incoming, Complaint
         Dialect::Run => run(raw),
         Dialect::RunPy => run_py::parse(raw),
     };
-    message.ok_or(Complaint::BadMessage)
+    message.ok_or(ClientError::BadMessage)
 }
 
 /// At most so many values are in this text. Not JSON yet, so an estimate from above.
@@ -58,45 +53,43 @@ fn values(text: &[u8]) -> usize {
     values
 }
 
-fn run(mut raw: Raw) -> Option<Incoming> {
+fn run(mut raw: Raw) -> Option<ClientMessage> {
     if raw.kind == "ping" {
-        return Some(Incoming::Ping);
+        return Some(ClientMessage::Ping);
     }
     if !(1..=MAX_ID).contains(&raw.process.len()) {
         return None;
     }
     let process = ProcessId::new(std::mem::take(&mut raw.process));
     match raw.kind.as_str() {
-        "start" => start(raw).map(|start| Incoming::Start { process, start }),
+        "start" => start(raw).map(|start| ClientMessage::Start { process, start }),
         "resize" => {
             let (rows, cols) = (raw.integer("rows")?, raw.integer("cols")?);
-            Some(Incoming::Resize { process, rows, cols })
+            Some(ClientMessage::Resize { process, rows, cols })
         }
         _ => addressed(process, raw),
     }
 }
 
 fn start(mut raw: Raw) -> Option<Start> {
-    use further_link_proto::Runner::{Exec, Python3, Shell};
     let name = raw.text("runner")?;
-    let runner = [Python3, Exec, Shell].into_iter().find(|runner| runner.name() == name)?;
+    let runner = Runner::ALL.into_iter().find(|runner| runner.name() == name)?;
     // A shell has no program text (B8).
-    let code = raw.text("code").filter(|_| runner != Shell);
+    let code = raw.text("code").filter(|_| runner != Runner::Shell);
     Some(Start { runner, path: raw.filled("path"), code })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::message::Integer;
-    use further_link_proto::Runner;
+    use crate::message::Integer;
 
-    fn run(text: &str) -> Result<Incoming, Complaint> {
+    fn run(text: &str) -> Result<ClientMessage, ClientError> {
         parse(text.as_bytes(), Dialect::Run)
     }
 
     #[test]
-    fn wrong_messages_get_the_complaint_of_b4_and_b5() {
+    fn wrong_messages_get_the_error_of_b4_and_b5() {
         let bad = [
             "",
             "{",
@@ -120,41 +113,41 @@ mod tests {
             r#"{"type":"stop"}"#,
         ];
         for text in bad {
-            assert_eq!(run(text), Err(Complaint::BadMessage), "{text}");
+            assert_eq!(run(text), Err(ClientError::BadMessage), "{text}");
         }
         for text in ["[]", "1", "null", "\"ping\"", "true"] {
-            assert_eq!(run(text), Err(Complaint::MessageException), "{text}");
+            assert_eq!(run(text), Err(ClientError::MessageException), "{text}");
         }
-        assert_eq!(parse(b"{\"type\":\"\xff\"}", Dialect::Run), Err(Complaint::MessageException));
+        assert_eq!(parse(b"{\"type\":\"\xff\"}", Dialect::Run), Err(ClientError::MessageException));
     }
 
     #[test]
     fn nesting_without_end_is_a_bad_message_and_not_a_full_stack() {
         let deep = format!("{{\"data\":{}", "[".repeat(1_000_000));
-        assert_eq!(run(&deep), Err(Complaint::BadMessage));
+        assert_eq!(run(&deep), Err(ClientError::BadMessage));
     }
 
     #[test]
     fn a_message_has_a_limit_of_values_and_ids_have_one_of_length() {
         let with = |count: usize| run(&format!(r#"{{"type":"ping","x":[{}0]}}"#, "0,".repeat(count)));
         // What is not in the array counts as six.
-        assert_eq!(with(MAX_VALUES - 6), Ok(Incoming::Ping));
-        assert_eq!(with(MAX_VALUES - 5), Err(Complaint::BadMessage));
+        assert_eq!(with(MAX_VALUES - 6), Ok(ClientMessage::Ping));
+        assert_eq!(with(MAX_VALUES - 5), Err(ClientError::BadMessage));
         let text = format!(r#"{{"type":"ping","x":"\"{}\\"}}"#, ",[{:".repeat(MAX_VALUES));
-        assert_eq!(run(&text), Ok(Incoming::Ping), "within a string they are no values");
+        assert_eq!(run(&text), Ok(ClientMessage::Ping), "within a string they are no values");
         let stop = |length| run(&format!(r#"{{"type":"stop","process":"{}"}}"#, "x".repeat(length)));
         assert!(stop(MAX_ID).is_ok());
-        assert_eq!(stop(MAX_ID + 1), Err(Complaint::BadMessage));
+        assert_eq!(stop(MAX_ID + 1), Err(ClientError::BadMessage));
     }
 
     #[test]
     fn start_takes_what_counts_and_ignores_the_rest() {
         let text = r#"{"type":"start","process":"ü","data":{"runner":"python3","code":"","path":"","directoryName":"x"},"more":1}"#;
         let start = Start { runner: Runner::Python3, path: None, code: Some(String::new()) };
-        assert_eq!(run(text), Ok(Incoming::Start { process: ProcessId::new("ü"), start }));
+        assert_eq!(run(text), Ok(ClientMessage::Start { process: ProcessId::new("ü"), start }));
         let text = r#"{"type":"start","process":"1","data":{"runner":"shell","code":"x","path":"p"}}"#;
         let start = Start { runner: Runner::Shell, path: Some("p".to_owned()), code: None };
-        assert_eq!(run(text), Ok(Incoming::Start { process: ProcessId::new("1"), start }));
+        assert_eq!(run(text), Ok(ClientMessage::Start { process: ProcessId::new("1"), start }));
     }
 
     #[test]
@@ -172,12 +165,12 @@ mod tests {
         ] {
             let text =
                 format!(r#"{{"type":"resize","process":"1","data":{{"rows":{literal},"cols":true}}}}"#);
-            let expected = expected.map(|rows| Incoming::Resize {
+            let expected = expected.map(|rows| ClientMessage::Resize {
                 process: ProcessId::new("1"),
                 rows,
                 cols: Integer::Fits(1),
             });
-            assert_eq!(run(&text), expected.ok_or(Complaint::BadMessage), "{literal}");
+            assert_eq!(run(&text), expected.ok_or(ClientError::BadMessage), "{literal}");
         }
     }
 }

@@ -1,0 +1,275 @@
+//! Messages of clients: one JSON object each.
+//!
+//! The rules are B4 and B5. `parse` reads messages of clients, in either dialect.
+
+use serde_json::{Map, Value, json};
+
+/// Which endpoint the connection came in by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// `/run`: many processes, each with an id of the client.
+    Run,
+    /// `/run-py`: one python program at a time, without ids (B10).
+    RunPy,
+}
+
+/// The kinds of program (B8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Runner {
+    /// A file of python, or a text.
+    Python3,
+    /// A file that is a program, or a script with its first line.
+    Exec,
+    /// The login shell of the user.
+    Shell,
+}
+
+impl Runner {
+    /// All kinds.
+    pub const ALL: [Self; 3] = [Self::Python3, Self::Exec, Self::Shell];
+
+    /// The name in messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Python3 => "python3",
+            Self::Exec => "exec",
+            Self::Shell => "shell",
+        }
+    }
+}
+
+/// The client's name for a process: any text, its own for each connection.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ProcessId(String);
+
+impl ProcessId {
+    /// An id that was read, or that a client chose.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text of it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What a client asks for.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(missing_docs, reason = "API.md has the fields, under these names")]
+pub enum ClientMessage {
+    Ping,
+    Start {
+        process: ProcessId,
+        start: Start,
+    },
+    Stdin {
+        process: ProcessId,
+        input: String,
+    },
+    Resize {
+        process: ProcessId,
+        rows: Integer,
+        cols: Integer,
+    },
+    Stop {
+        process: ProcessId,
+    },
+    KeyEvent {
+        process: ProcessId,
+        key: String,
+        event: String,
+    },
+    /// What `/run-py` calls a directory: the body of an upload, as JSON.
+    Upload {
+        directory: String,
+    },
+}
+
+/// What to start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// The kind of program.
+    pub runner: Runner,
+    /// The file, or the directory of a program text.
+    pub path: Option<String>,
+    /// The program text.
+    pub code: Option<String>,
+}
+
+/// A JSON integer as a terminal can have it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Integer {
+    /// A number of rows or columns.
+    Fits(u16),
+    /// Negative, or too large.
+    OutOfRange,
+}
+
+impl Integer {
+    /// The number in a message. One that is out of range stays so.
+    fn written(self) -> i64 {
+        match self {
+            Self::Fits(number) => number.into(),
+            Self::OutOfRange => -1,
+        }
+    }
+}
+
+impl ClientMessage {
+    /// Writes the message as a client does. `None` if the dialect does not have it.
+    pub fn to_json(&self, dialect: Dialect) -> Option<String> {
+        let (kind, process, data) = match self {
+            Self::Ping => ("ping", None, Value::Null),
+            Self::Start { process, start } => ("start", Some(process), start.data(dialect)?),
+            Self::Stdin { process, input } => ("stdin", Some(process), json!({ "input": input })),
+            Self::Resize { process, rows, cols } if dialect == Dialect::Run => {
+                ("resize", Some(process), json!({ "rows": rows.written(), "cols": cols.written() }))
+            }
+            Self::Stop { process } => ("stop", Some(process), Value::Null),
+            Self::KeyEvent { process, key, event } => {
+                ("keyevent", Some(process), json!({ "key": key, "event": event }))
+            }
+            Self::Upload { directory } if dialect == Dialect::RunPy => {
+                let directory: Value = serde_json::from_str(directory).ok()?;
+                ("upload", None, json!({ "directory": directory }))
+            }
+            Self::Resize { .. } | Self::Upload { .. } => return None,
+        };
+        let process = process.filter(|_| dialect == Dialect::Run).map(ProcessId::as_str);
+        Some(json!({ "type": kind, "data": data, "process": process }).to_string())
+    }
+}
+
+impl Start {
+    fn data(&self, dialect: Dialect) -> Option<Value> {
+        let mut data = Map::new();
+        let mut put = |key: &str, value: &Option<String>| {
+            if let Some(text) = value {
+                data.insert(key.to_owned(), text.as_str().into());
+            }
+        };
+        match dialect {
+            Dialect::Run => {
+                put("path", &self.path);
+                put("code", &self.code);
+                data.insert("runner".to_owned(), self.runner.name().into());
+            }
+            Dialect::RunPy if self.runner != Runner::Python3 => return None,
+            Dialect::RunPy => {
+                put("sourceScript", &self.code);
+                put(if self.code.is_some() { "directoryName" } else { "sourcePath" }, &self.path);
+            }
+        }
+        Some(Value::Object(data))
+    }
+}
+
+/// The parts of any message, wrong types made empty (B4.4).
+pub(crate) struct Raw {
+    pub(crate) kind: String,
+    pub(crate) process: String,
+    pub(crate) data: Map<String, Value>,
+}
+
+impl Raw {
+    /// A string of the data, moved out.
+    pub(crate) fn text(&mut self, key: &str) -> Option<String> {
+        match self.data.remove(key) {
+            Some(Value::String(text)) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// A string that counts only if it is not empty.
+    pub(crate) fn filled(&mut self, key: &str) -> Option<String> {
+        self.text(key).filter(|text| !text.is_empty())
+    }
+
+    pub(crate) fn integer(&self, key: &str) -> Option<Integer> {
+        match self.data.get(key)? {
+            // Python's True and False are integers, and the original takes them (B5).
+            Value::Bool(flag) => Some(Integer::Fits(u16::from(*flag))),
+            Value::Number(number) => integer(&number.to_string()),
+            _ => None,
+        }
+    }
+}
+
+/// JSON tells 3 and 3.0 apart only by how they are written.
+fn integer(literal: &str) -> Option<Integer> {
+    let digits = literal.strip_prefix('-').unwrap_or(literal);
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    if digits == "0" {
+        return Some(Integer::Fits(0));
+    }
+    Some(literal.parse().map_or(Integer::OutOfRange, Integer::Fits))
+}
+
+/// What means the same in both dialects once the process is known.
+pub(crate) fn addressed(process: ProcessId, mut raw: Raw) -> Option<ClientMessage> {
+    match raw.kind.as_str() {
+        "stdin" => raw.text("input").map(|input| ClientMessage::Stdin { process, input }),
+        "stop" => Some(ClientMessage::Stop { process }),
+        "keyevent" => {
+            let (key, event) = (raw.text("key")?, raw.text("event")?);
+            Some(ClientMessage::KeyEvent { process, key, event })
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parse;
+
+    #[test]
+    fn what_a_client_writes_is_what_the_daemon_reads() {
+        let start = |runner, path: Option<&str>, code: Option<&str>| Start {
+            runner,
+            path: path.map(str::to_owned),
+            code: code.map(str::to_owned),
+        };
+        let starts = [
+            start(Runner::Python3, None, Some("print(\"ü\")")),
+            start(Runner::Python3, Some("d"), Some("")),
+            start(Runner::Python3, Some("a/b.py"), None),
+            start(Runner::Exec, Some("a"), None),
+            start(Runner::Shell, None, None),
+        ];
+        for dialect in [Dialect::Run, Dialect::RunPy] {
+            let process = ProcessId::new(if dialect == Dialect::Run { "1\"" } else { "" });
+            let mut messages = vec![
+                ClientMessage::Ping,
+                ClientMessage::Stdin { process: process.clone(), input: "\u{1}€\n".to_owned() },
+                ClientMessage::Stop { process: process.clone() },
+                ClientMessage::KeyEvent {
+                    process: process.clone(),
+                    key: "a".into(),
+                    event: "keydown".into(),
+                },
+                ClientMessage::Upload { directory: r#"{"name":"x"}"#.to_owned() },
+            ];
+            messages.extend([(0, 65535), (24, 80)].map(|(rows, cols)| ClientMessage::Resize {
+                process: process.clone(),
+                rows: Integer::Fits(rows),
+                cols: Integer::Fits(cols),
+            }));
+            messages.extend(
+                starts
+                    .iter()
+                    .map(|start| ClientMessage::Start { process: process.clone(), start: start.clone() }),
+            );
+            let mut written = 0;
+            for message in messages {
+                let Some(json) = message.to_json(dialect) else { continue };
+                assert_eq!(parse(json.as_bytes(), dialect).as_ref(), Ok(&message), "{json}");
+                written += 1;
+            }
+            assert_eq!(written, if dialect == Dialect::Run { 11 } else { 8 });
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! Messages of the daemon: one JSON object each. The daemon writes them, a client reads them.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    error::ClientError,
+    escape::push_string,
+    message::{Dialect, ProcessId},
+};
+
+/// More than what stands around the text of an output message, but for a long id.
+const OUTPUT_SPARE: usize = 128;
+/// Room for one more byte in so many of text: a line feed in each line.
+const SHARE_OF_ESCAPES: usize = 32;
+
+/// What a client is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ServerMessage<'a> {
+    /// The answer to `ping`.
+    Pong,
+    /// Something did not work; the text of a [`ClientError`].
+    Error(Cow<'a, str>),
+    /// The program runs.
+    Started,
+    /// The upload is stored.
+    Uploaded,
+    /// The program has ended, and all its output was sent.
+    Stopped {
+        /// The exit code, or minus the signal number (B6.2).
+        exit_code: i32,
+    },
+    /// Standard output.
+    Stdout(Cow<'a, str>),
+    /// Standard error.
+    Stderr(Cow<'a, str>),
+    /// A picture as text.
+    Video(Cow<'a, str>),
+    /// The program wants to hear of this key.
+    KeyListen(Cow<'a, str>),
+}
+
+impl From<&ClientError> for ServerMessage<'_> {
+    fn from(error: &ClientError) -> Self {
+        Self::Error(error.to_string().into())
+    }
+}
+
+/// The JSON form: always these three keys (B4.1).
+#[derive(Serialize)]
+struct Envelope<'a, D> {
+    r#type: &'a str,
+    data: D,
+    process: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct KeyListen<'a> {
+    /// The original sends this one, and documents the other (B12.4).
+    output: &'a str,
+    key: &'a str,
+}
+
+#[derive(Serialize)]
+struct Stopped {
+    #[serde(rename = "exitCode")]
+    exit_code: i32,
+}
+
+#[derive(Serialize)]
+struct ErrorData<'a> {
+    message: &'a str,
+}
+
+impl ServerMessage<'_> {
+    /// Writes the message. `process` is the one it is about, if it is about one.
+    pub fn to_json(&self, dialect: Dialect, process: Option<&ProcessId>) -> String {
+        let process = match dialect {
+            Dialect::Run => process.map(ProcessId::as_str),
+            Dialect::RunPy => Some(""),
+        };
+        match self {
+            Self::Pong => write("pong", (), process),
+            Self::Error(message) => write("error", ErrorData { message }, process),
+            Self::Started => write("started", (), process),
+            Self::Uploaded => write("uploaded", (), process),
+            Self::Stopped { exit_code } => write("stopped", Stopped { exit_code: *exit_code }, process),
+            Self::Stdout(text) => output("stdout", text, process),
+            Self::Stderr(text) => output("stderr", text, process),
+            Self::Video(text) => output("video", text, process),
+            Self::KeyListen(key) => write("keylisten", KeyListen { output: key, key }, process),
+        }
+    }
+}
+
+fn write<D: Serialize>(kind: &str, data: D, process: Option<&str>) -> String {
+    // Strings and numbers into a string: there is nothing that could fail.
+    serde_json::to_string(&Envelope { r#type: kind, data, process }).unwrap_or_default()
+}
+
+/// A message whose data is the text of `output`, in one piece of memory: the bulk of all traffic.
+fn output(kind: &str, text: &str, process: Option<&str>) -> String {
+    let mut json = String::with_capacity(text.len() + text.len() / SHARE_OF_ESCAPES + OUTPUT_SPARE);
+    for part in ["{\"type\":\"", kind, "\",\"data\":{\"output\":"] {
+        json.push_str(part);
+    }
+    push_string(&mut json, text);
+    json.push_str("},\"process\":");
+    match process {
+        Some(process) => push_string(&mut json, process),
+        None => json.push_str("null"),
+    }
+    json.push('}');
+    json
+}
+
+/// A message of the daemon as a client reads it, with the process that it is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// The message.
+    pub message: ServerMessage<'static>,
+    /// None where no process is meant.
+    pub process: Option<ProcessId>,
+}
+
+/// Why a text is no message of the daemon.
+#[derive(Debug, thiserror::Error)]
+pub enum Malformed {
+    /// Not JSON, or not with these fields.
+    #[error("not a message of the daemon: {0}")]
+    Json(#[from] serde_json::Error),
+    /// A type that this client does not know, or one without its data.
+    #[error("a message of type {0:?} that is not known, or lacks its data")]
+    Kind(String),
+}
+
+#[derive(Deserialize)]
+struct Raw {
+    r#type: String,
+    data: Option<RawData>,
+    process: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+struct RawData {
+    output: Option<String>,
+    message: Option<String>,
+    key: Option<String>,
+    #[serde(rename = "exitCode")]
+    exit_code: Option<i32>,
+}
+
+impl Received {
+    /// Reads a message of the daemon, of either dialect.
+    pub fn parse(text: &[u8]) -> Result<Self, Malformed> {
+        let Raw { r#type: kind, data, process } = serde_json::from_slice(text)?;
+        let data = data.unwrap_or_default();
+        let message = match (kind.as_str(), data) {
+            ("pong", _) => ServerMessage::Pong,
+            ("started", _) => ServerMessage::Started,
+            ("uploaded", _) => ServerMessage::Uploaded,
+            ("error", RawData { message: Some(text), .. }) => ServerMessage::Error(text.into()),
+            ("stopped", RawData { exit_code: Some(exit_code), .. }) => ServerMessage::Stopped { exit_code },
+            ("stdout", RawData { output: Some(text), .. }) => ServerMessage::Stdout(text.into()),
+            ("stderr", RawData { output: Some(text), .. }) => ServerMessage::Stderr(text.into()),
+            ("video", RawData { output: Some(text), .. }) => ServerMessage::Video(text.into()),
+            ("keylisten", RawData { key: Some(key), .. }) => ServerMessage::KeyListen(key.into()),
+            _ => return Err(Malformed::Kind(kind)),
+        };
+        Ok(Self { message, process: process.map(ProcessId::new) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_message_has_the_three_keys_in_the_originals_order() {
+        let id = ProcessId::new("a\"b");
+        let json = |message: ServerMessage<'_>, process| message.to_json(Dialect::Run, process);
+        assert_eq!(json(ServerMessage::Pong, None), r#"{"type":"pong","data":null,"process":null}"#);
+        assert_eq!(
+            json(ServerMessage::Started, Some(&id)),
+            r#"{"type":"started","data":null,"process":"a\"b"}"#
+        );
+        assert_eq!(
+            json(ServerMessage::Stopped { exit_code: -15 }, Some(&id)),
+            r#"{"type":"stopped","data":{"exitCode":-15},"process":"a\"b"}"#
+        );
+        assert_eq!(
+            json(ServerMessage::Stdout("a\n\u{1}€".into()), Some(&id)),
+            "{\"type\":\"stdout\",\"data\":{\"output\":\"a\\n\\u0001€\"},\"process\":\"a\\\"b\"}"
+        );
+        assert_eq!(
+            json(ServerMessage::Video("/9j/4A==".into()), Some(&id)),
+            r#"{"type":"video","data":{"output":"/9j/4A=="},"process":"a\"b"}"#
+        );
+        assert_eq!(
+            json(ServerMessage::KeyListen(" ".into()), Some(&id)),
+            r#"{"type":"keylisten","data":{"output":" ","key":" "},"process":"a\"b"}"#
+        );
+        assert_eq!(
+            json(ServerMessage::from(&ClientError::BadMessage), None),
+            r#"{"type":"error","data":{"message":"Bad message"},"process":null}"#
+        );
+        assert_eq!(
+            ServerMessage::Pong.to_json(Dialect::RunPy, None),
+            r#"{"type":"pong","data":null,"process":""}"#
+        );
+    }
+
+    #[test]
+    fn what_the_daemon_writes_is_what_a_client_reads() {
+        let id = ProcessId::new("1\"");
+        for message in [
+            ServerMessage::Pong,
+            ServerMessage::from(&ClientError::BadUpload),
+            ServerMessage::Started,
+            ServerMessage::Uploaded,
+            ServerMessage::Stopped { exit_code: -15 },
+            ServerMessage::Stdout("a\n\u{1}€\"".into()),
+            ServerMessage::Stderr("\\".into()),
+            ServerMessage::Video("/9j/4A==".into()),
+            ServerMessage::KeyListen(" ".into()),
+        ] {
+            let process = Some(id.clone());
+            let json = message.to_json(Dialect::Run, process.as_ref());
+            assert_eq!(Received::parse(json.as_bytes()).unwrap(), Received { message, process }, "{json}");
+        }
+        assert!(Received::parse(br#"{"type":"stdout","data":null,"process":"1"}"#).is_err());
+        assert!(Received::parse(br#"{"type":"ping","data":null,"process":null}"#).is_err());
+    }
+}
