@@ -62,7 +62,8 @@ pub fn http_request(bytes: &[u8]) {
 }
 
 fn service_without_helper() -> (Runtime, Arc<App>) {
-    let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+    // Of the daemon's kind: an upload is parsed in place, which a single thread may not do.
+    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
     let config = Config::parse_from(["further-link", "--no-tls"]);
     let (_, address) = further_link_proto::bind_listener(None).expect("a socket");
     let uploads = Uploads::new(Helpers::new(address.clone()), Downloads::new(false));
