@@ -148,8 +148,8 @@ const LIMITS: &[(&str, &str, &str, &str)] = &[
         "exec-helper/src/options.rs",
         "DEFAULT_GRACE: Duration = Duration::from_secs(2);",
     ),
-    (API, "the kill comes after 0.1 s", WATCH, "LEAST_GRACE: Duration = Duration::from_millis(100);"),
-    (API, "its children have 0.3 s", WATCH, "LINGER: Duration = Duration::from_millis(300);"),
+    (API, "the kill comes after 0.1 s", STATE, "LOOK_INTERVAL: Duration = Duration::from_millis(100);"),
+    (API, "its children have 0.3 s", STATE, "LINGER_TIMEOUT: Duration = Duration::from_millis(300);"),
     (ARCHITECTURE, "at most 16 KiB", CODEC, "MAX_MESSAGE: usize = 16 * 1024;"),
     ("SECURITY.md", "one message of at most 16 KiB", CODEC, "MAX_MESSAGE: usize = 16 * 1024;"),
     ("SECURITY.md", "shorter than 22 characters", TOKENS, "MIN_TOKEN: usize = 22;"),
@@ -184,7 +184,7 @@ const SESSION: &str = "frontend-daemon/src/session/mod.rs";
 const TLS: &str = "frontend-daemon/src/tls/mod.rs";
 const TOKENS: &str = "frontend-daemon/src/access/tokens.rs";
 const UPLOAD_HTTP: &str = "frontend-daemon/src/http/upload.rs";
-const WATCH: &str = "exec-helper/src/watch.rs";
+const STATE: &str = "exec-helper/src/state.rs";
 
 /// Whoever changes one side finds the other one here. Words are compared whatever the line breaks.
 #[test]
