@@ -14,10 +14,13 @@ use further_link_proto::{Identity, Refusal, Run, Token, Upload, UserName};
 use nix::unistd::Uid;
 use tracing::error;
 
-use crate::account::{self, Account};
+use crate::account::{self, Account, Disabled};
 
 /// Whom the original runs programs as unless told otherwise (B7.1).
 const USUAL_USER: &str = "pi";
+
+/// The one name with uid 0 that may be allowed without a token, as development servers do.
+const ROOT: &str = "root";
 
 /// The token's file is one line; what is longer is another file.
 const MAX_TOKEN_FILE: u64 = 1024;
@@ -92,6 +95,13 @@ impl Policy {
             None if own_uid.is_root() => Vec::new(),
             None => account::own_name()?.map(|name| Allowed { name, guarded: false }).into_iter().collect(),
         };
+        if let Some(twice) = allowed.iter().enumerate().find_map(|(index, user)| {
+            allowed.iter().take(index).any(|other| other.name == user.name).then_some(&user.name)
+        }) {
+            let reason =
+                format!("{twice} is named twice in the list of allowed users; with or without :token?");
+            return Err(io::Error::other(reason));
+        }
         let usual = allowed.iter().find(|user| user.name.as_str() == USUAL_USER);
         let Some(default) = usual.or(allowed.first()).map(|user| user.name.clone()) else {
             return Err(io::Error::other("nobody may run programs: name a user with --allow-user"));
@@ -100,6 +110,18 @@ impl Policy {
             return Err(io::Error::other("a user is named with :token, but --token-file is not given"));
         }
         Ok(Self { allowed, default, token_file, own_uid })
+    }
+
+    /// Refuses users that share the uid of the frontend: their programs would pass for the frontend, and could kill it.
+    pub(crate) fn keep_apart_from(&self, frontend: Uid) -> io::Result<()> {
+        for user in &self.allowed {
+            if account::uid_of(&user.name)? == Some(frontend) {
+                let name = &user.name;
+                let reason = format!("{name} may not be an allowed user: the frontend runs as this account");
+                return Err(io::Error::other(reason));
+            }
+        }
+        Ok(())
     }
 
     /// Who runs when the request names nobody.
@@ -119,6 +141,19 @@ impl Policy {
             self.check_token(identity.token.as_ref()).map_err(CheckError::Refused)?;
         }
         let account = account::by_name(name)?.ok_or(CheckError::Refused(Refusal::UnknownUser))?;
+        // Another name of root needs the token in any case: an entry without it is a mistake.
+        if !user.guarded && account.uid.is_root() && name.as_str() != ROOT {
+            error!("{name} is root: write {name}:token in the list of allowed users");
+            self.check_token(identity.token.as_ref()).map_err(CheckError::Refused)?;
+        }
+        if self.own_uid.is_root()
+            && let Some(disabled) = account.disabled()
+        {
+            return Err(CheckError::Refused(match disabled {
+                Disabled::Account => Refusal::AccountDisabled,
+                Disabled::AllLogins => Refusal::LoginsDisabled,
+            }));
+        }
         if !self.own_uid.is_root() && account.uid != self.own_uid {
             return Err(CheckError::Refused(Refusal::CannotSwitchUser));
         }
@@ -190,10 +225,10 @@ mod tests {
 
     #[test]
     fn only_named_users_run_and_root_is_like_any_other() {
-        let policy = policy(&["daemon", "bin"], 0);
-        assert_eq!(decide(&policy, None), Ok("daemon".to_owned()));
-        assert_eq!(decide(&policy, Some("bin")), Ok("bin".to_owned()));
-        assert_eq!(decide(&policy, Some("root")), Err(Refusal::UserNotAllowed));
+        let policy = policy(&["root", "bin"], 0);
+        assert_eq!(decide(&policy, None), Ok("root".to_owned()));
+        assert_eq!(decide(&policy, Some("bin")), Err(Refusal::AccountDisabled), "its shell is nologin");
+        assert_eq!(decide(&policy, Some("daemon")), Err(Refusal::UserNotAllowed));
         assert_eq!(decide(&policy, Some("no-such-user")), Err(Refusal::UserNotAllowed));
     }
 
@@ -215,11 +250,11 @@ mod tests {
         std::fs::write(&file, "s3cret\n").unwrap();
         let set_mode = |mode| std::fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
         let own = Uid::effective();
-        let mut policy = policy(&["daemon", "bin"], own.as_raw());
+        let mut policy = policy(&["daemon", if own.is_root() { "root" } else { "bin" }], own.as_raw());
         policy.own_uid = own;
         policy.allowed[1].guarded = true;
         policy.token_file = Some(file.clone());
-        let with = |token| decide_with(&policy, Some("bin"), token).map(drop);
+        let with = |token| decide_with(&policy, Some(policy.allowed[1].name.as_str()), token).map(drop);
         // Whoever is not root is told so only after the token was right.
         let right = if own.is_root() { Ok(()) } else { Err(Refusal::CannotSwitchUser) };
         set_mode(0o600);
@@ -241,6 +276,7 @@ mod tests {
         };
         assert_eq!(names(&["root", "pi"]).as_deref(), Some("pi"));
         assert_eq!(names(&["bin", "daemon"]).as_deref(), Some("bin"));
+        assert_eq!(names(&["root", "pi", "root"]), None, "named twice");
         assert_eq!(names(&[]), None, "an empty list must not mean anybody");
     }
 }

@@ -102,11 +102,16 @@ fn start(options: Options) -> io::Result<()> {
     Signals::block()?;
 
     let frontend_uid = frontend_uid(options.frontend_user.as_ref())?;
+    let passed_variables = passed_variables(&options);
+    let policy = Policy::new(options.allowed, options.token_file)?;
+    if options.frontend_user.is_some() {
+        policy.keep_apart_from(frontend_uid)?;
+    }
     let settings = Settings {
         serves: options.serves,
         frontend_uid,
-        passed: passed_variables(&options),
-        policy: Policy::new(options.allowed, options.token_file)?,
+        passed: passed_variables,
+        policy,
         service: ServiceAccount::new(frontend_uid)?,
         places: Places {
             work: options.work_dir,
@@ -125,7 +130,7 @@ fn start(options: Options) -> io::Result<()> {
         }
     };
     match socket {
-        Socket::Listener(listener) => listen::run(&listener, parent.as_ref(), &settings),
+        Socket::Listener(listener) => listen::run(&listener, parent.as_ref().zip(options.parent), &settings),
         Socket::Connection(connection) => {
             serve::run(&connection, &settings);
             Ok(())
@@ -166,7 +171,14 @@ fn bind(path: &Path, frontend: Uid) -> io::Result<OwnedFd> {
     let (listener, _) =
         bound.map_err(|error| io::Error::other(format!("cannot listen on {}: {error}", path.display())))?;
     if Uid::effective().is_root() {
-        nix::unistd::chown(path, Some(frontend), None)?;
+        // Never what a link of this name leads to: the directory may be another user's.
+        nix::unistd::fchownat(
+            nix::fcntl::AT_FDCWD,
+            path,
+            Some(frontend),
+            None,
+            nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW,
+        )?;
     }
     Ok(listener)
 }

@@ -35,23 +35,52 @@ use crate::{
 /// Most helpers at once, as `MaxConnections=` of the systemd socket: more programs than a small device can run.
 const MAX_INSTANCES: usize = 1024;
 
+/// Time between two log lines about refused connections, so that other users of the machine cannot fill the log.
+const REFUSED_INTERVAL: Duration = Duration::from_secs(10);
+
 /// What there is to look after.
 struct Listener<'a> {
     socket: BorrowedFd<'a>,
     signals: Signals,
     settings: &'a Settings,
+    /// The only process that may connect, in development.
+    only_pid: Option<u32>,
+    refused: Refused,
     instances: HashSet<Pid>,
     /// Set once told to end: when the patience with the last runs is over.
     give_up_at: Option<Instant>,
 }
 
+/// Connections of processes that are not the frontend.
+#[derive(Default)]
+struct Refused {
+    count: u64,
+    last_line: Option<Instant>,
+}
+
+impl Refused {
+    fn note(&mut self) {
+        self.count += 1;
+        if self.last_line.is_none_or(|last| last.elapsed() > REFUSED_INTERVAL) {
+            warn!("refused {} connections of processes that are not the frontend", self.count);
+            (self.count, self.last_line) = (0, Some(Instant::now()));
+        }
+    }
+}
+
 /// Serves until told to end, or until the parent has ended, and then until nothing of any run is left.
-pub(crate) fn run(socket: &OwnedFd, parent: Option<&OwnedFd>, settings: &Settings) -> io::Result<()> {
+///
+/// With a parent, which is the frontend of a development helper, only that process may connect: its descriptor keeps the
+/// pid from being used again.
+pub(crate) fn run(socket: &OwnedFd, parent: Option<(&OwnedFd, u32)>, settings: &Settings) -> io::Result<()> {
     prctl::set_child_subreaper(true)?;
+    let (parent, only_pid) = parent.unzip();
     let mut listener = Listener {
         socket: socket.as_fd(),
         signals: Signals::new()?,
         settings,
+        only_pid,
+        refused: Refused::default(),
         instances: HashSet::new(),
         give_up_at: None,
     };
@@ -97,11 +126,16 @@ impl Listener<'_> {
         if self.instances.len() >= MAX_INSTANCES {
             return warn!("refused a connection: {MAX_INSTANCES} helpers run already");
         }
+        let connection = Connection::new(socket);
+        // Before the fork: refusals cost other users of this machine's processor time next to nothing.
+        if !self.is_frontend(&connection) {
+            return self.refused.note();
+        }
         let instance = sys::fork(|| {
             // One that is taken over later must not accept in this process's place.
             sys::close_in_child(self.socket);
             sys::close_in_child(self.signals.as_fd());
-            serve::run(&Connection::new(socket), self.settings);
+            serve::run(&connection, self.settings);
             0
         });
         match instance {
@@ -110,6 +144,12 @@ impl Listener<'_> {
             }
             Err(error) => error!("cannot fork a helper: {error}"),
         }
+    }
+
+    fn is_frontend(&self, connection: &Connection) -> bool {
+        connection.peer().is_ok_and(|(pid, uid)| {
+            uid == self.settings.frontend_uid.as_raw() && self.only_pid.is_none_or(|only| only == pid)
+        })
     }
 
     /// Forgets instances that have ended, and kills what one of them has left behind. True when no child is left.

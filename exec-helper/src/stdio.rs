@@ -57,6 +57,9 @@ pub(crate) fn open(terminal: Option<WindowSize>, owner: Uid) -> io::Result<Strea
         give(&theirs, owner)?;
         return Ok(Streams { ours: vec![to_stdin, from_stdout, from_stderr], theirs });
     };
+    if terminals_are_scarce() {
+        return Err(io::Error::from_raw_os_error(libc::EAGAIN));
+    }
     let (leader, follower) = pty_process::blocking::open().map_err(plain)?;
     leader.resize(pty_process::Size::new(size.rows, size.cols)).map_err(plain)?;
     rub_out_characters(follower.as_fd())?;
@@ -70,6 +73,15 @@ fn rub_out_characters(terminal: BorrowedFd<'_>) -> io::Result<()> {
     let mut attributes = tcgetattr(terminal)?;
     attributes.input_modes.insert(InputModes::IUTF8);
     Ok(tcsetattr(terminal, OptionalActions::Now, &attributes)?)
+}
+
+/// Whether less than a quarter of the machine's terminals is left. These are for the console, ssh and other services, also
+/// when a frontend that was taken over keeps the terminals of ended runs.
+fn terminals_are_scarce() -> bool {
+    let number = |name: &str| -> Option<u64> {
+        std::fs::read_to_string(format!("/proc/sys/kernel/pty/{name}")).ok()?.trim().parse().ok()
+    };
+    number("nr").zip(number("max")).is_some_and(|(used, most)| used >= most - most / 4)
 }
 
 /// The socket of the user channel, still without a name.

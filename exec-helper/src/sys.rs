@@ -10,7 +10,9 @@
 )]
 
 use std::{
+    ffi::CStr,
     io,
+    mem::MaybeUninit,
     os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
 };
 
@@ -22,6 +24,9 @@ use nix::{
 
 /// The highest signal number of Linux (signal(7), `SIGRTMAX`).
 const LAST_SIGNAL: libc::c_long = 64;
+
+/// Room for one line of the shadow database: a name, a hash and seven numbers.
+const SHADOW_ENTRY: usize = 4096;
 
 /// Size of the kernel's set of signals in bytes: one bit for each.
 const SIGNAL_SET: usize = 8;
@@ -98,6 +103,35 @@ pub(crate) fn leave_session_keyring() -> nix::Result<()> {
         Ok(_) | Err(Errno::ENOSYS | Errno::EPERM) => Ok(()),
         Err(errno) => Err(errno),
     }
+}
+
+/// What the shadow database says of an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shadow {
+    /// `usermod -L` has put its mark before the password.
+    pub(crate) locked: bool,
+    /// The day since 1970 from which the account is expired.
+    pub(crate) expires: Option<libc::c_long>,
+}
+
+/// Asks the name service for an account's entry; none if there is none, or if it may not be read.
+pub(crate) fn shadow(name: &CStr) -> Option<Shadow> {
+    let mut buffer = [0; SHADOW_ENTRY];
+    let mut entry = MaybeUninit::<libc::spwd>::uninit();
+    let mut found = std::ptr::null_mut();
+    // SAFETY: all pointers are to live memory of the sizes given; the function writes nothing else.
+    let result = unsafe {
+        libc::getspnam_r(name.as_ptr(), entry.as_mut_ptr(), buffer.as_mut_ptr(), buffer.len(), &raw mut found)
+    };
+    if result != 0 || found.is_null() {
+        return None;
+    }
+    // SAFETY: the call succeeded and `found` is not null, so the entry is filled in and its strings lie in `buffer`.
+    let (password, expires) = unsafe { (CStr::from_ptr((*found).sp_pwdp), (*found).sp_expire) };
+    // "!" and "!!" alone mean that there never was a password: such an account logs in by key.
+    let hash = password.to_bytes().trim_ascii_start();
+    let locked = hash.starts_with(b"!") && hash.iter().any(|byte| *byte != b'!' && *byte != b'*');
+    Some(Shadow { locked, expires: (expires >= 0).then_some(expires) })
 }
 
 /// Takes a descriptor that the service manager passed (`sd_listen_fds(3)`). Call it once, before any file is opened.

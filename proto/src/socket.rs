@@ -60,6 +60,12 @@ impl Connection {
         Ok(rustix::net::sockopt::socket_peercred(&self.0)?.uid.as_raw())
     }
 
+    /// The pid and the uid that the peer had when it connected.
+    pub fn peer(&self) -> io::Result<(u32, u32)> {
+        let peer = rustix::net::sockopt::socket_peercred(&self.0)?;
+        Ok((peer.pid.as_raw_pid().unsigned_abs(), peer.uid.as_raw()))
+    }
+
     /// Sends one message.
     pub fn send<M: Encode>(&self, message: &M) -> Result<(), SocketError> {
         self.send_with(message, &[])

@@ -22,7 +22,7 @@ use further_link_tests::{DEADLINE, accounts, wait_until};
 const CAP_KILL: u64 = 1 << 5;
 /// With `CAP_SETGID` and `CAP_SETUID`: a watcher that does not know yet whose run it will be.
 const WAITING: u64 = CAP_KILL | 1 << 6 | 1 << 7;
-const USERS: [&str; 3] = ["pi", "root", "nobody"];
+const USERS: [&str; 3] = ["pi", "root", "linkother"];
 /// The account of the package, for one helper only: its uid, which nobody has.
 const PACKAGED: u64 = 64_901;
 /// Without the package: a uid that nobody has (`demote`).
@@ -206,7 +206,7 @@ fn a_program_can_neither_signal_nor_trace_nor_slow_down_a_helper() {
             let code = attempts(&[helper.pid(), helper.instance_of(others.program.pid)], true);
             code.replacen("for pid in [", &format!("for pid in [{own}, "), 1)
         };
-        for user in ["pi", "nobody"] {
+        for user in ["pi", "linkother"] {
             let text = targets("os.getppid()");
             let run = as_user(user, with_text(Runner::Python3, text.len()));
             let mut running = helper.connect().start(&run, text.as_bytes());
@@ -235,7 +235,7 @@ fn a_helper_that_waits_cannot_be_looked_into_and_has_started_nothing() {
     assert!(!status().numbers("Uid").contains(&0) && status().text("NoNewPrivs") == "1", "{:?}", status());
     for pid in [helper.pid(), watcher, launcher.unwrap().pid] {
         assert_eq!(helper.process.descendants().len(), 3);
-        for user in ["pi", "nobody"] {
+        for user in ["pi", "linkother"] {
             let code = attempts(&[pid], true);
             let gid = accounts::account(user).gid.to_string();
             let arguments =

@@ -109,12 +109,12 @@ fn an_empty_user_is_not_the_default() {
 /// ARCHITECTURE.md, "Decisions": the option is the whole list, and can be given several times or with commas.
 #[test]
 fn allowed_users_may_run_and_no_others() {
-    let daemon = Daemon::builder().allow_users(&["linkother", "pi,daemon"]).start();
+    let daemon = Daemon::builder().allow_users(&["linkother", "pi,root"]).start();
     assert_eq!(who(&daemon, "user=linkother"), "linkother");
-    assert_eq!(who(&daemon, "user=daemon&pty=1"), "daemon");
+    assert_eq!(who(&daemon, "user=root&pty=1"), "root");
     assert_eq!(who(&daemon, "user=pi"), "pi");
     assert_eq!(who(&daemon, ""), "pi");
-    assert_refused_in_words(&daemon, "user=root");
+    assert_refused_in_words(&daemon, "user=daemon");
 }
 
 /// The same: where pi is not listed, the first who is becomes the default.
@@ -207,4 +207,42 @@ fn without_a_pi_the_default_user_is_whoever_started_the_daemon() {
         assert_refused_in_words(&daemon, "user=pi");
         assert_refused_in_words(&daemon, "user=nobody");
     }
+}
+
+/// R5: as sshd and cron do. In mount namespaces, since these files are the machine's.
+#[test]
+fn accounts_that_an_administrator_has_switched_off_run_nothing() {
+    let over = |file: &str, edit: &str| {
+        let script = format!(
+            "touch {file} && cp -p {file} \"$0\" && {{ {edit}; }} && mount --bind \"$0\" {file} && exec \"$@\""
+        );
+        let builder = Daemon::builder();
+        let copy = builder.scratch().temp().join("copy");
+        let unshared = ["unshare", "--mount", "--propagation", "private", "/bin/sh", "-c", &script];
+        builder.wrapped_in(&[&unshared[..], &[copy.to_str().expect("UTF-8")]].concat()).start()
+    };
+    for (file, edit, reason) in [
+        ("/etc/shadow", "sed -i 's/^pi:[^:]*:/pi:!$6$salt$hash:/' \"$0\"", "locked"),
+        ("/etc/shadow", "sed -i 's/^pi:.*/pi:!:19000:0:99999:7::1:/' \"$0\"", "expired"),
+        ("/etc/passwd", "sed -i '/^pi:/s#:[^:]*$#:/usr/sbin/nologin#' \"$0\"", "nologin"),
+    ] {
+        let daemon = over(file, edit);
+        let error = daemon.run("").try_start("1", shell()).expect_err(reason);
+        assert!(error.contains(reason), "{edit}: {error}");
+    }
+    let daemon = over("/etc/shadow", "sed -i 's/^pi:.*/pi:!:19000:0:99999:7::40000:/' \"$0\"");
+    assert_eq!(
+        daemon.run_once(python("print(1)")).stdout,
+        "1\n",
+        "no password is no lock, and there is time left"
+    );
+}
+
+/// R13, R6: lists that can only be mistakes.
+#[test]
+fn a_user_named_twice_or_as_the_frontend_is_refused_at_the_start() {
+    let (_, said) = Daemon::builder().allow_users(&["root", "pi", "root"]).fail();
+    assert!(said.contains("root is named twice"), "{said}");
+    let (_, said) = Daemon::builder().allow_users(&["pi", "nobody"]).fail();
+    assert!(said.contains("the frontend runs as this account"), "{said}");
 }
