@@ -16,7 +16,7 @@ use tracing::{error, info, warn};
 
 use crate::{
     access::Access,
-    access::limits::Places,
+    access::limits::ConnectionLimits,
     access::tokens::{self, TokenFileError},
     config::Config,
     device::cgroups,
@@ -163,6 +163,9 @@ pub async fn serve<T>(
 ) -> Result<T, DaemonError> {
     let Setup { config, access, tls } = setup;
     log_address(&listener, tls.is_some()).map_err(Failure::Io)?;
+    if config.token_file.is_none() {
+        warn_of_open_port(&listener);
+    }
     let (owner, shutdown) = Shutdown::new();
     let helpers = Arc::new(Helpers::new(helper.clone()));
     let files_address = match &config.files_socket {
@@ -174,17 +177,20 @@ pub async fn serve<T>(
     let budgets = Budgets::new(MAX_LINE);
     let shared = Shared { helpers: Arc::clone(&helpers), uploads: Arc::new(uploads), budgets };
     let app = Arc::new(App::new(shared, access, shutdown, bodies));
-    let places = Places::new(config.max_connections.into(), config.max_connections_per_address.into());
+    let limits =
+        ConnectionLimits::new(config.max_connections.into(), config.max_connections_per_address.into());
     let client_timeout = Duration::from_secs(config.client_timeout);
     let (tls, keeper) = tls.unzip();
     let mut tasks = JoinSet::new();
     tasks.spawn(async move { match helpers.keep_spares().await {} });
+    let refusals = Arc::clone(&app.refusals);
+    tasks.spawn(async move { match refusals.keep_counting().await {} });
     if let Some(keeper) = keeper {
         tasks.spawn(keeper.keep_current());
     }
     let outcome = tokio::select! {
         outcome = stop => outcome,
-        never = listen::run(listener, app, tls, Arc::new(places), client_timeout) => match never {},
+        never = listen::run(listener, app, tls, Arc::new(limits), client_timeout) => match never {},
     };
     if tokio::time::timeout(SHUTDOWN_LIMIT, owner.shut_down()).await.is_err() {
         warn!("some programs have not ended yet; their helpers will end them");
@@ -203,6 +209,16 @@ fn log_address(listener: &TcpListener, tls: bool) -> io::Result<()> {
     let version = env!("CARGO_PKG_VERSION");
     info!("further-link {version} listening on {scheme}://{host}:{}{where_else}", address.port());
     Ok(())
+}
+
+/// Without a token a listed page is told by a header, which a program on the network can write as well.
+fn warn_of_open_port(listener: &TcpListener) {
+    if listener.local_addr().is_ok_and(|address| !address.ip().is_loopback()) {
+        warn!(
+            "OPEN TO THE NETWORK: without a token, any machine that reaches this port can run programs here. \
+             To close it, make a token (further-link token) and name its file with --token-file, FURTHER_LINK_TOKEN_FILE"
+        );
+    }
 }
 
 #[cfg(test)]

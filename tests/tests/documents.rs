@@ -72,7 +72,12 @@ fn every_other_defect_has_tests_that_exist() {
 
 /// A limit: where it is said, in which words, and the line of code that makes it true.
 const LIMITS: &[(&str, &str, &str, &str)] = &[
-    (API, "| connections at once | 2048 (`--max-connections`)", CONFIG, "default_value_t = 2048"),
+    (
+        API,
+        "| connections that were let in, at once | 2048 (`--max-connections`)",
+        CONFIG,
+        "default_value_t = 2048",
+    ),
     (API, "not this machine's | 256 (`--max-connections-per-address`)", CONFIG, "default_value_t = 256"),
     (API, "| head of a request | 16 KiB, 100 headers", LISTEN, "MAX_HEAD: usize = 16 * 1024;"),
     (API, "idle time before the next one | 10 s", LISTEN, "HEAD_LIMIT: Duration = Duration::from_secs(10);"),

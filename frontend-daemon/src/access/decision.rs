@@ -11,12 +11,15 @@ use further_link_proto::Token;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use percent_encoding::percent_decode_str;
 
-use crate::{access::refused::Refused, config::Config, device::DEVICE_DOMAIN};
+use crate::{access::caller::Caller, access::refused::Refused, config::Config, device::DEVICE_DOMAIN};
 
 /// The page that clients of the original come from.
 const USUAL_ORIGIN: &str = "https://further.pi-top.com";
 /// How a page's request came about, as every current browser says (Fetch Metadata, W3C).
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+/// Headers of proxies (RFC 7239, RFC 9110, and what nginx, Apache, caddy and traefik send).
+const PROXY_HEADERS: [&str; 3] = ["forwarded", "via", "x-real-ip"];
+const PROXY_HEADER_PREFIX: &str = "x-forwarded-";
 /// Harmless, and what people and monitoring look at first: no token, no origin.
 const OPEN_PATHS: [&str; 2] = ["/status", "/version"];
 /// The query parameter for those who cannot set headers: browsers, for a WebSocket.
@@ -67,8 +70,19 @@ impl Access {
         &self.hosts
     }
 
-    /// Decides.
-    pub(crate) fn decide(&self, asked: Asked<'_>) -> Result<(), Refused> {
+    /// Whether a request names one host: RFC 9112 (3.2) wants 400 for one that names several.
+    pub(crate) fn names_one_host(uri: &Uri, headers: &HeaderMap) -> bool {
+        let mut hosts = headers.get_all(header::HOST).iter();
+        let host = hosts.next();
+        let absolute = uri.authority().map(http::uri::Authority::as_str);
+        let is_same = |host: &HeaderValue| {
+            absolute.is_none_or(|absolute| host.as_bytes().eq_ignore_ascii_case(absolute.as_bytes()))
+        };
+        hosts.next().is_none() && host.is_none_or(is_same)
+    }
+
+    /// Decides whether a request is served, and says who asks.
+    pub(crate) fn decide(&self, asked: Asked<'_>) -> Result<Caller, Refused> {
         let host = asked.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
         if !self.is_this_device(host_name(host), asked.local) {
             return Err(Refused::Host);
@@ -80,14 +94,20 @@ impl Access {
         // Browsers ask without the token whether they may ask with it; the answer says nothing that is not public.
         let preflight = asked.method == Method::OPTIONS && origin.is_some();
         if preflight || OPEN_PATHS.contains(&asked.uri.path()) {
-            return Ok(());
+            return Ok(Caller::Public);
         }
         if origin.is_none() && from_foreign_page(asked.headers) {
             return Err(Refused::Origin);
         }
-        match &self.token {
-            Some(secret) => shows(asked, secret),
-            None if origin.is_some() || self.no_origin || is_local(asked.peer, host_name(host)) => Ok(()),
+        if let Some(secret) = &self.token {
+            return shows(asked, secret).map(|()| Caller::Token);
+        }
+        match origin.and_then(|origin| origin.to_str().ok()) {
+            Some(origin) => Ok(Caller::Page(origin.to_owned())),
+            None if is_local(asked.peer, host_name(host)) && !is_passed_on(asked.headers) => {
+                Ok(Caller::Local)
+            }
+            None if self.no_origin => Ok(Caller::NoOrigin),
             None => Err(Refused::NoOrigin),
         }
     }
@@ -113,7 +133,14 @@ impl Access {
 
 /// A browser does not name the origin of a page that only links here or shows something from here.
 fn from_foreign_page(headers: &HeaderMap) -> bool {
-    headers.get(SEC_FETCH_SITE).is_some_and(|site| site != "same-origin" && site != "none")
+    headers.get_all(SEC_FETCH_SITE).iter().any(|site| site != "same-origin" && site != "none")
+}
+
+/// Whether a proxy says that it passes the request on for another machine.
+fn is_passed_on(headers: &HeaderMap) -> bool {
+    headers
+        .keys()
+        .any(|name| PROXY_HEADERS.contains(&name.as_str()) || name.as_str().starts_with(PROXY_HEADER_PREFIX))
 }
 
 /// Somebody on this very machine, who calls it so. By another name the connection may have been passed on by something
@@ -147,9 +174,13 @@ fn parameter(uri: &Uri, name: &str) -> Option<String> {
     Some(percent_decode_str(value).decode_utf8_lossy().into_owned())
 }
 
-/// An address as it stands in a `Host`.
+/// An address as it stands in a `Host`: IPv6 in brackets (RFC 3986, 3.2.2). Some clients leave them out.
 fn literal(name: &str) -> Option<IpAddr> {
-    name.trim_matches(['[', ']']).parse::<IpAddr>().ok().map(|address| address.to_canonical())
+    let address = match name.strip_prefix('[').map(|rest| rest.strip_suffix(']')) {
+        Some(bracketed) => bracketed?.parse::<std::net::Ipv6Addr>().ok().map(IpAddr::V6),
+        None => name.parse().ok(),
+    };
+    address.map(|address| address.to_canonical())
 }
 
 /// A host without its port. The port says nothing about whom the name belongs to.
@@ -197,6 +228,10 @@ mod tests {
     };
 
     fn decide(access: &Access, request: Request<'_>) -> Result<(), Refused> {
+        caller(access, request).map(drop)
+    }
+
+    fn caller(access: &Access, request: Request<'_>) -> Result<Caller, Refused> {
         let headers: HeaderMap = request
             .headers
             .iter()
@@ -400,5 +435,54 @@ mod tests {
         assert_eq!(decide(&guarded, Request { target: "/status", ..LOCAL }), Ok(()));
         let preflight = Request { method: Verb::Options, headers: &[THERE, LISTED], ..RUN };
         assert_eq!(decide(&guarded, preflight), Ok(()));
+    }
+
+    #[test]
+    fn a_request_names_one_host_or_none_is_believed() {
+        let one = |target: &str, hosts: &[&str]| {
+            let hosts = hosts.iter().map(|host| (header::HOST, HeaderValue::from_str(host).unwrap()));
+            Access::names_one_host(&target.parse().unwrap(), &hosts.collect())
+        };
+        assert!(one("/run", &["localhost"]));
+        assert!(one("/run", &[]), "HTTP/1.0: refused by name");
+        assert!(!one("/run", &["localhost", "localhost"]));
+        assert!(one("http://pi:8028/run", &["PI:8028"]));
+        assert!(!one("http://pi/run", &["evil.example"]));
+    }
+
+    #[test]
+    fn what_a_proxy_passes_on_is_not_local_and_addresses_have_whole_brackets() {
+        let access = access(&[], None);
+        let local = |host, headers: &[(&'static str, &str)]| {
+            let headers: Vec<_> = headers
+                .iter()
+                .map(|(name, value)| (HeaderName::from_static(name), *value))
+                .chain([(header::HOST, host)])
+                .collect();
+            caller(&access, Request { headers: &headers, local: "127.0.0.1", peer: "127.0.0.1", ..RUN })
+        };
+        assert_eq!(local("127.0.0.1", &[]), Ok(Caller::Local));
+        for name in ["forwarded", "via", "x-real-ip", "x-forwarded-for", "x-forwarded-proto"] {
+            assert_eq!(local("127.0.0.1", &[(name, "192.0.2.9")]), Err(Refused::NoOrigin), "{name}");
+        }
+        for host in ["[127.0.0.1]", "[127.0.0.1", "127.0.0.1]", "]]127.0.0.1[["] {
+            assert_eq!(local(host, &[]), Err(Refused::Host), "{host}");
+        }
+        let site = [("sec-fetch-site", "none"), ("sec-fetch-site", "cross-site")];
+        assert_eq!(local("localhost", &site), Err(Refused::Origin), "the second one counts as well");
+    }
+
+    #[test]
+    fn the_decision_says_who_asks() {
+        let page = [THERE, LISTED];
+        let of_page = Caller::Page("https://further.pi-top.com".to_owned());
+        let usual = access(&[], None);
+        assert_eq!(caller(&usual, Request { headers: &page, ..RUN }), Ok(of_page));
+        assert_eq!(caller(&usual, Request { target: "/status", headers: &page, ..RUN }), Ok(Caller::Public));
+        let open = access(&["--allow-no-origin"], None);
+        assert_eq!(caller(&open, Request { headers: &[THERE], ..RUN }), Ok(Caller::NoOrigin));
+        let target = format!("/run?token={SECRET}");
+        let request = Request { target: &target, headers: &[THERE], ..RUN };
+        assert_eq!(caller(&access(&[], Some(SECRET)), request), Ok(Caller::Token));
     }
 }

@@ -3,10 +3,13 @@
 
 pub(crate) mod limits;
 pub(crate) mod peer;
+pub(crate) mod refusal_log;
 pub(crate) mod refused;
 pub(crate) mod run_as;
 pub(crate) mod tokens;
 
+mod caller;
 mod decision;
 
+pub(crate) use caller::Caller;
 pub(crate) use decision::{Access, Asked};

@@ -1,12 +1,12 @@
-//! The client of an accepted connection: where it is, and its place among the connections.
+//! The client of an accepted connection: where it is, and its permit.
 
 use std::{net::SocketAddr, sync::Arc};
 
-use crate::access::limits::Place;
+use crate::access::limits::ConnectionPermit;
 
 /// The accepted connection that a request came by, as an extension of the request. A WebSocket keeps it.
 #[derive(Clone)]
 pub(crate) struct Client {
     pub(crate) address: SocketAddr,
-    pub(crate) place: Arc<Place>,
+    pub(crate) permit: Arc<ConnectionPermit>,
 }

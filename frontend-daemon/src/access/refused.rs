@@ -1,12 +1,15 @@
 //! What is answered to a request that `access` does not let in, and what the log says about it: which setting to change.
 
-use std::net::SocketAddr;
+use std::borrow::Cow;
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use tracing::warn;
 use warp::reply::Response;
 
-use crate::reply::text;
+use crate::{
+    access::limits::Network,
+    access::refusal_log::{RefusalLog, quoted},
+    reply::text,
+};
 
 /// Why a request is not served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,39 +27,45 @@ impl Refused {
         matches!(self, Self::NoToken | Self::WrongToken)
     }
 
-    /// The answer, and a line in the log that says what to change if it was meant to work. Nothing of the request is
-    /// repeated in the answer, and nothing of its query in the log.
-    pub(crate) fn response(self, headers: &HeaderMap, client: SocketAddr) -> Response {
+    /// The answer. Nothing of the request is repeated in it.
+    pub(crate) fn response(self) -> Response {
+        match self {
+            Self::Host => text(StatusCode::MISDIRECTED_REQUEST, "421: Misdirected Request"),
+            Self::Origin | Self::NoOrigin => text(StatusCode::FORBIDDEN, "403: Forbidden"),
+            Self::NoToken => unauthorized("Bearer"),
+            Self::WrongToken => unauthorized("Bearer error=\"invalid_token\""),
+        }
+    }
+
+    /// A line in the log that says what to change if the request was meant to work. Nothing of its query is in there.
+    pub(crate) fn log(self, log: &RefusalLog, headers: &HeaderMap, network: Network) {
         let value = |name| {
             headers
                 .get(name)
-                .map(|value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned())
+                .map_or(Cow::Borrowed("none"), |value: &HeaderValue| Cow::Owned(quoted(value.as_bytes())))
         };
-        let client = client.ip().to_canonical();
+        let details = match self {
+            Self::Host => format!(" (Host: {})", value(header::HOST)),
+            Self::Origin => format!(" (Origin: {})", value(header::ORIGIN)),
+            Self::NoOrigin | Self::NoToken | Self::WrongToken => String::new(),
+        };
+        log.note(self.reason(), network, details);
+    }
+
+    fn reason(self) -> &'static str {
         match self {
             Self::Host => {
-                let host = value(header::HOST);
-                warn!(?host, %client, "refused: not a name of this device (--allow-host, FURTHER_LINK_ALLOW_HOSTS)");
-                text(StatusCode::MISDIRECTED_REQUEST, "421: Misdirected Request")
+                "it asked for a name that is not this device's; allow it with --allow-host, FURTHER_LINK_ALLOW_HOSTS"
             }
             Self::Origin => {
-                let origin = value(header::ORIGIN);
-                warn!(?origin, %client, "refused: not a listed page (--allow-origin, FURTHER_LINK_ALLOW_ORIGINS)");
-                text(StatusCode::FORBIDDEN, "403: Forbidden")
+                "its page is not listed; allow it with --allow-origin, FURTHER_LINK_ALLOW_ORIGINS"
             }
             Self::NoOrigin => {
-                warn!(%client, "refused: no Origin, and not from this device (--token-file, FURTHER_LINK_TOKEN_FILE; \
-                    or --allow-no-origin, FURTHER_LINK_ALLOW_NO_ORIGIN)");
-                text(StatusCode::FORBIDDEN, "403: Forbidden")
+                "a program on another machine, which names no page; give it a token (--token-file, \
+                 FURTHER_LINK_TOKEN_FILE), or allow all with --allow-no-origin, FURTHER_LINK_ALLOW_NO_ORIGIN"
             }
-            Self::NoToken => {
-                warn!(%client, "refused: no token (the one of --token-file, FURTHER_LINK_TOKEN_FILE, is needed)");
-                unauthorized("Bearer")
-            }
-            Self::WrongToken => {
-                warn!(%client, "refused: not the token of --token-file, FURTHER_LINK_TOKEN_FILE");
-                unauthorized("Bearer error=\"invalid_token\"")
-            }
+            Self::NoToken => "it has not shown the token of --token-file, FURTHER_LINK_TOKEN_FILE",
+            Self::WrongToken => "its token is not the one of --token-file, FURTHER_LINK_TOKEN_FILE",
         }
     }
 }

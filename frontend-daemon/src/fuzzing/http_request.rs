@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use crate::{
-    access::{Access, limits::Places, peer::Client},
+    access::{Access, limits::ConnectionLimits, peer::Client},
     config::Config,
     helper::pool::Helpers,
     http::{listen::serve_stream, routes::App, upload::Bodies},
@@ -41,10 +41,9 @@ pub fn http_request(bytes: &[u8]) {
         let (runtime, app) = service.get_or_insert_with(service_without_helper);
         let app = Arc::clone(app);
         runtime.block_on(async move {
-            let places = Arc::new(Places::new(8, 8));
-            let place = places.take(IpAddr::V4(Ipv4Addr::LOCALHOST)).ok().map(Arc::new);
+            let (permit, _) = Arc::new(ConnectionLimits::new(8, 8)).reserve(IpAddr::V4(Ipv4Addr::LOCALHOST));
             let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 40_000));
-            let client = Client { address, place: place.expect("a place") };
+            let client = Client { address, permit: Arc::new(permit) };
             let (ours, mut theirs) = duplex(PIPE);
             let connection = serve_stream(ours, &app, client, Ipv4Addr::LOCALHOST.into());
             let talk = async {

@@ -111,7 +111,7 @@ pub fn request(bytes: &[u8]) {
     let (local, peer) = if chosen.local { (LOOPBACK, LOOPBACK) } else { (DEVICE, NEIGHBOUR) };
     let method = if chosen.options { Method::OPTIONS } else { Method::GET };
     match access.decide(Asked { method: &method, uri: &uri, headers: &headers, local, peer }) {
-        Ok(()) => check_let_in(&chosen, &access, &uri, &headers),
+        Ok(_) => check_let_in(&chosen, &access, &uri, &headers),
         // The reasons that tokens give are for those only who have one to show.
         Err(Refused::NoToken | Refused::WrongToken) => assert!(chosen.token),
         Err(Refused::NoOrigin) => assert!(!chosen.token && !headers.contains_key(header::ORIGIN)),

@@ -22,7 +22,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::{
     coding::{Control, Data, OpCode},
 };
 
-use crate::access::limits::Place;
+use crate::access::limits::ConnectionPermit;
 
 /// Longest fragment that the library sees. A connection may keep as much without being counted, so that whatever others
 /// do keystrokes and short programs get through. A multiple of the mask's 4 bytes.
@@ -35,7 +35,7 @@ const MESSAGE_LIMIT: Duration = Duration::from_mins(1);
 /// The stream of one WebSocket, as its library sees it.
 pub(crate) struct Fragments<S> {
     stream: S,
-    place: Arc<Place>,
+    permit: Arc<ConnectionPermit>,
     /// Read, and not looked at yet.
     input: BytesMut,
     /// Header of a fragment, made here and not passed on yet.
@@ -69,10 +69,10 @@ impl Frame {
 }
 
 impl<S> Fragments<S> {
-    pub(crate) fn new(stream: S, place: Arc<Place>) -> Self {
+    pub(crate) fn new(stream: S, permit: Arc<ConnectionPermit>) -> Self {
         Self {
             stream,
-            place,
+            permit,
             input: BytesMut::new(),
             header: BytesMut::new(),
             frame: None,
@@ -126,7 +126,7 @@ impl<S> Fragments<S> {
         let free = usize::try_from(FRAGMENT).unwrap_or(usize::MAX);
         let uncounted = self.unfinished.saturating_sub(free).saturating_sub(self.counted);
         if uncounted > 0 {
-            if !self.place.hold(uncounted) {
+            if !self.permit.hold(uncounted) {
                 return Err(io::Error::new(io::ErrorKind::QuotaExceeded, "too many unfinished messages"));
             }
             self.counted += uncounted;
@@ -187,7 +187,7 @@ impl<S> Fragments<S> {
 
     fn release(&mut self) {
         if self.counted > 0 {
-            self.place.release(self.counted);
+            self.permit.release(self.counted);
         }
         self.counted = 0;
         self.unfinished = 0;

@@ -23,16 +23,16 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
 };
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use warp::reply::Response;
 
 use crate::{
-    access::Asked,
-    access::limits::Places,
+    access::limits::ConnectionLimits,
     access::peer::Client,
     access::refused::Refused,
     access::tokens::{Penalty, seconds},
+    access::{Access, Asked, Caller},
     http::cors,
     http::routes::{App, routes},
     reply::text,
@@ -48,6 +48,8 @@ const PROBES: u32 = 6;
 /// Most bytes that the kernel keeps for a client and has not sent. More would be old pictures in front of new text; less
 /// would keep a fast network waiting for us. The kernel asks for more when half of it is sent.
 const MAX_UNSENT: u32 = 128 * 1024;
+/// When a client that met too many connections is to try again: some will have ended by then.
+const RETRY_SECONDS: u64 = 10;
 /// After an accept that failed for lack of descriptors or memory: some will be free by then.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -76,21 +78,15 @@ pub(crate) async fn run(
     listener: TcpListener,
     app: Arc<App>,
     tls: Option<Tls>,
-    places: Arc<Places>,
+    limits: Arc<ConnectionLimits>,
     client_timeout: Duration,
 ) -> Infallible {
     let service = TowerToHyperService::new(warp::service(routes(&app)));
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
-                let place = match places.take(peer.ip()) {
-                    Ok(place) => Arc::new(place),
-                    Err(full) => {
-                        warn!("refused {}: {full}", peer.ip().to_canonical());
-                        continue;
-                    }
-                };
-                let client = Client { address: peer, place };
+                let (permit, evicted) = limits.reserve(peer.ip());
+                let client = Client { address: peer, permit: Arc::new(permit) };
                 let (service, shutdown) = (service.clone(), app.shutdown.clone());
                 let Ok(local) = stream.local_addr() else { continue };
                 let gated = Arc::clone(&app);
@@ -102,6 +98,7 @@ pub(crate) async fn run(
                     let connection = serve(stream, service, tls, client_timeout);
                     tokio::select! {
                         () = connection => {}
+                        () = evicted.wait() => {}
                         () = shutdown.begun() => {}
                     }
                 });
@@ -126,7 +123,7 @@ where
     S: Service<Request<Incoming>, Response = Response, Error = Infallible>,
 {
     // `GET x` and `CONNECT name:1` have no path, and warp's path filters panic on such a target.
-    if request.uri().path_and_query().is_none() {
+    if request.uri().path_and_query().is_none() || !Access::names_one_host(request.uri(), request.headers()) {
         return Ok(text(StatusCode::BAD_REQUEST, "400: Bad Request"));
     }
     let origin = request.headers().get(ORIGIN).cloned();
@@ -137,17 +134,23 @@ where
         local,
         peer: client.address.ip(),
     });
-    let mut response = if let Err(refused) = decision {
-        let response = refuse(refused, &request, &app, &client).await;
-        if !refused.may_be_read() {
-            return Ok(response);
+    let mut response = match decision {
+        Err(refused) => {
+            let response = refuse(refused, &request, &app, &client).await;
+            if !refused.may_be_read() {
+                return Ok(response);
+            }
+            response
         }
-        response
-    } else if let Some(answer) = cors::preflight(request.method(), request.headers()) {
-        answer
-    } else {
-        request.extensions_mut().insert(client);
-        service.call(request).await?
+        Ok(caller) => {
+            let preflight = cors::preflight(request.method(), request.headers());
+            if let Some(answer) = preflight.or_else(|| let_in(&caller, &app, &client)) {
+                answer
+            } else {
+                request.extensions_mut().insert(client);
+                service.call(request).await?
+            }
+        }
     };
     if let Some(origin) = origin {
         cors::share(&mut response, origin);
@@ -155,20 +158,46 @@ where
     Ok(response)
 }
 
+/// Takes the connection out of the pool of those that no decision has let in, and logs it once. Where there are too many
+/// connections, the answer that says so.
+fn let_in(caller: &Caller, app: &App, client: &Client) -> Option<Response> {
+    if *caller == Caller::Public {
+        return None;
+    }
+    let (permit, address) = (&client.permit, client.address.ip().to_canonical());
+    match permit.let_in() {
+        Ok(true) => info!("connection {} from {address} was let in: {caller}", permit.number()),
+        Ok(false) => {}
+        Err(full) => {
+            app.refusals.note("too many connections", permit.network(), format_args!(": {full}"));
+            let text = text(StatusCode::SERVICE_UNAVAILABLE, "503: too many connections; try again later");
+            return Some(retry_after(text, RETRY_SECONDS));
+        }
+    }
+    None
+}
+
+fn retry_after(mut response: Response, seconds: u64) -> Response {
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    response
+}
+
 /// The answer to a request that is not served; to one with a wrong token it comes late.
 async fn refuse(refused: Refused, request: &Request<Incoming>, app: &App, client: &Client) -> Response {
     if refused == Refused::WrongToken {
-        match app.failures.count(client.place.network()) {
+        match app.failures.count(client.permit.network()) {
             Penalty::Delay(time) => tokio::time::sleep(time).await,
             Penalty::Blocked(time) => {
                 debug!("{}: too many wrong tokens", client.address.ip().to_canonical());
-                let mut response = text(StatusCode::TOO_MANY_REQUESTS, "429: Too Many Requests");
-                response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds(time)));
-                return response;
+                return retry_after(
+                    text(StatusCode::TOO_MANY_REQUESTS, "429: Too Many Requests"),
+                    seconds(time),
+                );
             }
         }
     }
-    refused.response(request.headers(), client.address)
+    refused.log(&app.refusals, request.headers(), client.permit.network());
+    refused.response()
 }
 
 async fn serve<S>(stream: TcpStream, service: S, tls: Option<Tls>, client_timeout: Duration)

@@ -14,6 +14,7 @@ use warp::{Filter, Rejection, Reply, filters::path::FullPath, reject, reply::Res
 use crate::{
     access::Access,
     access::peer::Client,
+    access::refusal_log::RefusalLog,
     access::run_as::Choices,
     access::tokens::{Failures, Guard},
     device::packages,
@@ -38,6 +39,7 @@ const USER_TOKEN: HeaderName = HeaderName::from_static("further-link-user-token"
 pub(crate) struct App {
     pub(crate) access: Access,
     pub(crate) failures: Arc<Failures>,
+    pub(crate) refusals: Arc<RefusalLog>,
     pub(crate) shutdown: Shutdown,
     shared: Shared,
     bodies: Bodies,
@@ -47,7 +49,15 @@ pub(crate) struct App {
 
 impl App {
     pub(crate) fn new(shared: Shared, access: Access, shutdown: Shutdown, bodies: Bodies) -> Self {
-        Self { access, failures: Arc::default(), shutdown, shared, bodies, package_lookup: Semaphore::new(1) }
+        Self {
+            access,
+            failures: Arc::default(),
+            refusals: Arc::default(),
+            shutdown,
+            shared,
+            bodies,
+            package_lookup: Semaphore::new(1),
+        }
     }
 }
 
@@ -96,7 +106,7 @@ fn upload(app: &Arc<App>) -> impl Filter<Extract = (Response,), Error = Rejectio
         .and(with(app))
         .then(|headers: HeaderMap, query, body, client: Client, app: Arc<App>| async move {
             let choices = choices(&headers, query, Dialect::RunPy);
-            let guard = Guard::new(Arc::clone(&app.failures), client.place.network());
+            let guard = Guard::new(Arc::clone(&app.failures), client.permit.network());
             app.bodies.answer(&app.shared.uploads, &choices, &guard, &headers, body).await
         });
     let other = warp::any().map(|| method_not_allowed("POST,OPTIONS"));
@@ -143,9 +153,9 @@ async fn serve(
     client: &Client,
 ) {
     let (outbox, messages) = outbox(dialect);
-    let guard = Guard::new(Arc::clone(&app.failures), client.place.network());
+    let guard = Guard::new(Arc::clone(&app.failures), client.permit.network());
     let session = Session::new(app.shared.clone(), choices, guard, outbox);
-    websocket::serve(stream, dialect, session, messages, Arc::clone(&client.place), &app.shutdown).await;
+    websocket::serve(stream, dialect, session, messages, Arc::clone(&client.permit), &app.shutdown).await;
 }
 
 async fn apt_version(app: &App, package: &str) -> Response {

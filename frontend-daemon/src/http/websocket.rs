@@ -27,7 +27,7 @@ use tracing::{debug, warn};
 use further_link_api::{Dialect, MAX_MESSAGE, parse};
 
 use crate::{
-    access::limits::Place,
+    access::limits::ConnectionPermit,
     http::fragments::Fragments,
     lifecycle::shutdown::Shutdown,
     outbox::{self, Gone, Messages},
@@ -78,10 +78,10 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     dialect: Dialect,
     mut session: Session,
     mut messages: Messages,
-    place: Arc<Place>,
+    permit: Arc<ConnectionPermit>,
     shutdown: &Shutdown,
 ) {
-    let stream = Fragments::new(stream, place);
+    let stream = Fragments::new(stream, permit);
     let (mut sink, mut stream) =
         WebSocketStream::from_raw_socket(stream, Role::Server, Some(config())).await.split();
     let end = tokio::select! {
