@@ -6,5 +6,7 @@ pub(crate) mod upload;
 
 mod cors;
 mod fragments;
+#[cfg(test)]
+mod fragments_tests;
 mod upgrade;
 mod websocket;
