@@ -18,7 +18,7 @@ pub struct Config {
     #[arg(long, env = "FURTHER_LINK_ADDRESS", value_name = "ADDRESS")]
     pub(crate) address: Option<IpAddr>,
 
-    /// Serve without TLS (any value but 0 and false in the variable).
+    /// Serve without TLS.
     #[arg(long, global = true, env = "FURTHER_LINK_NOSSL", value_parser = is_on, num_args = 0..=1, require_equals = true, default_value = "",
         default_missing_value = "1", hide_default_value = true, hide_possible_values = true)]
     pub(crate) no_tls: bool,
@@ -55,17 +55,17 @@ pub struct Config {
         long = "allow-origin",
         env = "FURTHER_LINK_ALLOW_ORIGINS",
         value_name = "ORIGIN",
+        value_parser = origin,
         value_delimiter = ','
     )]
     pub(crate) allow_origins: Vec<String>,
 
     /// Name under which clients reach this device; repeat it, or separate names by commas. Beside its addresses,
     /// localhost, its host name alone and with .local, and A-B-C-D.further-link.pi-top.com
-    #[arg(long = "allow-host", env = "FURTHER_LINK_ALLOW_HOSTS", value_name = "NAME", value_delimiter = ',')]
+    #[arg(long = "allow-host", env = "FURTHER_LINK_ALLOW_HOSTS", value_name = "NAME", value_parser = host, value_delimiter = ',')]
     pub(crate) allow_hosts: Vec<String>,
 
-    /// Serve programs that send no Origin (whatever is no browser) from other machines, too (any value but 0 and false in
-    /// the variable). They can run programs then, without a token if there is none
+    /// Serve programs that send no Origin (whatever is no browser) from other machines, too. They can run programs then, without a token if there is none
     #[arg(long, env = "FURTHER_LINK_ALLOW_NO_ORIGIN", value_parser = is_on, num_args = 0..=1, require_equals = true,
         default_value = "", default_missing_value = "1", hide_default_value = true, hide_possible_values = true)]
     pub(crate) allow_no_origin: bool,
@@ -102,13 +102,13 @@ pub struct Config {
         value_parser = clap::value_parser!(u16).range(1..=128))]
     pub(crate) upload_limit: u16,
 
-    /// Let uploads name urls of this device and its neighbours (any value but 0 and false in the variable).
+    /// Let uploads name urls of this device and its neighbours.
     #[arg(long, env = "FURTHER_LINK_ALLOW_PRIVATE_DOWNLOADS", value_parser = is_on, num_args = 0..=1, require_equals = true,
         default_value = "", default_missing_value = "1", hide_default_value = true, hide_possible_values = true)]
     pub(crate) allow_private_downloads: bool,
 
-    /// Log more (any value in the variable). Never what programs read or print.
-    #[arg(long, env = "FURTHER_LINK_DEBUG", value_parser = is_set, num_args = 0..=1, require_equals = true, default_value = "",
+    /// Log more. Never what programs read or print.
+    #[arg(long, env = "FURTHER_LINK_DEBUG", value_parser = is_on, num_args = 0..=1, require_equals = true, default_value = "",
         default_missing_value = "1", hide_default_value = true, hide_possible_values = true)]
     pub(crate) debug: bool,
 }
@@ -126,16 +126,47 @@ pub(crate) struct TlsPlaces {
     pub(crate) state_dir: Option<PathBuf>,
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "clap wants parsers that can fail")]
-/// B1.2: on unless `0` or `false` in any case. Unset is off, and so is empty.
-fn is_on(text: &str) -> Result<bool, std::convert::Infallible> {
-    Ok(!matches!(text.to_ascii_lowercase().as_str(), "" | "0" | "false"))
+/// A switch: on, off, or refused. Unset is off, and so is empty. Any other word stops the start: a typing mistake must
+/// not open a device.
+fn is_on(text: &str) -> Result<bool, &'static str> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "1" | "true" | "yes" | "on" => Ok(true),
+        "" | "0" | "false" | "no" | "off" => Ok(false),
+        _ => Err("a switch is 1, true, yes or on; or 0, false, no, off or empty"),
+    }
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "clap wants parsers that can fail")]
-/// B14: any value that is not empty.
-fn is_set(text: &str) -> Result<bool, std::convert::Infallible> {
-    Ok(!text.is_empty())
+/// An origin as browsers send it. An empty one counts as not given.
+fn origin(text: &str) -> Result<String, &'static str> {
+    const WRONG: &str =
+        "an origin is scheme, name and port (https://editor.example:8443), without a path or wildcards";
+    let text = text.trim().to_ascii_lowercase();
+    if text.is_empty() {
+        return Ok(text);
+    }
+    let (scheme, rest) = text.split_once("://").ok_or(WRONG)?;
+    let rest = rest.strip_suffix('/').unwrap_or(rest);
+    let rest = match scheme {
+        "https" => rest.strip_suffix(":443").unwrap_or(rest),
+        "http" => rest.strip_suffix(":80").unwrap_or(rest),
+        _ => rest,
+    };
+    let known = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
+    if scheme.is_empty() || scheme == "file" || rest.is_empty() || !rest.bytes().all(known) {
+        return Err(WRONG);
+    }
+    Ok(format!("{scheme}://{rest}"))
+}
+
+/// A host name. An empty one counts as not given.
+fn host(text: &str) -> Result<String, &'static str> {
+    let text = text.trim().to_ascii_lowercase();
+    let name = text.strip_suffix('.').unwrap_or(&text);
+    let known = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    if name.bytes().all(known) || name.parse::<IpAddr>().is_ok() {
+        return Ok(name.to_owned());
+    }
+    Err("a host is a name alone (pi7.school.example), without a scheme, a port or wildcards")
 }
 
 fn absolute(text: &str) -> Result<PathBuf, std::io::Error> {
@@ -147,11 +178,55 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nossl_is_on_unless_it_says_0_or_false() {
-        for (text, on) in
-            [("1", true), ("yes", true), ("0", false), ("False", false), ("FALSE", false), ("", false)]
+    fn a_switch_understands_these_words_in_any_case_and_refuses_others() {
+        for on in ["1", "true", "True", "YES", "on", " on "] {
+            assert_eq!(is_on(on), Ok(true), "{on:?}");
+        }
+        for off in ["0", "false", "FALSE", "no", "Off", "", " "] {
+            assert_eq!(is_on(off), Ok(false), "{off:?}");
+        }
+        for nonsense in ["2", "maybe", "nope", "-", "true false"] {
+            assert!(is_on(nonsense).is_err(), "{nonsense:?}");
+        }
+    }
+
+    #[test]
+    fn origins_and_hosts_are_as_browsers_send_them_or_refused() {
+        for (given, taken) in [
+            ("https://editor.example/", "https://editor.example"),
+            (" https://Editor.Example:443", "https://editor.example"),
+            ("http://editor.example:80", "http://editor.example"),
+            ("http://editor.example:443", "http://editor.example:443"),
+            ("https://[::1]:8443", "https://[::1]:8443"),
+            ("capacitor://localhost", "capacitor://localhost"),
+            ("", ""),
+        ] {
+            assert_eq!(origin(given).as_deref(), Ok(taken), "{given:?}");
+        }
+        for wrong in [
+            "editor.example",
+            "https://*.school.example",
+            "*",
+            "file://",
+            "null",
+            "https://",
+            "https://a/b",
+            "://a",
+        ] {
+            assert!(origin(wrong).is_err(), "{wrong:?}");
+        }
+        for (given, taken) in [
+            ("VM-2.local.", "vm-2.local"),
+            ("pi7.school.example", "pi7.school.example"),
+            ("::1", "::1"),
+            ("", ""),
+        ] {
+            assert_eq!(host(given).as_deref(), Ok(taken), "{given:?}");
+        }
+        for wrong in
+            ["vm-2.local:38170", "https://pi7.school.example", "*.school.example", "*", "a b", "[::1]"]
         {
-            assert_eq!(is_on(text), Ok(on), "{text:?}");
+            assert!(host(wrong).is_err(), "{wrong:?}");
         }
     }
 }
