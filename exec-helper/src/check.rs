@@ -17,7 +17,7 @@ use tracing::error;
 use crate::account::{self, Account, Disabled};
 
 /// Whom the original runs programs as unless told otherwise (B7.1).
-const USUAL_USER: &str = "pi";
+const DEFAULT_USER: &str = "pi";
 
 /// The one name with uid 0 that may be allowed without a token, as development servers do.
 const ROOT: &str = "root";
@@ -42,18 +42,18 @@ pub(crate) struct Policy {
     own_uid: Uid,
 }
 
-/// What is asked for in a user's name.
-pub(crate) trait Ask {
+/// A request made on behalf of a user.
+pub(crate) trait HasIdentity {
     fn identity(&self) -> &Identity;
 }
 
-impl Ask for Run {
+impl HasIdentity for Run {
     fn identity(&self) -> &Identity {
         &self.identity
     }
 }
 
-impl Ask for Upload {
+impl HasIdentity for Upload {
     fn identity(&self) -> &Identity {
         &self.identity
     }
@@ -102,7 +102,7 @@ impl Policy {
                 format!("{twice} is named twice in the list of allowed users; with or without :token?");
             return Err(io::Error::other(reason));
         }
-        let usual = allowed.iter().find(|user| user.name.as_str() == USUAL_USER);
+        let usual = allowed.iter().find(|user| user.name.as_str() == DEFAULT_USER);
         let Some(default) = usual.or(allowed.first()).map(|user| user.name.clone()) else {
             return Err(io::Error::other("nobody may run programs: name a user with --allow-user"));
         };
@@ -130,7 +130,10 @@ impl Policy {
     }
 
     /// The decision.
-    pub(crate) fn check<Request: Ask>(&self, request: Request) -> Result<Permitted<Request>, CheckError> {
+    pub(crate) fn check<Request: HasIdentity>(
+        &self,
+        request: Request,
+    ) -> Result<Permitted<Request>, CheckError> {
         let identity = request.identity();
         let name = identity.user.as_ref().unwrap_or(&self.default);
         // The list first: names that a hostile frontend makes up never reach the name service of root.

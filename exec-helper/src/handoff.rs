@@ -12,9 +12,29 @@ use bincode::{Decode, Encode};
 use nix::unistd::{Gid, Uid};
 
 use crate::{
-    demote::Owner,
+    account::Account,
     plan::{Entrypoint, Temporary},
 };
+
+/// The user of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Owner {
+    pub(crate) name: String,
+    pub(crate) uid: Uid,
+    pub(crate) gid: Gid,
+    pub(crate) groups: Vec<Gid>,
+}
+
+impl Owner {
+    pub(crate) fn of(account: &Account) -> Self {
+        Self {
+            name: account.name.clone(),
+            uid: account.uid,
+            gid: account.gid,
+            groups: account.groups.clone(),
+        }
+    }
+}
 
 /// What the watcher has to know of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]

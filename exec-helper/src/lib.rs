@@ -3,40 +3,42 @@
 //! program) or upload and are gone; each has one thread, reads no configuration file, opens no path a user controls as
 //! root, and never sees a byte that a program or a client writes.
 //!
-//! The modules stand in the order in which a request passes through them; a reader who follows them has seen all that
-//! runs as root. The code is a library so that a development build of the frontend can carry it (ARCHITECTURE.md,
-//! "Starting"); in a package it is linked into `further-link-exec-helper` only.
-
-mod options;
-
-mod entry;
-mod listen;
-mod log;
-mod serve;
+//! Folders are processes: `launcher` (root until it is the user), `watcher` (demoted) and `upload` (the user). The code is a
+//! library so that a development build of the frontend can carry it (ARCHITECTURE.md, "Starting"); in a package it is
+//! linked into `further-link-exec-helper` only.
+//!
+//! A module uses layers above its own in this table, and no other module of its layer; a test reads the imports (`tests/tests/layers.rs`).
+//!
+//! | layer | modules |
+//! | --- | --- |
+//! | ground | `sys`, `log`, `step_error` |
+//! | system | `account`, `signals`, `reap` |
+//! | decisions | `check`, `identity`, `inputs` |
+//! | plan | `plan` |
+//! | handoff | `handoff` |
+//! | processes | `launcher`, `watcher`, `upload` |
+//! | conversation | `serve` |
+//! | command line | `cli`, `listen` |
+//! | start | `start` |
 
 mod account;
 mod check;
-mod plan;
-
-mod spawn;
-mod stdio;
-mod sys;
-
-mod environment;
+mod cli;
 mod handoff;
 mod identity;
-mod launch;
-
-mod beneath;
-mod files;
-mod stage;
-
-mod demote;
-mod memory;
+mod inputs;
+mod launcher;
+mod listen;
+mod log;
+mod plan;
 mod reap;
+mod serve;
 mod signals;
-mod state;
-mod watch;
+mod start;
+mod step_error;
+mod sys;
+mod upload;
+mod watcher;
 
-pub use entry::main;
-pub use options::USAGE;
+pub use cli::USAGE;
+pub use start::main;

@@ -25,11 +25,11 @@ use rustix::net::SocketFlags;
 use tracing::{error, warn};
 
 use crate::{
-    reap::{self, Reaped},
+    inputs::timeout,
+    reap::{self, KILL_TIMEOUT, Reaped},
     serve::{self, Settings},
     signals::Signals,
     sys,
-    watch::{self, KILL_LIMIT},
 };
 
 /// Most helpers at once, as `MaxConnections=` of the systemd socket: more programs than a small device can run.
@@ -97,14 +97,14 @@ impl Listener<'_> {
             polled.push(PollFd::new(self.socket, PollFlags::POLLIN));
             polled.extend(parent.map(|parent| PollFd::new(parent.as_fd(), PollFlags::POLLIN)));
         }
-        match poll(&mut polled, watch::timeout(self.give_up_at)) {
+        match poll(&mut polled, timeout(self.give_up_at)) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno.into()),
         }
         let mut ready = polled.iter().map(|fd| fd.any().unwrap_or(false));
         let mut next = || ready.next() == Some(true);
         let (signaled, connected, orphaned) = (next(), next(), next());
-        if orphaned || (signaled && self.signals.told_to_end()?) {
+        if orphaned || (signaled && self.signals.terminate_requested()?) {
             self.end();
         }
         let nothing_left = self.reap();
@@ -177,12 +177,12 @@ impl Listener<'_> {
             let (Ok(()) | Err(_)) = kill(*instance, Signal::SIGTERM);
         }
         // An instance needs the grace, and at most the limit for killing.
-        self.give_up_at = Some(Instant::now() + self.settings.grace + KILL_LIMIT + Duration::from_secs(1));
+        self.give_up_at = Some(Instant::now() + self.settings.grace + KILL_TIMEOUT + Duration::from_secs(1));
     }
 
     fn kill(&self) {
         error!("{} helpers did not end in time and are killed", self.instances.len());
-        if !reap::kill_all(Instant::now() + KILL_LIMIT, |_, _| {}) {
+        if !reap::kill_all(Instant::now() + KILL_TIMEOUT, |_, _| {}) {
             error!("processes are left: stuck in the kernel, or held by a tracer");
         }
     }

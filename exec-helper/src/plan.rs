@@ -12,13 +12,13 @@ use crate::{account::Account, check::Permitted};
 
 /// Where the helper's command line says that files are.
 #[derive(Clone, Debug)]
-pub(crate) struct Places {
+pub(crate) struct Directories {
     pub(crate) work: Option<PathBuf>,
     pub(crate) temp: PathBuf,
     pub(crate) projects: Option<PathBuf>,
 }
 
-impl Places {
+impl Directories {
     /// Where relative paths of this user start, and uploads go (B7.3).
     pub(crate) fn work_dir_of(&self, account: &Account) -> PathBuf {
         self.work.clone().unwrap_or_else(|| account.home.join("further"))
@@ -88,11 +88,11 @@ pub(crate) struct Entrypoint {
 
 /// Decides. The numbers make the names of temporary files: random, so that nobody can lay something in the way; and two of
 /// them, since everybody sees the socket's name before the directory is made.
-pub(crate) fn plan(permitted: &Permitted<Run>, places: &Places, numbers: [u64; 2]) -> Plan {
+pub(crate) fn plan(permitted: &Permitted<Run>, directories: &Directories, numbers: [u64; 2]) -> Plan {
     let account = permitted.account();
     let run = permitted.request();
-    let path = run.path.as_ref().map(|path| places.resolve(account, path.as_str()));
-    let temp_dir = &places.temp;
+    let path = run.path.as_ref().map(|path| directories.resolve(account, path.as_str()));
+    let temp_dir = &directories.temp;
     let [of_channel, number] = numbers;
     let channel = temp_dir.join(format!("further-link-{of_channel:016x}.sock"));
     let private = temp_dir.join(format!("further-link-{number:016x}"));
@@ -160,8 +160,8 @@ mod tests {
             code: code.then(|| CodeLength::new(1).unwrap()),
             terminal: None,
         };
-        let places = Places { work: Some("/w".into()), temp: "/t".into(), projects: None };
-        plan(&policy.check(run).unwrap(), &places, [3, 0xab_0000_0007])
+        let directories = Directories { work: Some("/w".into()), temp: "/t".into(), projects: None };
+        plan(&policy.check(run).unwrap(), &directories, [3, 0xab_0000_0007])
     }
 
     fn no_directory(entrypoint: Option<Entrypoint>) -> Temporary {

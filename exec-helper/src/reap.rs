@@ -28,7 +28,11 @@ pub(crate) const BATCH: usize = 64;
 /// forks; what is still there after so many rounds is stuck, and looking often would only burn the processor.
 const EAGER_ROUNDS: u32 = 2000;
 /// Looking through /proc for whom to ask may take so long; whoever is not found is killed after the grace.
-const WALK_LIMIT: Duration = Duration::from_millis(200);
+const WALK_TIMEOUT: Duration = Duration::from_millis(200);
+
+/// How long killing may take before the helper gives up and says so: what outlives it is stuck in the kernel, or held by
+/// a tracer that belongs to no run.
+pub(crate) const KILL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What collecting a child brought.
 pub(crate) enum Reaped {
@@ -237,7 +241,7 @@ fn is_alive(process: &OwnedFd) -> bool {
 }
 
 fn children_by_parent() -> HashMap<i32, Vec<i32>> {
-    let until = Instant::now() + WALK_LIMIT;
+    let until = Instant::now() + WALK_TIMEOUT;
     let mut by_parent: HashMap<i32, Vec<i32>> = HashMap::new();
     let names = fs::read_dir("/proc").into_iter().flatten().flatten();
     for pid in names.filter_map(|entry| entry.file_name().to_str()?.parse().ok()) {

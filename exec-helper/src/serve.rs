@@ -4,31 +4,27 @@
 //! | phase | in the | allowed | leads to |
 //! | --- | --- | --- | --- |
 //! | waiting | launcher | `Run` | refused, failed, or watched |
-//! | watched (`watch`) | watcher | `Stop`, close | ended |
+//! | watched (`watcher`) | watcher | `Stop`, `Signal`, close | ended |
 //! | waiting | launcher | `Upload` | refused, failed, or storing |
-//! | storing (`files`) | launcher | `File`, `Link`, `Piece`, `Downloaded`, `Commit`, close | ended |
+//! | storing (`upload`) | upload | `File`, `Link`, `Piece`, `Downloaded`, `Commit`, close | ended |
 //!
-//! Launcher and watcher are two processes (`spawn`). Where only uploads are served there is no watcher.
+//! Launcher and watcher are two processes (`fork`). Where only uploads are served there is no watcher.
 
-use std::{io, time::Duration};
+use std::{io, os::fd::AsFd, time::Duration};
 
 use further_link_proto::{
-    CodecError, Connection, Event, ExitStatus, Identity, Refusal, Request, Run, Runner, SocketError,
+    CodecError, Connection, Event, Identity, Refusal, Request, Run, Runner, SocketError,
 };
 use nix::{sys::prctl, unistd::Uid};
 use tracing::{info, warn};
 
 use crate::{
-    check::{Ask, CheckError, Permitted, Policy},
-    demote::{self, Owner, ServiceAccount},
-    environment::Variable,
-    files,
-    handoff::Handoff,
-    launch, plan,
-    plan::Places,
-    spawn::{self, Launcher, Spawned, Watcher},
-    state::Rules,
-    watch::{Inputs, Watch, WatchError},
+    check::{CheckError, HasIdentity, Permitted, Policy},
+    inputs::EventSource,
+    launcher::{self, Launcher, Variable},
+    plan::{self, Directories},
+    sys, upload,
+    watcher::{self, ServiceAccount, Watcher},
 };
 
 /// What this helper does.
@@ -44,7 +40,7 @@ pub(crate) struct Settings {
     pub(crate) serves: Serves,
     pub(crate) frontend_uid: Uid,
     pub(crate) policy: Policy,
-    pub(crate) places: Places,
+    pub(crate) directories: Directories,
     pub(crate) grace: Duration,
     pub(crate) service: Option<ServiceAccount>,
     /// Variables that programs get from the helper. The rest of its environment is none of their business (D15).
@@ -63,11 +59,9 @@ pub(crate) enum ServeError {
     #[error(transparent)]
     Check(#[from] CheckError),
     #[error(transparent)]
-    Watch(#[from] WatchError),
+    Watcher(#[from] watcher::WatcherError),
     #[error(transparent)]
-    Files(#[from] files::FilesError),
-    #[error(transparent)]
-    Demote(#[from] demote::DemoteError),
+    Files(#[from] upload::UploadError),
     #[error("{0}")]
     Io(#[from] io::Error),
 }
@@ -91,29 +85,29 @@ fn converse(connection: &Connection, settings: &Settings) -> Result<(), ServeErr
         return Err(ServeError::Stranger(peer));
     }
     prctl::set_child_subreaper(true).map_err(io::Error::from)?;
-    let inputs = Inputs::new(connection)?;
+    let inputs = EventSource::new(connection)?;
     if settings.serves == Serves::Uploads {
         return answer(connection, &inputs, settings, None);
     }
-    let watcher = spawn::fork(|launcher| {
-        let prepared = launch::prepare().map_err(ServeError::from);
+    let watcher = fork(|launcher| {
+        let prepared = launcher::prepare().map_err(ServeError::from);
         let outcome = prepared.and_then(|()| answer(connection, &inputs, settings, Some(launcher)));
         let code = u8::from(outcome.is_err());
         log_failure(outcome);
         code
     })?;
-    attend(inputs, settings, watcher)
+    Ok(watcher::attend(inputs, settings.service, settings.grace, watcher)?)
 }
 
 /// Waits for the request and does what it asks for.
 fn answer(
     connection: &Connection,
-    inputs: &Inputs<'_>,
+    inputs: &EventSource<'_>,
     settings: &Settings,
     launcher: Option<Launcher>,
 ) -> Result<(), ServeError> {
     if !inputs.is_request_there()? {
-        rehearse(settings);
+        warm_up(settings);
     }
     if !inputs.wait_for_request()? {
         return Ok(());
@@ -123,7 +117,7 @@ fn answer(
             let runner = run.runner.name();
             let Some(permitted) = permitted(connection, settings, run, runner)? else { return Ok(()) };
             let numbers = [random_number()?, random_number()?];
-            let plan = plan::plan(&permitted, &settings.places, numbers);
+            let plan = plan::plan(&permitted, &settings.directories, numbers);
             Ok(launcher.launch(connection, &permitted, &plan, &settings.passed)?)
         }
         (Some(Request::Upload(upload)), launcher) => {
@@ -131,7 +125,7 @@ fn answer(
             drop(launcher);
             let Some(permitted) = permitted(connection, settings, upload, "upload")? else { return Ok(()) };
             let numbers = [random_number()?, random_number()?];
-            Ok(files::store(connection, inputs, &settings.places, &permitted, numbers)?)
+            Ok(upload::store(connection, inputs, &settings.directories, &permitted, numbers)?)
         }
         (Some(_), _) => Err(ServeError::OutOfPlace),
         (None, _) => Ok(()),
@@ -139,7 +133,7 @@ fn answer(
 }
 
 /// What was asked for, if it may be done; else the refusal has been sent.
-fn permitted<Request: Ask>(
+fn permitted<Request: HasIdentity>(
     connection: &Connection,
     settings: &Settings,
     request: Request,
@@ -170,61 +164,26 @@ fn first_request(connection: &Connection) -> Result<Option<Request>, ServeError>
     }
 }
 
-/// Does once, while nobody waits, what every start does: the modules of the name service are loaded then, and the memory
-/// that the code needs is there. The answers are thrown away; they would be old when they are needed.
-fn rehearse(settings: &Settings) {
+/// Warm-up: does once, while idle, what every start does, so that NSS modules are loaded and pages are resident. The
+/// results are discarded; they could be stale by the time of the request.
+fn warm_up(settings: &Settings) {
     let identity = Identity::default();
     let run = Run { identity, runner: Runner::Exec, path: None, code: None, terminal: None };
     if let Ok(permitted) = settings.policy.check(run) {
-        let plan = plan::plan(&permitted, &settings.places, [0, 0]);
-        spawn::rehearse(&permitted, &plan);
+        let plan = plan::plan(&permitted, &settings.directories, [0, 0]);
+        launcher::warm_up(&permitted, &plan);
     }
 }
 
-/// Sees to what the launcher becomes, if it becomes a program.
-fn attend(inputs: Inputs<'_>, settings: &Settings, watcher: Watcher) -> Result<(), ServeError> {
-    let waited = demote::for_waiting(settings.service)
-        .map_err(ServeError::from)
-        .and_then(|()| Ok(watcher.wait(&inputs)?))
-        .inspect_err(|_| spawn::abandon());
-    let Some(Spawned { handoff, streams, told_to_end }) = waited? else {
-        demote::for_upload(settings.service).inspect_err(|_| spawn::abandon())?;
-        return Ok(watcher.wait_for_end(&inputs)?);
-    };
-    let demoted = demote::for_run(settings.service, &handoff.owner);
-    let Handoff { owner: Owner { name: user, .. }, runner, terminal, origin, temporary } = handoff;
-    let rules = Rules { grace: settings.grace, terminal };
-    let mut watch = Watch::new(inputs, watcher.into_progress(), streams, temporary, rules);
-    if told_to_end {
-        watch.end();
-    }
-    if let Err(error) = demoted {
-        watch.abandon_as_root();
-        return Err(error.into());
-    }
-    let pid = watch.pid();
-    info!(user, runner, pid, origin, "starting");
-    match watch.run() {
-        Ok(event) => info!(user, runner, pid, outcome = in_words(&event), "ended"),
-        Err(error) => {
-            watch.abandon();
-            return Err(error.into());
-        }
-    }
-    Ok(())
-}
-
-/// The outcome as the log has it.
-fn in_words(event: &Event) -> String {
-    match event {
-        Event::Exited(ExitStatus::Exited(code)) => format!("exit code {code}"),
-        Event::Exited(ExitStatus::Signaled(signal)) => format!("signal {signal}"),
-        Event::Exited(ExitStatus::OutOfMemory) => "signal 9, out of memory".to_owned(),
-        Event::Failed { step, errno } => {
-            format!("failed at {step:?}: {}", io::Error::from_raw_os_error(*errno))
-        }
-        other => format!("{other:?}"),
-    }
+/// Forks the launcher, which runs `launcher` and exits with its code, unless it becomes a program.
+fn fork(launcher: impl FnOnce(Launcher) -> u8) -> io::Result<Watcher> {
+    let (of_watcher, of_launcher) = further_link_proto::pair()?;
+    let watched = of_watcher.as_fd();
+    let pid = sys::fork(|| {
+        sys::close_in_child(watched);
+        launcher(Launcher::new(of_launcher))
+    })?;
+    Ok(Watcher::new(of_watcher, pid))
 }
 
 /// For names that nobody can guess and lay something in the way of.

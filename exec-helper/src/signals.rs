@@ -1,4 +1,4 @@
-//! Signals as data: blocked by `entry`, read from a descriptor beside the socket. No handler of ours
+//! Signals as data: blocked by `start`, read from a descriptor beside the socket. No handler of ours
 //! is anywhere in the helper (std has one for stack overflows), so none can run at the wrong moment (the class of CVE-2024-6387).
 
 use std::{
@@ -30,7 +30,7 @@ impl Signals {
     }
 
     /// Empties the queue. True if SIGTERM was in it.
-    pub(crate) fn told_to_end(&self) -> io::Result<bool> {
+    pub(crate) fn terminate_requested(&self) -> io::Result<bool> {
         let mut told = false;
         while let Some(signal) = self.0.read_signal()? {
             told |= signal.ssi_signo == libc::SIGTERM.unsigned_abs();

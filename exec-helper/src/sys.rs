@@ -1,6 +1,6 @@
 //! The only unsafe code of the root side: a few system calls that Rust cannot know to be harmless.
 //!
-//! Everything here relies on one fact, which `entry` establishes at start and `fork` checks each time: this process has
+//! Everything here relies on one fact, which `start` establishes at start and `fork` checks each time: this process has
 //! **one thread**. Then the child of a fork has a complete copy of all locks and buffers in a consistent state, and may
 //! allocate, open files and do all else that is forbidden between fork and exec in a threaded program.
 

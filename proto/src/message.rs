@@ -1,6 +1,6 @@
 //! The messages: requests from the frontend, events from the helper. PROTOCOL.md has them as tables.
 //!
-//! Which one is allowed when is not decided here but by the helper's phases (`exec-helper/src/serve.rs` and `files.rs`).
+//! Which one is allowed when is not decided here but by the helper's phases (`exec-helper/src/serve.rs`, `watcher` and `upload`).
 //! Nothing here can carry argv, an environment, a uid or a descriptor number, so no frontend can ask for one.
 
 use bincode::{Decode, Encode};

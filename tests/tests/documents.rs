@@ -150,7 +150,7 @@ const LIMITS: &[(&str, &str, &str, &str)] = &[
     (
         API,
         "a grace time (2 s, `--grace`)",
-        "exec-helper/src/options.rs",
+        "exec-helper/src/cli.rs",
         "DEFAULT_GRACE: Duration = Duration::from_secs(2);",
     ),
     (API, "the kill comes after 0.1 s", STATE, "LOOK_INTERVAL: Duration = Duration::from_millis(100);"),
@@ -189,7 +189,7 @@ const SESSION: &str = "frontend-daemon/src/session/mod.rs";
 const TLS: &str = "frontend-daemon/src/tls/mod.rs";
 const TOKENS: &str = "frontend-daemon/src/access/tokens.rs";
 const UPLOAD_HTTP: &str = "frontend-daemon/src/http/upload.rs";
-const STATE: &str = "exec-helper/src/state.rs";
+const STATE: &str = "exec-helper/src/watcher/state.rs";
 
 /// Whoever changes one side finds the other one here. Words are compared whatever the line breaks.
 #[test]

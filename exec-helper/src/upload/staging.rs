@@ -2,7 +2,7 @@
 //!
 //! Made in a container of its own in the work dir, `.flupload-…`, which is locked as long as somebody works in it. The new
 //! directory and the old one change places in one step (`RENAME_EXCHANGE`), so at any moment one of them is there,
-//! complete. What a killed upload leaves is an unlocked container: the guard (`files`) and the next upload sweep it away.
+//! complete. What a killed upload leaves is an unlocked container: the guard (`upload`) and the next upload sweep it away.
 
 use std::{
     fs::{self, File, Permissions},
@@ -18,7 +18,7 @@ use rustix::{
 };
 use tracing::warn;
 
-use crate::beneath::Beneath;
+use super::dir::Dir;
 
 /// How names of containers begin; clients cannot upload to such a name.
 const PREFIX: &str = ".flupload-";
@@ -40,17 +40,17 @@ const MAX_KEPT_DEPTH: usize = 128;
 
 /// A directory in the making. Dropping it removes what is in its container.
 pub(crate) struct Stage {
-    base: Beneath,
+    base: Dir,
     base_path: PathBuf,
     name: String,
-    container: Beneath,
-    tree: Beneath,
+    container: Dir,
+    tree: Dir,
 }
 
 impl Stage {
     /// Begins one in this directory, which is made if it is not there. `number` is random.
     pub(crate) fn new(base_path: &Path, number: u64) -> io::Result<Self> {
-        let base = Beneath::make(base_path)?;
+        let base = Dir::make(base_path)?;
         sweep(&base);
         for attempt in 0..MAX_ATTEMPTS {
             let name = format!("{PREFIX}{:016x}", number.wrapping_add(attempt));
@@ -103,7 +103,7 @@ impl Stage {
 
     /// The cache, and what it is called. Never one that belongs to somebody else, who could have put anything into it: in
     /// a work dir that several users share each has their own.
-    fn cache(&self) -> io::Result<(Beneath, String)> {
+    fn cache(&self) -> io::Result<(Dir, String)> {
         let own = rustix::process::geteuid().as_raw();
         let mut last = Errno::ACCESS;
         for name in [CACHE.to_owned(), format!("{CACHE}-{own}")] {
@@ -171,7 +171,7 @@ impl Stage {
 
     /// For file systems that cannot exchange (NFS, some FUSE): for a moment nothing is there. A container in which the old
     /// directory waits is never removed, so whenever this ends, it is in its place or in the container.
-    fn exchange_in_steps(&self, parent: &Beneath, name: &str) -> Result<(), Errno> {
+    fn exchange_in_steps(&self, parent: &Dir, name: &str) -> Result<(), Errno> {
         let plain = RenameFlags::empty();
         parent.rename(name, &self.container, OLD, plain)?;
         if let Err(error) = self.container.rename(TREE, parent, name, plain) {
@@ -189,7 +189,7 @@ impl Drop for Stage {
 }
 
 /// Removes the containers in this directory that nobody works in.
-pub(crate) fn sweep(base: &Beneath) {
+pub(crate) fn sweep(base: &Dir) {
     for entry in fs::read_dir(base.path()).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let Some(name) = name.to_str().filter(|name| is_container_name(name)) else { continue };
@@ -208,7 +208,7 @@ fn is_container_name(name: &str) -> bool {
 
 /// Whether it is what it is called. In a work dir where everybody may rename everything somebody could have given the name
 /// to another directory, to have it swept away.
-fn is_own_container(container: &Beneath) -> bool {
+fn is_own_container(container: &Dir) -> bool {
     let own = rustix::process::geteuid().as_raw();
     let private = rustix::fs::fstat(container.descriptor())
         .is_ok_and(|stat| stat.st_uid == own && Mode::from_raw_mode(stat.st_mode) == Mode::RWXU);
@@ -218,7 +218,7 @@ fn is_own_container(container: &Beneath) -> bool {
 
 /// Removes a container, unless the old directory is still of use: a program works in it, whose working directory stays
 /// usable; or it waits to go back to its place. A later upload finds the container again.
-fn clear(base: &Beneath, name: &str, container: &Beneath) {
+fn clear(base: &Dir, name: &str, container: &Dir) {
     if !is_own_container(container) || is_somebodys_cwd(container) {
         return;
     }
@@ -230,7 +230,7 @@ fn clear(base: &Beneath, name: &str, container: &Beneath) {
 }
 
 /// Whether a process of this user works in the directory or below. Other users' processes cannot be seen, and need not.
-fn is_somebodys_cwd(container: &Beneath) -> bool {
+fn is_somebodys_cwd(container: &Dir) -> bool {
     let Ok(place) = fs::read_link(container.path()) else { return false };
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     processes

@@ -28,14 +28,14 @@ use tracing::error;
 use crate::{
     account,
     check::Policy,
-    demote::ServiceAccount,
-    environment::Variable,
+    cli::{self, Command, Options, USAGE},
+    launcher::Variable,
     listen, log,
-    options::{self, Command, Options, USAGE},
-    plan::Places,
+    plan::Directories,
     serve::{self, Settings},
     signals::Signals,
     sys,
+    watcher::ServiceAccount,
 };
 
 /// The first descriptor that a service manager passes (`sd_listen_fds(3)`).
@@ -43,11 +43,11 @@ const FIRST_PASSED: i32 = 3;
 /// Variables that programs always get, if this process has them.
 const PASSED: [&str; 4] = ["PATH", "LANG", "LC_ALL", "TZ"];
 /// B7.3
-const USUAL_TEMP_DIR: &str = "/tmp";
+const DEFAULT_TEMP_DIR: &str = "/tmp";
 
 /// Runs the helper under this name with these arguments.
 pub fn main(name: &str, args: impl Iterator<Item = String>) -> ExitCode {
-    let options = match options::parse(args) {
+    let options = match cli::parse(args) {
         Ok(Command::Run(options)) => *options,
         Ok(Command::Help) => {
             print!("{USAGE}");
@@ -113,9 +113,9 @@ fn start(options: Options) -> io::Result<()> {
         passed: passed_variables,
         policy,
         service: ServiceAccount::new(frontend_uid)?,
-        places: Places {
+        directories: Directories {
             work: options.work_dir,
-            temp: options.temp_dir.unwrap_or_else(|| PathBuf::from(USUAL_TEMP_DIR)),
+            temp: options.temp_dir.unwrap_or_else(|| PathBuf::from(DEFAULT_TEMP_DIR)),
             projects: options.projects_dir,
         },
         grace: options.grace,
@@ -188,8 +188,8 @@ fn bind(path: &Path, frontend: Uid) -> io::Result<OwnedFd> {
 fn passed_variables(options: &Options) -> Vec<Variable> {
     let names = PASSED.into_iter().chain(options.pass_env.iter().map(String::as_str));
     let inherited = names.filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?)));
-    let places = [("FURTHER_LINK_TEMP_DIR", &options.temp_dir), ("PYTHONPATH", &options.python_path)];
-    let told = places
+    let directories = [("FURTHER_LINK_TEMP_DIR", &options.temp_dir), ("PYTHONPATH", &options.python_path)];
+    let told = directories
         .into_iter()
         .filter_map(|(name, dir)| Some((name.to_owned(), dir.as_ref()?.to_string_lossy().into_owned())));
     inherited.chain(told).collect()

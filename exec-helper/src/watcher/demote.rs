@@ -17,7 +17,8 @@ use nix::{
 use rustix::thread::CapabilitySet;
 
 use crate::{
-    account::{self, Account},
+    account,
+    handoff::Owner,
     identity::{self, clear_capabilities},
 };
 
@@ -57,26 +58,6 @@ impl ServiceAccount {
 
     fn apart_from(self, owner: &Owner) -> (Uid, Gid) {
         if self.uid == owner.uid { UNUSED } else { (self.uid, self.gid) }
-    }
-}
-
-/// The user of a run.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Owner {
-    pub(crate) name: String,
-    pub(crate) uid: Uid,
-    pub(crate) gid: Gid,
-    pub(crate) groups: Vec<Gid>,
-}
-
-impl Owner {
-    pub(crate) fn of(account: &Account) -> Self {
-        Self {
-            name: account.name.clone(),
-            uid: account.uid,
-            gid: account.gid,
-            groups: account.groups.clone(),
-        }
     }
 }
 

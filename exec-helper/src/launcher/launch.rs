@@ -19,19 +19,22 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use further_link_proto::{Event, Step};
+use further_link_proto::Step;
 use nix::{
     errno::Errno,
     sys::stat::{Mode, umask},
 };
 use rustix::net::SocketAddrUnix;
 
+use super::{
+    environment::{Variable, environment},
+    stdio::Theirs,
+};
 use crate::{
     account::Account,
-    environment::{Variable, environment},
     identity,
     plan::{Entrypoint, Plan, Program},
-    stdio::Theirs,
+    step_error::StepError,
     sys,
 };
 
@@ -41,35 +44,9 @@ const CHANNEL: &str = "FURTHER_LINK_CHANNEL";
 const CHANNEL_BACKLOG: i32 = 64;
 
 /// The program text to come, and where it comes from.
-pub(crate) struct Text {
+pub(crate) struct ProgramText {
     pub(crate) pipe: OwnedFd,
     pub(crate) length: u32,
-}
-
-/// The step that failed, and the kernel's reason.
-#[derive(Debug)]
-pub(crate) struct Failure {
-    step: Step,
-    errno: i32,
-}
-
-impl Failure {
-    pub(crate) fn new(step: Step, error: &io::Error) -> Self {
-        // Errors that do not come from the kernel are NUL bytes in names; the kernel would call them invalid, too.
-        Self { step, errno: error.raw_os_error().unwrap_or(libc::EINVAL) }
-    }
-
-    pub(crate) fn step(&self) -> Step {
-        self.step
-    }
-
-    pub(crate) fn reason(&self) -> io::Error {
-        io::Error::from_raw_os_error(self.errno)
-    }
-
-    pub(crate) fn event(&self) -> Event {
-        Event::Failed { step: self.step, errno: self.errno }
-    }
 }
 
 /// What can be done before it is known what the program will be: own session and process group.
@@ -84,13 +61,13 @@ pub(crate) fn launch(
     plan: &Plan,
     theirs: &Theirs,
     channel: &OwnedFd,
-    text: Option<Text>,
+    text: Option<ProgramText>,
     passed: &[Variable],
-) -> Result<Infallible, Failure> {
-    let at = |step| move |error: io::Error| Failure::new(step, &error);
+) -> Result<Infallible, StepError> {
+    let at = |step| move |error: io::Error| StepError::new(step, &error);
 
     attach(theirs).map_err(at(Step::Attach))?;
-    identity::become_user(account).map_err(|errno| Failure::new(Step::Identity, &errno.into()))?;
+    identity::become_user(account).map_err(|errno| StepError::new(Step::Identity, &errno.into()))?;
     if let Some(directory) = &plan.directory {
         fs::create_dir_all(directory).map_err(at(Step::MakeDirectory))?;
     }
@@ -137,7 +114,7 @@ fn attach(theirs: &Theirs) -> io::Result<()> {
 }
 
 /// Writes exactly the announced text, however long it takes to come: half a text is never run.
-fn write_entrypoint(entrypoint: &Entrypoint, text: Text) -> io::Result<()> {
+fn write_entrypoint(entrypoint: &Entrypoint, text: ProgramText) -> io::Result<()> {
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)

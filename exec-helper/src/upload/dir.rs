@@ -20,9 +20,9 @@ const FILE: Mode = Mode::from_raw_mode(0o644);
 const FILE_BITS: Mode = Mode::from_raw_mode(0o777);
 
 /// A directory that is open.
-pub(crate) struct Beneath(OwnedFd);
+pub(crate) struct Dir(OwnedFd);
 
-impl Beneath {
+impl Dir {
     /// Opens the directory, which is made with its parents if it is not there. The one path that is followed as it is: it
     /// comes from the helper's command line, or from the account.
     pub(crate) fn make(path: &Path) -> io::Result<Self> {
@@ -184,7 +184,7 @@ mod tests {
     #[test]
     fn files_are_made_with_their_directories_and_never_over_others() {
         let root = scene("make");
-        let beneath = Beneath::make(&root.join("in")).unwrap();
+        let beneath = Dir::make(&root.join("in")).unwrap();
         beneath.create(&path("a/b/c")).unwrap();
         assert_eq!(beneath.create(&path("a/b/c")).unwrap_err(), Errno::EXIST);
         assert_eq!(beneath.create(&path("a/b/c/d")).unwrap_err(), Errno::NOTDIR);
@@ -203,7 +203,7 @@ mod tests {
         std::os::unix::fs::symlink(&outside, inside.join("up")).unwrap();
         std::os::unix::fs::symlink("../out", inside.join("sub/up")).unwrap();
         std::os::unix::fs::symlink(outside.join("file"), inside.join("file")).unwrap();
-        let beneath = Beneath::make(&inside).unwrap();
+        let beneath = Dir::make(&inside).unwrap();
         for name in ["up/x", "sub/up/x", "up"] {
             assert!(beneath.create(&path(name)).is_err(), "{name}");
         }

@@ -5,131 +5,32 @@
 
 use std::{
     fs, io,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, OwnedFd},
     time::{Duration, Instant},
 };
 
-use further_link_proto::{self as proto, Connection, Event, ExitStatus, Request, SocketError};
-use nix::{
-    errno::Errno,
-    poll::{PollFd, PollFlags, PollTimeout, poll},
-    unistd::Pid,
-};
+use further_link_proto::{self as proto, Event, ExitStatus, Request, SocketError};
+use nix::unistd::Pid;
 use rustix::{fs::OFlags, process::Signal};
 use tracing::error;
 
-use crate::{
-    memory::OutOfMemory,
-    plan::Temporary,
-    reap::{self, Handlers, Handling, Reaped},
-    signals::Signals,
-    spawn::Progress,
+use super::{
+    error::WatchError,
+    oom::OutOfMemory,
+    pending::Progress,
     state::{self, Rules, State, StopStep, Transition},
+};
+use crate::{
+    inputs::EventSource,
+    plan::Temporary,
+    reap::{self, Handlers, Handling, KILL_TIMEOUT, Reaped},
 };
 
 /// How long the frontend may take, after the last event, to close the user channel.
-const CLOSE_LIMIT: Duration = Duration::from_secs(2);
-/// How long killing may take before the helper gives up and says so: what outlives it is stuck in the kernel, or held by
-/// a tracer that belongs to no run.
-pub(crate) const KILL_LIMIT: Duration = Duration::from_secs(5);
-
-/// Why a run had to be given up.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum WatchError {
-    #[error("a message out of place")]
-    OutOfPlace,
-    #[error(transparent)]
-    Socket(#[from] SocketError),
-    #[error("{0}")]
-    Io(#[from] io::Error),
-}
-
-/// What this process listens to.
-pub(crate) struct Inputs<'a> {
-    connection: &'a Connection,
-    signals: Signals,
-}
-
-/// What has happened.
-#[derive(Default)]
-pub(crate) struct Ready {
-    message: bool,
-    pub(crate) signal: bool,
-    pub(crate) report: bool,
-}
-
-impl<'a> Inputs<'a> {
-    pub(crate) fn new(connection: &'a Connection) -> io::Result<Self> {
-        Ok(Self { connection, signals: Signals::new()? })
-    }
-
-    /// Whether somebody waits already.
-    pub(crate) fn is_request_there(&self) -> io::Result<bool> {
-        Ok(self.wait(true, None, Some(Instant::now()))?.message)
-    }
-
-    /// Waits as long as it takes. False when told to end instead.
-    pub(crate) fn wait_for_request(&self) -> io::Result<bool> {
-        loop {
-            let ready = self.wait(true, None, None)?;
-            if ready.signal && self.told_to_end()? {
-                return Ok(false);
-            }
-            if ready.message {
-                return Ok(true);
-            }
-        }
-    }
-
-    /// Waits for a signal. True when told to end.
-    pub(crate) fn wait_for_signal(&self) -> io::Result<bool> {
-        Ok(self.wait_for(None)?.signal && self.told_to_end()?)
-    }
-
-    /// Waits for a signal, or for the launcher's report.
-    pub(crate) fn wait_for(&self, report: Option<BorrowedFd<'_>>) -> io::Result<Ready> {
-        self.wait(false, report, None)
-    }
-
-    /// Call it when there was a signal.
-    pub(crate) fn told_to_end(&self) -> io::Result<bool> {
-        self.signals.told_to_end()
-    }
-
-    fn wait(
-        &self,
-        messages: bool,
-        report: Option<BorrowedFd<'_>>,
-        deadline: Option<Instant>,
-    ) -> io::Result<Ready> {
-        let mut polled = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
-        if messages {
-            polled.push(PollFd::new(self.connection.as_fd(), PollFlags::POLLIN));
-        }
-        if let Some(report) = report {
-            polled.push(PollFd::new(report, PollFlags::POLLIN));
-        }
-        match poll(&mut polled, timeout(deadline)) {
-            Ok(_) => {}
-            Err(Errno::EINTR) => return Ok(Ready::default()),
-            Err(errno) => return Err(errno.into()),
-        }
-        let mut happened = polled.iter().map(|fd| fd.any().unwrap_or(false));
-        let mut next = |asked: bool| asked && happened.next().unwrap_or(false);
-        Ok(Ready { signal: next(true), message: next(messages), report: next(report.is_some()) })
-    }
-}
-
-/// The deadline as poll(2) wants it, rounded up so that it is not woken too early.
-pub(crate) fn timeout(deadline: Option<Instant>) -> PollTimeout {
-    let Some(deadline) = deadline else { return PollTimeout::NONE };
-    let left = deadline.saturating_duration_since(Instant::now()) + Duration::from_micros(999);
-    PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
-}
-
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// One run under way.
 pub(crate) struct Watch<'a> {
-    inputs: Inputs<'a>,
+    inputs: EventSource<'a>,
     rules: Rules,
     temporary: Option<Temporary>,
     pid: Pid,
@@ -148,12 +49,12 @@ pub(crate) struct Watch<'a> {
     /// False once the frontend has closed: nobody is left to tell.
     connected: bool,
     /// How long its close is waited for, after the last event.
-    close_limit: Duration,
+    close_timeout: Duration,
 }
 
 impl<'a> Watch<'a> {
     pub(crate) fn new(
-        inputs: Inputs<'a>,
+        inputs: EventSource<'a>,
         progress: Progress,
         streams: Vec<OwnedFd>,
         temporary: Temporary,
@@ -174,7 +75,7 @@ impl<'a> Watch<'a> {
             unreaped: true,
             killed: false,
             connected: true,
-            close_limit: CLOSE_LIMIT,
+            close_timeout: CLOSE_TIMEOUT,
         }
     }
 
@@ -194,7 +95,7 @@ impl<'a> Watch<'a> {
             {
                 return self.finish_failed(failed);
             }
-            if ready.signal && self.inputs.told_to_end()? {
+            if ready.signal && self.inputs.terminate_requested()? {
                 self.end();
             }
             if (ready.signal || self.unreaped) && self.reap_is_over() {
@@ -269,7 +170,7 @@ impl<'a> Watch<'a> {
 
     /// The helper itself has been told to end: it waits for nobody any more.
     pub(crate) fn end(&mut self) {
-        self.close_limit = Duration::ZERO;
+        self.close_timeout = Duration::ZERO;
         self.happen(Transition::StopRequested(None));
     }
 
@@ -340,7 +241,7 @@ impl<'a> Watch<'a> {
             return;
         }
         let (own, mut ended) = (self.pid, None);
-        let nothing_left = reap::kill_all(Instant::now() + KILL_LIMIT, |pid, status| {
+        let nothing_left = reap::kill_all(Instant::now() + KILL_TIMEOUT, |pid, status| {
             if pid == own {
                 ended = Some(status);
             }
@@ -395,10 +296,10 @@ impl<'a> Watch<'a> {
     /// The frontend closes when nothing is to come any more. The last one to close a socket whose file has been removed waits
     /// for the disk, and nobody waits for this process.
     fn wait_for_close(&self) -> Result<(), WatchError> {
-        let end = Instant::now() + self.close_limit;
+        let end = Instant::now() + self.close_timeout;
         while Instant::now() < end {
             let ready = self.inputs.wait(true, None, Some(end))?;
-            if ready.signal && self.inputs.told_to_end()? {
+            if ready.signal && self.inputs.terminate_requested()? {
                 break;
             }
             // `Stop` and `Signal` come too late; anything else is the end.

@@ -1,7 +1,12 @@
+//! The upload: its code runs as the user, which the process becomes for good before it looks at a file.
+//!
 //! One upload, from the request to its directory being in its place: the conversation that PROTOCOL.md has as a picture.
 //!
 //! The process becomes the user for good before it looks at a single file, and never was anything else to what it writes.
 //! Two processes share the work: the worker does it, the guard waits, and sweeps up should the worker be killed.
+
+mod dir;
+mod staging;
 
 use std::{
     fs::{File, Permissions},
@@ -25,16 +30,15 @@ use nix::{
 use rustix::pipe::{PipeFlags, pipe_with};
 use tracing::{info, warn};
 
+use self::{dir::Dir, staging::Stage};
 use crate::{
-    beneath::Beneath,
     check::Permitted,
     identity,
-    launch::Failure,
-    plan::Places,
+    inputs::EventSource,
+    plan::Directories,
     reap::{self, Reaped},
-    stage::{self, Stage},
+    step_error::StepError,
     sys,
-    watch::Inputs,
 };
 
 /// Most files and links in one upload: a hundred times a large project of a school.
@@ -42,13 +46,13 @@ const MAX_FILES: u32 = 20_000;
 
 /// Why an upload was given up.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum FilesError {
+pub(crate) enum UploadError {
     #[error("a message out of place")]
     OutOfPlace,
     #[error(transparent)]
     Socket(#[from] SocketError),
     #[error("failed at {:?}: {}", .0.step(), .0.reason())]
-    Failed(Failure),
+    Failed(StepError),
     #[error("{0}")]
     Io(#[from] io::Error),
 }
@@ -56,25 +60,25 @@ pub(crate) enum FilesError {
 /// Becomes the user and stores the upload.
 pub(crate) fn store(
     connection: &Connection,
-    inputs: &Inputs<'_>,
-    places: &Places,
+    inputs: &EventSource<'_>,
+    directories: &Directories,
     permitted: &Permitted<Upload>,
     numbers: [u64; 2],
-) -> Result<(), FilesError> {
+) -> Result<(), UploadError> {
     let account = permitted.account();
     if let Err(errno) = become_user_for_good(permitted) {
-        let failure = Failure::new(Step::Identity, &errno.into());
+        let failure = StepError::new(Step::Identity, &errno.into());
         connection.send(&failure.event())?;
-        return Err(FilesError::Failed(failure));
+        return Err(UploadError::Failed(failure));
     }
     let worker = sys::fork(|| {
         let outcome = sys::reset_signals()
-            .map_err(|errno| FilesError::Io(errno.into()))
-            .and_then(|()| work(connection, places, permitted, numbers));
+            .map_err(|errno| UploadError::Io(errno.into()))
+            .and_then(|()| work(connection, directories, permitted, numbers));
         match outcome {
             Ok(files) => info!(user = account.name, files, outcome = "stored", "upload"),
             // The frontend has gone before the end, which is its way to take an upload back.
-            Err(FilesError::Socket(SocketError::Closed)) => {
+            Err(UploadError::Socket(SocketError::Closed)) => {
                 info!(user = account.name, outcome = "taken back", "upload");
             }
             Err(error) => warn!(user = account.name, outcome = %error, "upload"),
@@ -83,9 +87,9 @@ pub(crate) fn store(
     })?;
     if !guard(inputs, worker)? {
         warn!(user = account.name, outcome = "killed", "upload");
-        let projects = permitted.request().project_of.as_ref().map(|_| places.projects_dir_of(account));
-        for place in [Some(places.work_dir_of(account)), projects].into_iter().flatten() {
-            stage::sweep(&Beneath::make(&place)?);
+        let projects = permitted.request().project_of.as_ref().map(|_| directories.projects_dir_of(account));
+        for place in [Some(directories.work_dir_of(account)), projects].into_iter().flatten() {
+            staging::sweep(&Dir::make(&place)?);
         }
     }
     Ok(())
@@ -102,7 +106,7 @@ fn become_user_for_good(permitted: &Permitted<Upload>) -> Result<(), Errno> {
 }
 
 /// Waits for the worker, and passes on that it shall end. False if it was killed.
-fn guard(inputs: &Inputs<'_>, worker: Pid) -> io::Result<bool> {
+fn guard(inputs: &EventSource<'_>, worker: Pid) -> io::Result<bool> {
     loop {
         if inputs.wait_for_signal()? {
             // ESRCH cannot be: it is unreaped.
@@ -119,19 +123,19 @@ fn guard(inputs: &Inputs<'_>, worker: Pid) -> io::Result<bool> {
 /// How many files and links were stored. What fails is told to the frontend.
 fn work(
     connection: &Connection,
-    places: &Places,
+    directories: &Directories,
     permitted: &Permitted<Upload>,
     numbers: [u64; 2],
-) -> Result<u32, FilesError> {
-    match receive(connection, places, permitted, numbers) {
+) -> Result<u32, UploadError> {
+    match receive(connection, directories, permitted, numbers) {
         // The old directories are removed behind this: it may take long, and nobody has to wait for it.
         Ok(stored) => {
             connection.send(&Event::Stored)?;
             Ok(stored.files)
         }
-        Err(FilesError::Failed(failure)) => {
+        Err(UploadError::Failed(failure)) => {
             connection.send(&failure.event())?;
-            Err(FilesError::Failed(failure))
+            Err(UploadError::Failed(failure))
         }
         Err(error) => Err(error),
     }
@@ -144,18 +148,18 @@ struct Stored {
     _project: Option<Stage>,
 }
 
-fn at(step: Step) -> impl Fn(io::Error) -> FilesError {
-    move |error| FilesError::Failed(Failure::new(step, &error))
+fn at(step: Step) -> impl Fn(io::Error) -> UploadError {
+    move |error| UploadError::Failed(StepError::new(step, &error))
 }
 
 fn receive(
     connection: &Connection,
-    places: &Places,
+    directories: &Directories,
     permitted: &Permitted<Upload>,
     [number, project_number]: [u64; 2],
-) -> Result<Stored, FilesError> {
+) -> Result<Stored, UploadError> {
     let (account, upload) = (permitted.account(), permitted.request());
-    let stage = Stage::new(&places.work_dir_of(account), number).map_err(at(Step::Stage))?;
+    let stage = Stage::new(&directories.work_dir_of(account), number).map_err(at(Step::Stage))?;
     let (from_frontend, to_us) =
         pipe_with(PipeFlags::CLOEXEC).map_err(|error| at(Step::Stage)(error.into()))?;
     connection.send_with(&Event::Data, &[to_us.as_fd()])?;
@@ -179,7 +183,7 @@ fn receive(
                 if upload.keep {
                     stage.keep_others(&upload.directory).map_err(at(Step::Replace))?;
                 }
-                let project = stage_project(&stage, places, permitted, project_number)?;
+                let project = stage_project(&stage, directories, permitted, project_number)?;
                 stage.sync();
                 stage.replace(&upload.directory).map_err(at(Step::Replace))?;
                 if let Some((copy, directory)) = &project {
@@ -187,7 +191,7 @@ fn receive(
                 }
                 return Ok(Stored { files, _stage: stage, _project: project.map(|(copy, _)| copy) });
             }
-            _ => return Err(FilesError::OutOfPlace),
+            _ => return Err(UploadError::OutOfPlace),
         }
     }
     Err(at(Step::WriteFile)(Errno::EMFILE.into()))
@@ -226,13 +230,13 @@ fn receive_download(
     stage: &Stage,
     cached: &RelativePath,
     content: &mut File,
-) -> Result<(), FilesError> {
+) -> Result<(), UploadError> {
     let mut file = stage.download().map_err(at(Step::WriteFile))?;
     loop {
         match connection.recv()? {
             Request::Piece { length } => write(&mut file, length, content).map_err(at(Step::WriteFile))?,
             Request::Downloaded => return stage.keep_download(cached).map_err(at(Step::WriteFile)),
-            _ => return Err(FilesError::OutOfPlace),
+            _ => return Err(UploadError::OutOfPlace),
         }
     }
 }
@@ -240,14 +244,15 @@ fn receive_download(
 /// The copy among the projects of a person (B11.12), made before anything is replaced.
 fn stage_project(
     stage: &Stage,
-    places: &Places,
+    directories: &Directories,
     permitted: &Permitted<Upload>,
     number: u64,
-) -> Result<Option<(Stage, RelativePath)>, FilesError> {
+) -> Result<Option<(Stage, RelativePath)>, UploadError> {
     let Upload { directory, project_of: Some(person), .. } = permitted.request() else { return Ok(None) };
     let place = RelativePath::new(format!("{}/{}", person.as_str(), directory.as_str()))
         .map_err(|error| at(Step::Stage)(io::Error::other(error)))?;
-    let copy = Stage::new(&places.projects_dir_of(permitted.account()), number).map_err(at(Step::Stage))?;
+    let copy =
+        Stage::new(&directories.projects_dir_of(permitted.account()), number).map_err(at(Step::Stage))?;
     stage.copy_to(&copy).map_err(at(Step::WriteFile))?;
     Ok(Some((copy, place)))
 }
