@@ -45,29 +45,107 @@ fn is_there(path: &str, name: &str) -> bool {
     path.contains(".py") || above.iter().any(|line| line.contains("test]"))
 }
 
-#[track_caller]
-fn check_table(path: &str, expected: impl Iterator<Item = u32>) {
-    let rows = rows(&file(path));
+#[test]
+fn every_defect_has_tests_that_exist() {
+    let rows = rows(&file(DEFECTS));
     let found: BTreeSet<u32> = rows.iter().flat_map(|(ids, _)| ids.clone()).collect();
-    assert_eq!(found, expected.collect(), "{path}: the ids of its table");
+    assert_eq!(found, (1..=56).collect(), "{DEFECTS}: the ids of its tables");
     for (ids, row) in rows {
         let tests = named(&row);
         let honest = ["not built", "by construction"].iter().any(|words| row.contains(words));
-        assert!(honest || !tests.is_empty(), "{path}: D{ids:?} has no test and does not say why");
+        assert!(honest || !tests.is_empty(), "{DEFECTS}: D{ids:?} has no test and does not say why");
         for (file, test) in tests {
-            assert!(is_there(&file, &test), "{path}: D{ids:?} names {file}: {test}, which is not there");
+            assert!(is_there(&file, &test), "{DEFECTS}: D{ids:?} names {file}: {test}, which is not there");
         }
     }
 }
 
-#[test]
-fn every_defect_of_security_has_tests_that_exist() {
-    check_table("SECURITY.md", (1..=25).filter(|id| *id != 7));
+/// All files of the repository with text that may cite: code, tests and pages, by their paths.
+fn texts() -> Vec<(String, String)> {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut left = vec![root.clone()];
+    let mut found = Vec::new();
+    while let Some(directory) = left.pop() {
+        for entry in std::fs::read_dir(&directory).unwrap().map(Result::unwrap) {
+            let name = entry.file_name().into_string().unwrap();
+            let kind = entry.file_type().unwrap();
+            let hidden = name.starts_with('.') || name == "target" || name == "corpus";
+            if kind.is_dir() && !hidden {
+                left.push(entry.path());
+            } else if kind.is_file() && [".rs", ".py", ".md"].iter().any(|end| name.ends_with(end)) {
+                let path = entry.path().strip_prefix(&root).unwrap().display().to_string();
+                found.push((path, std::fs::read_to_string(entry.path()).unwrap()));
+            }
+        }
+    }
+    found
+}
+
+/// The ids that a text cites, such as B6.4 or D26. Hexadecimal digits between colons are none.
+fn cited(text: &str) -> BTreeSet<String> {
+    let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || ".:_".contains(c)));
+    let ids = words.map(|word| word.trim_matches(['.', ':']));
+    let is_id = |word: &&str| {
+        let Some(number) = word.strip_prefix(['B', 'D']) else { return false };
+        let mut parts = number.split('.');
+        let good = |part: &str| {
+            (1..=2).contains(&part.len())
+                && part.bytes().all(|b| b.is_ascii_digit())
+                && !part.starts_with('0')
+        };
+        parts.clone().count() <= 1 + usize::from(word.starts_with('B')) && parts.all(good)
+    };
+    ids.filter(is_id).map(str::to_owned).collect()
 }
 
 #[test]
-fn every_other_defect_has_tests_that_exist() {
-    check_table("tests/README.md", std::iter::once(7).chain(26..=56));
+fn every_id_that_is_cited_stands_on_its_page() {
+    let (rules, defects) = (file(COMPATIBILITY), file(DEFECTS));
+    let mut wrong = Vec::new();
+    for (path, text) in texts() {
+        for id in cited(&text) {
+            let marks = [format!("\n## {id}. "), format!("\n- **{id}** "), format!("\n| {id} | ")];
+            let page = if id.starts_with('B') { &rules } else { &defects };
+            if !marks.iter().any(|mark| page.contains(mark)) {
+                wrong.push(format!("{path}: {id}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "cited, and not in docs/compatibility.md or docs/defects.md: {wrong:#?}");
+}
+
+/// The anchors of a page as GitHub makes them from headings.
+fn anchors(page: &str) -> BTreeSet<String> {
+    let headings =
+        page.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim());
+    let kept = |c: &char| c.is_alphanumeric() || "-_ ".contains(*c);
+    headings
+        .map(|text| text.to_lowercase().chars().filter(kept).collect::<String>().replace(' ', "-"))
+        .collect()
+}
+
+#[test]
+fn links_between_pages_lead_somewhere() {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
+    let is_page = |path: &str| PathBuf::from(path).extension().is_some_and(|end| end == "md");
+    let mut wrong = Vec::new();
+    for (path, text) in texts().into_iter().filter(|(path, _)| is_page(path)) {
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if link.contains("://") {
+                continue;
+            }
+            let (target, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target =
+                if target.is_empty() { root.join(&path) } else { root.join(&path).with_file_name(target) };
+            let there = target.exists()
+                && (anchor.is_empty()
+                    || anchors(&std::fs::read_to_string(&target).unwrap()).contains(anchor));
+            if !there {
+                wrong.push(format!("{path}: {link}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 /// A limit: where it is said, in which words, and the line of code that makes it true.
@@ -156,8 +234,8 @@ const LIMITS: &[(&str, &str, &str, &str)] = &[
     (API, "the kill comes after 0.1 s", STATE, "LOOK_INTERVAL: Duration = Duration::from_millis(100);"),
     (API, "its children have 0.3 s", STATE, "LINGER_TIMEOUT: Duration = Duration::from_millis(300);"),
     (ARCHITECTURE, "at most 16 KiB", CODEC, "MAX_MESSAGE: usize = 16 * 1024;"),
-    ("SECURITY.md", "one message of at most 16 KiB", CODEC, "MAX_MESSAGE: usize = 16 * 1024;"),
-    ("SECURITY.md", "shorter than 22 characters", TOKENS, "MIN_TOKEN: usize = 22;"),
+    (THREATS, "one message of at most 16 KiB", CODEC, "MAX_MESSAGE: usize = 16 * 1024;"),
+    (THREATS, "shorter than 22 characters", TOKENS, "MIN_TOKEN: usize = 22;"),
     ("systemd/README.md", "one message of at most 16 KiB", CODEC, "MAX_MESSAGE: usize = 16 * 1024;"),
     ("proto/PROTOCOL.md", "at most 16384 bytes", CODEC, "MAX_MESSAGE: usize = 16 * 1024;"),
     ("proto/PROTOCOL.md", "at most four", "proto/src/socket.rs", "MAX_DESCRIPTORS: usize = 4;"),
@@ -173,6 +251,8 @@ const CHANNEL: &str = "frontend-daemon/src/process/channel/mod.rs";
 const CODEC: &str = "proto/src/codec.rs";
 const CONFIG: &str = "frontend-daemon/src/config.rs";
 const CONNECTION: &str = "frontend-daemon/src/process/channel/connection.rs";
+const COMPATIBILITY: &str = "docs/compatibility.md";
+const DEFECTS: &str = "docs/defects.md";
 const DOWNLOAD: &str = "frontend-daemon/src/upload/download.rs";
 const FRAGMENTS: &str = "frontend-daemon/src/http/fragments.rs";
 const HELPER: &str = "frontend-daemon/src/helper/pool.rs";
@@ -186,6 +266,7 @@ const OUTPUT: &str = "frontend-daemon/src/process/output.rs";
 const PLACES: &str = "frontend-daemon/src/access/limits.rs";
 const PROCESS: &str = "frontend-daemon/src/process/mod.rs";
 const SESSION: &str = "frontend-daemon/src/session/mod.rs";
+const THREATS: &str = "docs/threat-model.md";
 const TLS: &str = "frontend-daemon/src/tls/mod.rs";
 const TOKENS: &str = "frontend-daemon/src/access/tokens.rs";
 const UPLOAD_HTTP: &str = "frontend-daemon/src/http/upload.rs";

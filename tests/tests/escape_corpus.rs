@@ -327,7 +327,7 @@ impl Drop for Rule {
     }
 }
 
-/// SECURITY.md: "A user with password-less sudo is root". Its processes are root's, and end all the same.
+/// docs/threat-model.md: "A user with password-less sudo is root". Its processes are root's, and end all the same.
 #[test]
 fn nobody_outlives_a_run_as_root_by_sudo() {
     if !Path::new("/usr/bin/sudo").exists() {

@@ -1,6 +1,6 @@
 //! A frontend that was taken over, and what it does instead of speaking: connecting, saying nothing, going away.
 //!
-//! PROTOCOL.md, "Transport" ("Closing the connection means stop"); SECURITY.md ("the helper answers the frontend's uid
+//! PROTOCOL.md, "Transport" ("Closing the connection means stop"); docs/threat-model.md ("the helper answers the frontend's uid
 //! only"). After each attack the helper still serves, another
 //! run was not disturbed, and there is not one process, descriptor or file more than before.
 #![expect(clippy::expect_used, reason = "helpers of tests may fail the test")]
@@ -31,7 +31,7 @@ fn raise_descriptor_limit() {
     setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).expect("up to the hard limit");
 }
 
-/// ARCHITECTURE.md: a spare waits "as long as the frontend likes", so many may; `listen`: more than 1,024 are refused.
+/// ARCHITECTURE.md: a spare is "connected and waiting" for any time, so many may; `listen`: more than 1,024 are refused.
 #[test]
 fn more_silent_connections_than_helpers_may_run_harm_nobody() {
     const MOST: usize = 1024;

@@ -1,7 +1,7 @@
 //! A frontend that was taken over, and what it says: messages that are none, and messages that should not be.
 //!
 //! ARCHITECTURE.md: "a stolen frontend may start programs as the users on the helper's allow-list and nothing more", and a
-//! malformed message ends its own helper only (SECURITY.md). After each attack the helper still serves, another run was
+//! malformed message ends its own helper only (docs/threat-model.md). After each attack the helper still serves, another run was
 //! not disturbed, and there is not one process, descriptor or file more than before. `hostile_connections` has what it does instead of speaking.
 #![expect(
     clippy::expect_used,

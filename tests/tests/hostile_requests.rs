@@ -11,7 +11,7 @@ use further_link_tests::lone_helper::frontend::{as_user, bytes_of, exec, on_term
 use further_link_tests::lone_helper::scene::{traced, with_user};
 use further_link_tests::lone_helper::{Frontend, Heard, LoneHelper, Scene};
 
-/// SECURITY.md: "programs as the allowed users", and PROTOCOL.md, `Run`, field 1.
+/// docs/threat-model.md: "programs and uploads as the allowed users", and PROTOCOL.md, `Run`, field 1.
 #[test]
 fn users_who_are_not_allowed_or_do_not_exist_run_nothing() {
     let mut scene = Scene::new();

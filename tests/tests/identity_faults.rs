@@ -231,7 +231,7 @@ fn number_of(step: Step) -> usize {
     steps.iter().position(|one| *one == step).expect("all are listed")
 }
 
-/// Whoever says `Started` has given root up (SECURITY.md).
+/// Whoever says `Started` has given root up (docs/threat-model.md).
 #[track_caller]
 fn assert_demoted(instance: i32) {
     let status = Status::of(instance);

@@ -64,7 +64,7 @@ fn the_helper_of_a_run_keeps_cap_kill_and_nothing_else() {
         let mut client = daemon.run(query);
         let (_, helper) = cat_and_its_helper(&daemon, &mut client);
         let status = Status::of(helper);
-        // ARCHITECTURE.md, "Decisions": the user's fsuid (the fourth) and groups stay, to remove the run's files.
+        // docs/decisions.md: the user's fsuid (the fourth) and groups stay, to remove the run's files.
         let own = if query.contains("root") { accounts::account("root") } else { accounts::pi() };
         let ids = status.numbers("Uid");
         assert!(!ids[..3].contains(&0) && ids[3] == u64::from(own.uid), "{query}: {status:?}");

@@ -1,7 +1,7 @@
 //! What the helper of a run still holds once the program is started, read from /proc, and tried by those who would like
 //! to have it: the program itself, and a process with the helper's own uid.
 //!
-//! ARCHITECTURE.md, "One start" ("The parent gives root up at once") and SECURITY.md, "a helper taken over after the start
+//! ARCHITECTURE.md, "One start" ("gives root up without waiting for anything") and docs/threat-model.md, "a helper taken over after the start
 //! of a program".
 //!
 //! The service account is a uid that nobody has where the package's `further-link-exec` does not exist (`demote`). A test
@@ -56,7 +56,7 @@ fn cat(helper: &LoneHelper, user: &str, terminal: bool) -> Running {
     running
 }
 
-/// SECURITY.md: "service uid, `CAP_KILL` only" and no new privileges. A run of root is like any other.
+/// docs/threat-model.md: "a uid of its own, `CAP_KILL` only" and no new privileges. A run of root is like any other.
 #[test]
 fn after_the_start_the_helper_is_a_service_account_that_may_signal_and_no_more() {
     for (helper, uid, gid) in helpers() {
@@ -65,7 +65,7 @@ fn after_the_start_the_helper_is_a_service_account_that_may_signal_and_no_more()
             let account = accounts::account(user);
             let status = Status::of(helper.instance_of(running.program.pid));
             let what = format!("{user}, {terminal}: {status:?}");
-            // ARCHITECTURE.md, "Decisions": the user's fsuid (the fourth) and groups stay, to remove the run's files.
+            // docs/decisions.md: the user's fsuid (the fourth) and groups stay, to remove the run's files.
             assert_eq!(status.numbers("Uid"), [uid, uid, uid, account.uid.into()], "{what}");
             assert_eq!(status.numbers("Gid"), [gid, gid, gid, account.gid.into()], "{what}");
             assert_eq!(status.groups(), account.groups, "{what}");
@@ -79,7 +79,7 @@ fn after_the_start_the_helper_is_a_service_account_that_may_signal_and_no_more()
     }
 }
 
-/// ARCHITECTURE.md: "Output and input never pass through root", and a helper taken over must not accept for the listener.
+/// ARCHITECTURE.md: "Data never passes through root", and a helper taken over must not accept for the listener.
 #[test]
 fn after_the_start_the_helper_holds_its_connection_and_nothing_of_the_program() {
     let helper = LoneHelper::builder().allow_users(&USERS).start();

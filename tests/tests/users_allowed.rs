@@ -106,7 +106,7 @@ fn an_empty_user_is_not_the_default() {
     }
 }
 
-/// ARCHITECTURE.md, "Decisions": the option is the whole list, and can be given several times or with commas.
+/// docs/decisions.md: the option is the whole list, and can be given several times or with commas.
 #[test]
 fn allowed_users_may_run_and_no_others() {
     let daemon = Daemon::builder().allow_users(&["linkother", "pi,root"]).start();
