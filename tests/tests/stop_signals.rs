@@ -43,7 +43,7 @@ fn a_signal_is_only_sent() {
 #[test]
 fn python_tidies_up_when_a_stop_sends_sigint_first() {
     let helper = LoneHelper::start();
-    let text = b"import atexit, time\natexit.register(print, 'released')\nprint('ready')\ntry:\n    time.sleep(600)\nfinally:\n    time.sleep(0.5)\n    print('finally')\n";
+    let text = b"import atexit, time\natexit.register(print, 'released')\ntry:\n    print('ready')\n    time.sleep(600)\nfinally:\n    time.sleep(0.5)\n    print('finally')\n";
     let mut running = start(&helper, false, text);
     running.frontend.send(&Request::Stop { first: Some(Signal::Interrupt) });
     assert_eq!(running.read_line(), "finally\n");
