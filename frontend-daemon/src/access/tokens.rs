@@ -7,7 +7,7 @@
 
 use std::{
     collections::HashMap,
-    fs::File,
+    fs::{File, Metadata},
     io::{self, Read},
     os::unix::fs::MetadataExt,
     path::Path,
@@ -16,6 +16,7 @@ use std::{
 };
 
 use further_link_proto::Token;
+use nix::unistd::{Group, getegid, geteuid};
 
 use crate::access::limits::Network;
 
@@ -23,6 +24,8 @@ use crate::access::limits::Network;
 const MIN_TOKEN: usize = 22;
 /// The token's file is one line; what is longer is another file.
 const MAX_TOKEN_FILE: u64 = 1024;
+/// Group of the package's service, which reads the token's file.
+const SERVICE_GROUP: &str = "further-link";
 /// The first wrong token is answered after this, and each further one after twice the time before: a person who has
 /// mistyped hardly notices.
 const FIRST_DELAY: Duration = Duration::from_millis(500);
@@ -104,6 +107,10 @@ pub(crate) enum TokenFileError {
     NoFile,
     #[error("others can read or write it: chmod o=,g-w")]
     Open,
+    #[error("it belongs to uid {0}, who could change it: chown root")]
+    Owner(u32),
+    #[error("its group {0} can read it: chgrp further-link, or chmod g=")]
+    Group(u32),
     #[error(
         "its first line is not a token of at least {MIN_TOKEN} printable characters: `further-link token` makes one"
     )]
@@ -120,6 +127,7 @@ pub(crate) fn read(path: &Path) -> Result<Token, TokenFileError> {
     if metadata.mode() & 0o027 != 0 {
         return Err(TokenFileError::Open);
     }
+    check_owner(&metadata)?;
     let mut text = String::new();
     file.take(MAX_TOKEN_FILE).read_to_string(&mut text)?;
     let token = text.lines().next().unwrap_or_default().trim();
@@ -127,6 +135,20 @@ pub(crate) fn read(path: &Path) -> Result<Token, TokenFileError> {
         return Err(TokenFileError::NoToken);
     }
     Token::new(token).map_err(|_| TokenFileError::NoToken)
+}
+
+/// The file is root's or this account's own. Only the group of the service, root's or this account's own may read it.
+fn check_owner(metadata: &Metadata) -> Result<(), TokenFileError> {
+    let (user, group) = (geteuid().as_raw(), getegid().as_raw());
+    if metadata.uid() != 0 && metadata.uid() != user {
+        return Err(TokenFileError::Owner(metadata.uid()));
+    }
+    let service = || Group::from_name(SERVICE_GROUP).ok().flatten().map(|group| group.gid.as_raw());
+    let known = |gid: u32| gid == 0 || gid == group || service() == Some(gid);
+    if metadata.mode() & 0o040 != 0 && !known(metadata.gid()) {
+        return Err(TokenFileError::Group(metadata.gid()));
+    }
+    Ok(())
 }
 
 /// Slows down a client that guesses the token of a user. The helper compares; this counts.
@@ -192,6 +214,7 @@ mod tests {
         assert!(!networks.contains_key(&network(99)) && networks.contains_key(&network(100)));
     }
 
+    #[expect(clippy::disallowed_methods, reason = "a file of another account is what is tested")]
     #[test]
     fn a_token_file_must_be_private_and_long_enough() {
         let path = std::env::temp_dir().join(format!("further-link-tokens.{}", std::process::id()));
@@ -209,6 +232,13 @@ mod tests {
         }
         for content in ["", "\n", &format!("\n{token}"), &token[1..], &token.replacen('x', " ", 2)] {
             assert!(matches!(with(content, 0o600), Err(TokenFileError::NoToken)), "{content:?}");
+        }
+        if geteuid().is_root() {
+            with(&token, 0o640).unwrap();
+            std::os::unix::fs::chown(&path, None, Some(29)).unwrap();
+            assert!(matches!(read(&path), Err(TokenFileError::Group(29))));
+            std::os::unix::fs::chown(&path, Some(1), None).unwrap();
+            assert!(matches!(read(&path), Err(TokenFileError::Owner(1))));
         }
         std::fs::remove_file(&path).unwrap();
         assert!(matches!(read(&path), Err(TokenFileError::Io(_))));
