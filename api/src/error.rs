@@ -12,6 +12,9 @@ pub enum ClientError {
     /// JSON, but not an object; or a number that no terminal can have.
     #[error("Message Exception")]
     MessageException,
+    /// The end of input for a program on a terminal.
+    #[error("Bad message: a terminal has no end of input; send Ctrl-D (\"\\u0004\") instead")]
+    NoEndOnTerminal,
     /// An upload that did not work (`/run-py`).
     #[error("Bad upload")]
     BadUpload,

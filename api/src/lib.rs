@@ -13,6 +13,6 @@ mod server;
 
 pub use error::ClientError;
 pub use limits::{MAX_ID, MAX_MESSAGE, MAX_VALUES};
-pub use message::{ClientMessage, Dialect, Integer, ProcessId, Runner, Start};
+pub use message::{ClientMessage, Dialect, Integer, ProcessId, Runner, Signal, Start};
 pub use parse::parse;
 pub use server::{Malformed, Received, ServerMessage};

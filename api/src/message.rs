@@ -66,6 +66,8 @@ pub enum ClientMessage {
     Stdin {
         process: ProcessId,
         input: String,
+        /// Nothing comes after this input.
+        end: bool,
     },
     Resize {
         process: ProcessId,
@@ -74,6 +76,13 @@ pub enum ClientMessage {
     },
     Stop {
         process: ProcessId,
+        /// The signal to send first. SIGTERM if there is none.
+        signal: Option<Signal>,
+    },
+    /// Only sends the signal.
+    Signal {
+        process: ProcessId,
+        signal: Signal,
     },
     KeyEvent {
         process: ProcessId,
@@ -95,6 +104,36 @@ pub struct Start {
     pub path: Option<String>,
     /// The program text.
     pub code: Option<String>,
+    /// The size of the terminal, rows and columns, from the beginning.
+    pub size: Option<(u16, u16)>,
+}
+
+/// The signals that a client may send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGINT, as Ctrl-C in a terminal.
+    Interrupt,
+    /// SIGTERM.
+    Terminate,
+    /// SIGHUP, as of a terminal that is closed.
+    HangUp,
+    /// SIGKILL.
+    Kill,
+}
+
+impl Signal {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Interrupt, Self::Terminate, Self::HangUp, Self::Kill];
+
+    /// The name in messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Interrupt => "SIGINT",
+            Self::Terminate => "SIGTERM",
+            Self::HangUp => "SIGHUP",
+            Self::Kill => "SIGKILL",
+        }
+    }
 }
 
 /// A JSON integer as a terminal can have it.
@@ -122,11 +161,18 @@ impl ClientMessage {
         let (kind, process, data) = match self {
             Self::Ping => ("ping", None, Value::Null),
             Self::Start { process, start } => ("start", Some(process), start.data(dialect)?),
-            Self::Stdin { process, input } => ("stdin", Some(process), json!({ "input": input })),
+            Self::Stdin { process, input, end: false } => ("stdin", Some(process), json!({ "input": input })),
+            Self::Stdin { process, input, end: true } => {
+                ("stdin", Some(process), json!({ "input": input, "end": true }))
+            }
             Self::Resize { process, rows, cols } if dialect == Dialect::Run => {
                 ("resize", Some(process), json!({ "rows": rows.written(), "cols": cols.written() }))
             }
-            Self::Stop { process } => ("stop", Some(process), Value::Null),
+            Self::Stop { process, signal: None } => ("stop", Some(process), Value::Null),
+            Self::Stop { process, signal: Some(signal) } => {
+                ("stop", Some(process), json!({ "signal": signal.name() }))
+            }
+            Self::Signal { process, signal } => ("signal", Some(process), json!({ "signal": signal.name() })),
             Self::KeyEvent { process, key, event } => {
                 ("keyevent", Some(process), json!({ "key": key, "event": event }))
             }
@@ -161,6 +207,10 @@ impl Start {
                 put(if self.code.is_some() { "directoryName" } else { "sourcePath" }, &self.path);
             }
         }
+        if let Some((rows, cols)) = self.size {
+            data.insert("rows".to_owned(), rows.into());
+            data.insert("cols".to_owned(), cols.into());
+        }
         Some(Value::Object(data))
     }
 }
@@ -184,6 +234,19 @@ impl Raw {
     /// A string that counts only if it is not empty.
     pub(crate) fn filled(&mut self, key: &str) -> Option<String> {
         self.text(key).filter(|text| !text.is_empty())
+    }
+
+    fn signal(&mut self) -> Option<Signal> {
+        let name = self.text("signal")?;
+        Signal::ALL.into_iter().find(|signal| signal.name() == name)
+    }
+
+    /// The size of a terminal. What is no size counts as none, since the original ignores it.
+    pub(crate) fn size(&self) -> Option<(u16, u16)> {
+        match (self.integer("rows")?, self.integer("cols")?) {
+            (Integer::Fits(rows), Integer::Fits(cols)) if rows > 0 && cols > 0 => Some((rows, cols)),
+            _ => None,
+        }
     }
 
     pub(crate) fn integer(&self, key: &str) -> Option<Integer> {
@@ -211,8 +274,16 @@ fn integer(literal: &str) -> Option<Integer> {
 /// What means the same in both dialects once the process is known.
 pub(crate) fn addressed(process: ProcessId, mut raw: Raw) -> Option<ClientMessage> {
     match raw.kind.as_str() {
-        "stdin" => raw.text("input").map(|input| ClientMessage::Stdin { process, input }),
-        "stop" => Some(ClientMessage::Stop { process }),
+        "stdin" => {
+            let end = raw.data.get("end") == Some(&Value::Bool(true));
+            // The end may come alone.
+            let is_alone = end && !raw.data.contains_key("input");
+            let input = if is_alone { String::new() } else { raw.text("input")? };
+            Some(ClientMessage::Stdin { process, input, end })
+        }
+        "stop" if !raw.data.contains_key("signal") => Some(ClientMessage::Stop { process, signal: None }),
+        "stop" => Some(ClientMessage::Stop { process, signal: Some(raw.signal()?) }),
+        "signal" => Some(ClientMessage::Signal { process, signal: raw.signal()? }),
         "keyevent" => {
             let (key, event) = (raw.text("key")?, raw.text("event")?);
             Some(ClientMessage::KeyEvent { process, key, event })
@@ -232,6 +303,7 @@ mod tests {
             runner,
             path: path.map(str::to_owned),
             code: code.map(str::to_owned),
+            size: code.map(|_| (24, 80)),
         };
         let starts = [
             start(Runner::Python3, None, Some("print(\"ü\")")),
@@ -244,8 +316,11 @@ mod tests {
             let process = ProcessId::new(if dialect == Dialect::Run { "1\"" } else { "" });
             let mut messages = vec![
                 ClientMessage::Ping,
-                ClientMessage::Stdin { process: process.clone(), input: "\u{1}€\n".to_owned() },
-                ClientMessage::Stop { process: process.clone() },
+                ClientMessage::Stdin { process: process.clone(), input: "\u{1}€\n".to_owned(), end: false },
+                ClientMessage::Stdin { process: process.clone(), input: String::new(), end: true },
+                ClientMessage::Stop { process: process.clone(), signal: None },
+                ClientMessage::Stop { process: process.clone(), signal: Some(Signal::Kill) },
+                ClientMessage::Signal { process: process.clone(), signal: Signal::Interrupt },
                 ClientMessage::KeyEvent {
                     process: process.clone(),
                     key: "a".into(),
@@ -269,7 +344,7 @@ mod tests {
                 assert_eq!(parse(json.as_bytes(), dialect).as_ref(), Ok(&message), "{json}");
                 written += 1;
             }
-            assert_eq!(written, if dialect == Dialect::Run { 11 } else { 8 });
+            assert_eq!(written, if dialect == Dialect::Run { 14 } else { 8 });
         }
     }
 }

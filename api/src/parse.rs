@@ -76,7 +76,8 @@ fn start(mut raw: Raw) -> Option<Start> {
     let runner = Runner::ALL.into_iter().find(|runner| runner.name() == name)?;
     // A shell has no program text (B8).
     let code = raw.text("code").filter(|_| runner != Runner::Shell);
-    Some(Start { runner, path: raw.filled("path"), code })
+    let size = raw.size();
+    Some(Start { runner, path: raw.filled("path"), code, size })
 }
 
 #[cfg(test)]
@@ -111,6 +112,12 @@ mod tests {
             r#"{"type":"keyevent","process":"1","data":{"key":"a"}}"#,
             r#"{"type":"upload","process":"1","data":{}}"#,
             r#"{"type":"stop"}"#,
+            r#"{"type":"stop","process":"1","data":{"signal":"SIGSTOP"}}"#,
+            r#"{"type":"stop","process":"1","data":{"signal":2}}"#,
+            r#"{"type":"signal","process":"1"}"#,
+            r#"{"type":"signal","process":"1","data":{"signal":"INT"}}"#,
+            r#"{"type":"stdin","process":"1","data":{"end":1}}"#,
+            r#"{"type":"stdin","process":"1","data":{"end":true,"input":1}}"#,
         ];
         for text in bad {
             assert_eq!(run(text), Err(ClientError::BadMessage), "{text}");
@@ -143,10 +150,10 @@ mod tests {
     #[test]
     fn start_takes_what_counts_and_ignores_the_rest() {
         let text = r#"{"type":"start","process":"ü","data":{"runner":"python3","code":"","path":"","directoryName":"x"},"more":1}"#;
-        let start = Start { runner: Runner::Python3, path: None, code: Some(String::new()) };
+        let start = Start { runner: Runner::Python3, path: None, code: Some(String::new()), size: None };
         assert_eq!(run(text), Ok(ClientMessage::Start { process: ProcessId::new("ü"), start }));
         let text = r#"{"type":"start","process":"1","data":{"runner":"shell","code":"x","path":"p"}}"#;
-        let start = Start { runner: Runner::Shell, path: Some("p".to_owned()), code: None };
+        let start = Start { runner: Runner::Shell, path: Some("p".to_owned()), code: None, size: None };
         assert_eq!(run(text), Ok(ClientMessage::Start { process: ProcessId::new("1"), start }));
     }
 

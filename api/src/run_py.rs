@@ -25,7 +25,7 @@ pub(crate) fn parse(mut raw: Raw) -> Option<ClientMessage> {
 fn start(raw: &mut Raw) -> Option<Start> {
     let code = raw.text("sourceScript");
     let path = if code.is_some() { raw.filled("directoryName") } else { Some(raw.filled("sourcePath")?) };
-    Some(Start { runner: Runner::Python3, path, code })
+    Some(Start { runner: Runner::Python3, path, code, size: raw.size() })
 }
 
 #[cfg(test)]
@@ -44,7 +44,12 @@ mod tests {
     }
 
     fn python(path: Option<&str>, code: Option<&str>) -> Start {
-        Start { runner: Runner::Python3, path: path.map(str::to_owned), code: code.map(str::to_owned) }
+        Start {
+            runner: Runner::Python3,
+            path: path.map(str::to_owned),
+            code: code.map(str::to_owned),
+            size: None,
+        }
     }
 
     #[test]

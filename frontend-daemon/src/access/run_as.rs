@@ -48,7 +48,9 @@ pub(crate) fn request(choices: &Choices, start: &Start) -> Result<Run, ClientErr
         .as_ref()
         .map(|code| CodeLength::new(code.len()).map_err(|error| refuse(&error.to_string())))
         .transpose()?;
-    Ok(Run { identity, runner: runner(start.runner), path, code, terminal: choices.terminal })
+    let size = start.size.map(|(rows, cols)| WindowSize { rows, cols });
+    let terminal = choices.terminal.map(|usual| size.unwrap_or(usual));
+    Ok(Run { identity, runner: runner(start.runner), path, code, terminal })
 }
 
 /// The helper's name for a kind of program.
@@ -68,7 +70,12 @@ mod tests {
         let choices = Choices { user: user.map(str::to_owned), user_token: None, terminal: None };
         request(
             &choices,
-            &Start { runner: further_link_api::Runner::Exec, path: Some(path.to_owned()), code: None },
+            &Start {
+                runner: further_link_api::Runner::Exec,
+                path: Some(path.to_owned()),
+                code: None,
+                size: None,
+            },
         )
     }
 

@@ -6,7 +6,7 @@ use further_link_api::{ClientMessage, Dialect, ProcessId, ServerMessage, parse};
 pub fn client_message(bytes: &[u8]) {
     for dialect in [Dialect::Run, Dialect::RunPy] {
         match parse(bytes, dialect) {
-            Ok(ClientMessage::Stdin { process, input }) => {
+            Ok(ClientMessage::Stdin { process, input, .. }) => {
                 let answer = ServerMessage::Stdout(input.as_str().into()).to_json(dialect, Some(&process));
                 let value: serde_json::Value = serde_json::from_str(&answer).expect("JSON");
                 assert_eq!(value["data"]["output"], input.as_str());

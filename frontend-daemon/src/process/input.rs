@@ -32,9 +32,14 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// And one that reads, but slowly, makes its client wait so long for one input.
 const MAX_WAIT: Duration = Duration::from_secs(5);
 
-/// The program does not read and its queue is full, or what all programs together do not read: this input was not taken.
-#[derive(Debug)]
-pub(crate) struct NotRead;
+/// Why an input was not taken.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum NotTaken {
+    /// The program does not read and its queue is full, or that of all programs together is.
+    NotRead,
+    /// The end of input was there before.
+    Ended,
+}
 
 /// The queue, shared by the session that fills it and the process that empties it.
 pub(crate) struct Input {
@@ -51,6 +56,8 @@ struct Queue {
     pieces: VecDeque<Piece>,
     /// What all pieces cost.
     bytes: usize,
+    /// Nothing comes after the pieces.
+    ended: bool,
 }
 
 struct Piece {
@@ -86,29 +93,41 @@ impl Input {
     }
 
     /// Queues one input, waiting for room as long as the program reads, and not for ever: ping and stop wait behind it.
-    pub(crate) async fn push(&self, mut input: String) -> Result<(), NotRead> {
+    pub(crate) async fn push(&self, mut input: String, is_last: bool) -> Result<(), NotTaken> {
         let end = Instant::now() + MAX_WAIT;
         loop {
             let room_came = self.emptied.notified();
-            match self.lock().take(input, &self.budget) {
-                Ok(()) => {
+            match self.take(input, is_last)? {
+                None => {
                     self.filled.notify_one();
                     return Ok(());
                 }
-                Err(untaken) => input = untaken,
+                Some(untaken) => input = untaken,
             }
             let patience = PATIENCE.min(end.saturating_duration_since(Instant::now()));
             if self.stuck.load(Ordering::Relaxed) || timeout(patience, room_came).await.is_err() {
                 self.stuck.store(true, Ordering::Relaxed);
-                return Err(NotRead);
+                return Err(NotTaken::NotRead);
             }
         }
     }
 
-    /// Feeds the program until this future is dropped.
+    /// Queues one input if there is room for it, else gives it back.
+    fn take(&self, input: String, is_last: bool) -> Result<Option<String>, NotTaken> {
+        let mut queue = self.lock();
+        if queue.ended {
+            return Err(NotTaken::Ended);
+        }
+        if let Err(untaken) = queue.take(input, &self.budget) {
+            return Ok(Some(untaken));
+        }
+        queue.ended = is_last;
+        Ok(None)
+    }
+
+    /// Feeds the program until this future is dropped. At the end of input it closes the stream.
     pub(crate) async fn feed(&self, stream: Arc<Stream>) -> Infallible {
-        loop {
-            let piece = self.next().await;
+        while let Some(piece) = self.next().await {
             let mut rest = piece.text.as_bytes();
             while !rest.is_empty() {
                 // EPIPE, or EIO on a terminal: nobody will ever read again. Later input is taken and thrown away, as a
@@ -120,6 +139,8 @@ impl Input {
             drop(piece);
             self.read(PIECE_COST);
         }
+        drop(stream);
+        std::future::pending().await
     }
 
     /// The program has taken so much.
@@ -129,11 +150,16 @@ impl Input {
         self.emptied.notify_one();
     }
 
-    async fn next(&self) -> Piece {
+    /// The next piece, waiting for it. `None` at the end of input.
+    async fn next(&self) -> Option<Piece> {
         loop {
             let filled = self.filled.notified();
-            if let Some(piece) = self.lock().pieces.pop_front() {
-                return piece;
+            {
+                let mut queue = self.lock();
+                let piece = queue.pieces.pop_front();
+                if piece.is_some() || queue.ended {
+                    return piece;
+                }
             }
             filled.await;
         }
@@ -161,7 +187,7 @@ mod tests {
         });
         let piece = "x".repeat(1024 * 1024);
         let mut taken = 0;
-        while input.push(piece.clone()).await.is_ok() {
+        while input.push(piece.clone(), false).await.is_ok() {
             taken += piece.len();
         }
         assert!((MAX_WAITING..MAX_WAITING + 2 * piece.len()).contains(&taken), "{taken}");
@@ -173,7 +199,7 @@ mod tests {
             }
             count
         });
-        while input.push("y".to_owned()).await.is_err() {
+        while input.push("y".to_owned(), false).await.is_err() {
             tokio::task::yield_now().await;
         }
         assert_eq!(count.await.unwrap(), taken + 1);
@@ -185,13 +211,13 @@ mod tests {
         let budget = Budget::new(MAX_WAITING);
         let (one, other) = (Input::new(budget.clone()), Input::new(budget));
         let large = "x".repeat(1024 * 1024);
-        while one.push(large.clone()).await.is_ok() {}
-        assert!(other.push(large.clone()).await.is_err());
+        while one.push(large.clone(), false).await.is_ok() {}
+        assert!(other.push(large.clone(), false).await.is_err());
         for _ in 0..100 {
-            other.push("\u{3}".to_owned()).await.unwrap();
+            other.push("\u{3}".to_owned(), false).await.unwrap();
         }
         drop(one);
-        other.push(large).await.unwrap();
+        other.push(large, false).await.unwrap();
     }
 
     #[test]

@@ -10,6 +10,8 @@ mod input;
 mod phase;
 mod utf8;
 
+pub(crate) use input::NotTaken;
+
 use std::{
     io,
     os::fd::OwnedFd,
@@ -18,7 +20,7 @@ use std::{
 };
 
 use further_link_api::{ClientError, ProcessId, ServerMessage};
-use further_link_proto::{Event, ExitStatus, Request, Run, UserName, WindowSize};
+use further_link_proto::{Event, ExitStatus, Request, Run, Signal, UserName, WindowSize};
 use tokio::{io::Interest, sync::watch, task::JoinSet, time::timeout};
 use tracing::{debug, warn};
 
@@ -31,7 +33,7 @@ use crate::{
     process::channel::UserChannel,
     process::channel::connection,
     process::channel::keys::Keyboard,
-    process::input::{Input, NotRead},
+    process::input::Input,
     process::output::{Channel, Output},
     process::phase::{Happening, Phase},
 };
@@ -139,8 +141,9 @@ impl Process {
         self.phase.borrow().is_live()
     }
 
-    pub(crate) async fn write(&self, input: String) -> Result<(), NotRead> {
-        self.input.push(input).await
+    /// Queues input. With `end` nothing comes after it: a program on a pipe reads its end.
+    pub(crate) async fn write(&self, input: String, end: bool) -> Result<(), NotTaken> {
+        self.input.push(input, end).await
     }
 
     /// False without a terminal.
@@ -158,12 +161,21 @@ impl Process {
     }
 
     /// Asks the helper to end it. A helper that is gone has ended it already.
-    pub(crate) async fn stop(&self) {
+    pub(crate) async fn stop(&self, first: Option<Signal>) {
         self.phase.send_modify(|phase| *phase = phase.after(Happening::StopAsked));
+        self.ask(&Request::Stop { first }).await;
+    }
+
+    /// Has the helper send a signal to the run, which goes on.
+    pub(crate) async fn signal(&self, signal: Signal) {
+        self.ask(&Request::Signal(signal)).await;
+    }
+
+    async fn ask(&self, request: &Request) {
         if let Some(conversation) = self.conversation.upgrade()
-            && let Err(error) = conversation.send(&Request::Stop { first: None }).await
+            && let Err(error) = conversation.send(request).await
         {
-            debug!("stop: {error}");
+            debug!("{request:?}: {error}");
         }
     }
 }

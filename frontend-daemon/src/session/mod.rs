@@ -5,7 +5,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use further_link_api::{ClientError, ClientMessage, Integer, ProcessId, ServerMessage, Start};
+use further_link_api::{ClientError, ClientMessage, Integer, ProcessId, ServerMessage, Signal, Start};
 use further_link_proto::WindowSize;
 use tokio::task::JoinSet;
 
@@ -15,7 +15,7 @@ use crate::{
     helper::pool::Helpers,
     memory::budget::Budgets,
     outbox::{Gone, Outbox},
-    process::Process,
+    process::{NotTaken, Process},
     upload::Uploads,
     upload::request::{self, Fault},
 };
@@ -53,9 +53,10 @@ impl Session {
             Ok(ClientMessage::Ping) => return self.outbox.say(ServerMessage::Pong, None).await,
             // Boxed, as what an idle connection need not have room for.
             Ok(ClientMessage::Start { process, start }) => Box::pin(self.start(process, start)).await,
-            Ok(ClientMessage::Stdin { process, input }) => self.write(&process, input).await,
+            Ok(ClientMessage::Stdin { process, input, end }) => self.write(&process, input, end).await,
             Ok(ClientMessage::Resize { process, rows, cols }) => self.resize(&process, rows, cols),
-            Ok(ClientMessage::Stop { process }) => self.stop(&process).await,
+            Ok(ClientMessage::Stop { process, signal }) => self.stop(&process, signal).await,
+            Ok(ClientMessage::Signal { process, signal }) => self.signal(&process, signal).await,
             // Without a listener in the program there is neither a reply nor an error (B5).
             Ok(ClientMessage::KeyEvent { process, key, event }) => {
                 self.live(&process).map(|process| process.key_event(&key, &event))
@@ -81,7 +82,7 @@ impl Session {
     /// The client is gone: ends all its programs, and waits until the last has ended.
     pub(crate) async fn close(mut self) {
         for process in self.processes.values().filter(|process| process.is_live()) {
-            process.stop().await;
+            process.stop(None).await;
         }
         while self.tasks.join_next().await.is_some() {}
     }
@@ -117,8 +118,15 @@ impl Session {
         Ok(())
     }
 
-    async fn write(&self, id: &ProcessId, input: String) -> Result<(), ClientError> {
-        self.live(id)?.write(input).await.map_err(|_not_read| ClientError::MessageException)
+    async fn write(&self, id: &ProcessId, input: String, end: bool) -> Result<(), ClientError> {
+        let process = self.live(id)?;
+        if end && self.choices.terminal.is_some() {
+            return Err(ClientError::NoEndOnTerminal);
+        }
+        process.write(input, end).await.map_err(|not_taken| match not_taken {
+            NotTaken::NotRead => ClientError::MessageException,
+            NotTaken::Ended => ClientError::BadMessage,
+        })
     }
 
     fn resize(&self, id: &ProcessId, rows: Integer, cols: Integer) -> Result<(), ClientError> {
@@ -132,8 +140,13 @@ impl Session {
         }
     }
 
-    async fn stop(&self, id: &ProcessId) -> Result<(), ClientError> {
-        self.live(id)?.stop().await;
+    async fn stop(&self, id: &ProcessId, first: Option<Signal>) -> Result<(), ClientError> {
+        self.live(id)?.stop(first.map(in_protocol)).await;
+        Ok(())
+    }
+
+    async fn signal(&self, id: &ProcessId, signal: Signal) -> Result<(), ClientError> {
+        self.live(id)?.signal(in_protocol(signal)).await;
         Ok(())
     }
 
@@ -150,6 +163,15 @@ impl Session {
 
     fn live(&self, id: &ProcessId) -> Result<&Process, ClientError> {
         self.processes.get(id).filter(|process| process.is_live()).ok_or(ClientError::BadMessage)
+    }
+}
+
+fn in_protocol(signal: Signal) -> further_link_proto::Signal {
+    match signal {
+        Signal::Interrupt => further_link_proto::Signal::Interrupt,
+        Signal::Terminate => further_link_proto::Signal::Terminate,
+        Signal::HangUp => further_link_proto::Signal::HangUp,
+        Signal::Kill => further_link_proto::Signal::Kill,
     }
 }
 
