@@ -344,7 +344,7 @@ mod tests {
                 assert_eq!(parse(json.as_bytes(), dialect).as_ref(), Ok(&message), "{json}");
                 written += 1;
             }
-            assert_eq!(written, if dialect == Dialect::Run { 14 } else { 8 });
+            assert_eq!(written, if dialect == Dialect::Run { 14 } else { 11 });
         }
     }
 }
