@@ -176,11 +176,11 @@ pub async fn serve<T>(
     let bodies = Bodies::new(usize::from(config.upload_limit) * 1024 * 1024);
     let budgets = Budgets::new(MAX_LINE);
     let shared = Shared { helpers: Arc::clone(&helpers), uploads: Arc::new(uploads), budgets };
-    let app = Arc::new(App::new(shared, access, shutdown, bodies));
+    let (tls, keeper) = tls.unzip();
+    let app = Arc::new(App::new(shared, access, shutdown, bodies).with_tls(tls.clone()));
     let limits =
         ConnectionLimits::new(config.max_connections.into(), config.max_connections_per_address.into());
     let client_timeout = Duration::from_secs(config.client_timeout);
-    let (tls, keeper) = tls.unzip();
     let mut tasks = JoinSet::new();
     tasks.spawn(async move { match helpers.keep_spares().await {} });
     let refusals = Arc::clone(&app.refusals);

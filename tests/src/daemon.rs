@@ -132,9 +132,19 @@ impl Builder {
         self.default_address().wrapped_in(&["systemd-socket-activate", "-l", &place, "--"])
     }
 
-    /// Starts it and waits until it listens.
+    /// Starts it and waits until it listens. Clients trust the certificate that is there then.
     #[track_caller]
-    pub fn start(mut self) -> Daemon {
+    pub fn start(self) -> Daemon {
+        let mut daemon = self.start_untrusted();
+        if let Tls::On { .. } = daemon.tls {
+            daemon.trust_what_is_there();
+        }
+        daemon
+    }
+
+    /// The same, but its clients trust nothing yet.
+    #[track_caller]
+    pub fn start_untrusted(mut self) -> Daemon {
         let command = self.command();
         let process = Supervised::start(&command, &self.environment);
         let port = match self.activated_on {
@@ -142,12 +152,7 @@ impl Builder {
             None => process.log.wait_for(DEADLINE, listening_port),
         };
         let port = port.unwrap_or_else(|| panic!("it does not say where it listens: {}", process.log.tail()));
-        let mut daemon =
-            Daemon { process, scratch: self.scratch, port, tls: self.tls, trust: None, gone: false };
-        if let Tls::On { .. } = daemon.tls {
-            daemon.trust_what_is_there();
-        }
-        daemon
+        Daemon { process, scratch: self.scratch, port, tls: self.tls, trust: None, gone: false }
     }
 
     /// Starts it and waits until it ends by itself, which it must; its exit code and all that it said.

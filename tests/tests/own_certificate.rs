@@ -57,13 +57,13 @@ fn it_is_made_at_the_first_start_and_belongs_to_the_frontend_alone() {
     let daemon = Daemon::builder().tls().start();
     assert_eq!(daemon.run_once(python("print('hi')")).stdout, "hi\n");
     let (state, service) = (daemon.scratch().state(), accounts::service());
-    for (path, mode) in
-        [(state.clone(), 0o700), (state.join("key.pem"), 0o600), (state.join("cert.pem"), 0o600)]
-    {
+    let names = ["key.pem", "cert.pem", "ca-key.pem", "ca.pem"];
+    let files = names.iter().map(|name| (state.join(name), 0o600));
+    for (path, mode) in files.chain([(state.clone(), 0o700)]) {
         assert_eq!(mode_of(&path), mode, "{}", path.display());
         assert_eq!(fs::metadata(&path).unwrap().uid(), service.uid, "{}", path.display());
     }
-    assert_eq!(fs::read_dir(&state).unwrap().count(), 2, "nothing else is left there");
+    assert_eq!(fs::read_dir(&state).unwrap().count(), names.len(), "nothing else is left there");
 }
 
 #[test]
@@ -238,4 +238,120 @@ fn no_other_process_has_the_key_open() {
         daemon.scratch().state().join("key.pem")
     );
     assert_eq!(daemon.run_once(python(&code)).stdout, "refused\n");
+}
+
+/// Runs openssl in a shell with the daemon's state directory as the current one; whether it succeeds, and what it says.
+fn openssl(daemon: &Daemon, script: &str) -> (bool, String) {
+    let script = format!("cd {} && {script}", daemon.scratch().state().display());
+    let output = Command::new("/bin/sh").args(["-c", &script]).output().unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8(text).unwrap())
+}
+
+/// What iOS, Android and browsers ask of an authority and of a server's certificate.
+#[test]
+fn the_authority_and_its_certificate_pass_strict_checks() {
+    let daemon = Daemon::builder().tls().start();
+    let verify =
+        "openssl verify -x509_strict -purpose sslserver -CAfile ca.pem -verify_hostname localhost cert.pem";
+    let (good, text) = openssl(&daemon, verify);
+    assert!(good && text.contains("cert.pem: OK"), "{text}");
+    let (_, text) = openssl(&daemon, "openssl x509 -in ca.pem -noout -text");
+    for part in [
+        "CA:TRUE, pathlen:0",
+        "Certificate Sign, CRL Sign",
+        "X509v3 Name Constraints: critical",
+        "DNS:local\n",
+        "CN = further-link on ",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let (_, text) = openssl(&daemon, "openssl x509 -in cert.pem -noout -text");
+    for part in ["CA:FALSE", "TLS Web Server Authentication", "Digital Signature", "Authority Key Identifier"]
+    {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+}
+
+/// A stolen key of the authority is worth nothing for names outside of the device's networks.
+#[test]
+fn the_authority_cannot_vouch_for_foreign_names() {
+    let daemon = Daemon::builder().tls().start();
+    for (name, expected) in [
+        ("DNS:evil.example", false),
+        ("DNS:further.pi-top.com", false),
+        ("IP:8.8.8.8", false),
+        ("DNS:renamed.local", true),
+        ("IP:192.168.1.7", true),
+        ("IP:fd00::7", true),
+    ] {
+        let sign = format!(
+            "openssl req -new -key key.pem -subj /CN=x -out x.csr && printf 'subjectAltName={name}\\n' > x.ext && \
+             openssl x509 -req -in x.csr -CA ca.pem -CAkey ca-key.pem -set_serial 7 -days 9 -extfile x.ext -out x.pem && \
+             openssl verify -purpose sslserver -CAfile ca.pem x.pem"
+        );
+        let (good, text) = openssl(&daemon, &sign);
+        assert_eq!(good, expected, "{name}: {text}");
+        assert!(expected || text.contains("permitted subtree violation"), "{name}: {text}");
+    }
+}
+
+/// The certificate of an earlier version, signed with its own key: the key stays, and the authority signs it.
+#[test]
+fn a_certificate_that_was_signed_by_itself_is_signed_by_the_authority() {
+    let first = Daemon::builder().tls().start();
+    let key = fs::read(first.scratch().state().join("key.pem")).unwrap();
+    let (good, text) = openssl(
+        &first,
+        "rm ca.pem ca-key.pem && openssl req -x509 -new -key key.pem -subj /CN=pi -days 9 -out cert.pem",
+    );
+    assert!(good, "{text}");
+    let again = Daemon::builder().tls_as(&first).start();
+    assert_eq!(again.http("GET", "/status").body, "OK");
+    assert_eq!(fs::read(first.scratch().state().join("key.pem")).unwrap(), key);
+    let (good, text) =
+        openssl(&first, "openssl verify -x509_strict -purpose sslserver -CAfile ca.pem cert.pem");
+    assert!(good, "{text}");
+}
+
+/// `GET /certificate`, its forms, and the fingerprint that people compare.
+#[test]
+fn the_authority_is_served_to_every_client_in_three_forms() {
+    let daemon = Daemon::builder().tls().start();
+    let pem = fs::read_to_string(daemon.scratch().state().join("ca.pem")).unwrap();
+    for path in ["/certificate", "/certificate.pem"] {
+        let answer = daemon.http("GET", path);
+        assert_eq!((answer.status, answer.body.as_str()), (200, pem.as_str()), "{path}");
+        assert_eq!(answer.header("content-type"), Some("application/x-pem-file"), "{path}");
+    }
+    let url = format!("https://{}", daemon.address());
+    for (request, kind) in [
+        (format!("{url}/certificate.crt"), "application/x-x509-ca-cert"),
+        (format!("-H 'Accept: application/x-x509-ca-cert' {url}/certificate"), "application/x-x509-ca-cert"),
+    ] {
+        let (good, text) = openssl(
+            &daemon,
+            &format!(
+                "curl -sS --cacert ca.pem -D headers -o x.der {request} && cat headers && \
+                 openssl x509 -inform DER -in x.der -noout -fingerprint -sha256"
+            ),
+        );
+        assert!(good && text.contains(kind), "{request}: {text}");
+        let expected = value(&fingerprint(daemon.scratch(), "root"), "authority SHA-256");
+        assert!(text.contains(&format!("={expected}")), "{text}");
+        assert!(daemon.log().text().contains(&expected), "{}", daemon.log().text());
+    }
+    let profile = daemon.http("GET", "/certificate.mobileconfig");
+    assert_eq!(profile.header("content-type"), Some("application/x-apple-aspen-config"));
+    let data: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
+    assert!(profile.body.contains(&format!("<data>{data}</data>")), "{}", profile.body);
+}
+
+/// There is nothing to install.
+#[test]
+fn without_an_authority_its_path_says_why() {
+    let answer = Chain::new().serve().http("GET", "/certificate");
+    assert!(answer.status == 404 && answer.body.contains("administrator"), "{}", answer.body);
+    let answer = Daemon::start().http("GET", "/certificate");
+    assert!(answer.status == 404 && answer.body.contains("plain http"), "{}", answer.body);
 }

@@ -21,7 +21,14 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const PROXY_HEADERS: [&str; 3] = ["forwarded", "via", "x-real-ip"];
 const PROXY_HEADER_PREFIX: &str = "x-forwarded-";
 /// Harmless, and what people and monitoring look at first: no token, no origin.
-const OPEN_PATHS: [&str; 2] = ["/status", "/version"];
+const OPEN_PATHS: [&str; 6] = [
+    "/status",
+    "/version",
+    "/certificate",
+    "/certificate.pem",
+    "/certificate.crt",
+    "/certificate.mobileconfig",
+];
 /// The query parameter for those who cannot set headers: browsers, for a WebSocket.
 const TOKEN_PARAMETER: &str = "token";
 
@@ -367,7 +374,7 @@ mod tests {
             let preflight = Request { method: Verb::Options, ..request };
             assert_eq!(decide(&usual, preflight), Err(Refused::NoOrigin), "{target}");
         }
-        for target in ["/status", "/version", "/version?x=y"] {
+        for target in ["/status", "/version", "/version?x=y", "/certificate", "/certificate.crt"] {
             assert_eq!(decide(&usual, Request { target, headers: &[THERE], ..RUN }), Ok(()), "{target}");
         }
     }

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 
 use crate::{
     config::TlsPlaces,
-    tls::certificate::{CERTIFICATE, FileError, KEY, Places, Reason, Text},
+    tls::certificate::{AUTHORITY, CERTIFICATE, FileError, KEY, Places, Reason, Text},
 };
 
 /// Why there is nothing to print.
@@ -46,12 +46,28 @@ pub(crate) fn print(options: &TlsPlaces) -> Result<(), FingerprintError> {
         let reason = Reason::Alone(places.extra.join(KEY));
         return Err(FileError { path: places.extra.join(CERTIFICATE), reason }.into());
     }
+    let (of_device, authority) = (extra.is_none(), places.state.join(AUTHORITY));
     let certificate = match extra {
         Some(extra) => Some(extra),
         None => Text::read(&places.state.join(CERTIFICATE))?,
     };
     let certificate = certificate.ok_or(FingerprintError::None(places))?;
-    let (_, about) = certificate.certificates()?;
+    let (chain, about) = certificate.certificates()?;
     write!(io::stdout(), "certificate: {}\n{about}", certificate.path.display())?;
+    // The one that has signed it is what people install.
+    let authority = if of_device { Text::read(&authority)? } else { None };
+    if let Some(authority) = authority {
+        let (authorities, about) = authority.certificates()?;
+        if chain.get(1) == authorities.first() {
+            write!(
+                io::stdout(),
+                "authority:   {}\nauthority valid:   {} to {}\nauthority SHA-256: {}\n",
+                authority.path.display(),
+                about.not_before.date(),
+                about.not_after.date(),
+                about.fingerprint
+            )?;
+        }
+    }
     Ok(())
 }

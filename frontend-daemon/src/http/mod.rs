@@ -4,6 +4,7 @@ pub(crate) mod listen;
 pub(crate) mod routes;
 pub(crate) mod upload;
 
+mod certificate;
 mod cors;
 mod fragments;
 #[cfg(test)]

@@ -18,6 +18,7 @@ use crate::{
     access::run_as::Choices,
     access::tokens::{Failures, Guard},
     device::packages,
+    http::certificate::{self, Form},
     http::upgrade::upgrade_to_websocket,
     http::upload::Bodies,
     http::websocket,
@@ -25,6 +26,7 @@ use crate::{
     outbox::outbox,
     reply::{method_not_allowed, text},
     session::{Session, Shared},
+    tls::Tls,
 };
 
 /// Terminal size before the first resize (B9.1).
@@ -43,6 +45,7 @@ pub(crate) struct App {
     pub(crate) shutdown: Shutdown,
     shared: Shared,
     bodies: Bodies,
+    tls: Option<Tls>,
     /// Reading package lists takes a while and much memory bandwidth: one at a time.
     package_lookup: Semaphore,
 }
@@ -56,9 +59,33 @@ impl App {
             shutdown,
             shared,
             bodies,
+            tls: None,
             package_lookup: Semaphore::new(1),
         }
     }
+
+    /// The same, with a certificate to tell of.
+    pub(crate) fn with_tls(self, tls: Option<Tls>) -> Self {
+        Self { tls, ..self }
+    }
+}
+
+/// `GET /certificate`, and the paths with the ending of a form.
+fn authority_certificate(
+    app: &Arc<App>,
+) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + use<> {
+    let one = |form: Option<Form>| {
+        warp::get().and(warp::header::headers_cloned()).and(with(app)).map(
+            move |headers: HeaderMap, app: Arc<App>| {
+                certificate::answer(app.tls.as_ref(), form.unwrap_or_else(|| Form::accepted(&headers)))
+            },
+        )
+    };
+    let any = warp::path!("certificate").and(one(None));
+    let pem = warp::path!("certificate.pem").and(one(Some(Form::Pem)));
+    let der = warp::path!("certificate.crt").and(one(Some(Form::Der)));
+    let profile = warp::path!("certificate.mobileconfig").and(one(Some(Form::Profile)));
+    any.or(pem).unify().or(der).unify().or(profile).unify()
 }
 
 /// All routes, errors included.
@@ -75,7 +102,9 @@ pub(crate) fn routes(
     let run = endpoint(warp::path!("run"), Dialect::Run, app);
     let run_py = endpoint(warp::path!("run-py"), Dialect::RunPy, app);
     let upload = upload(app);
-    no_trailing_slash().and(status.or(version).or(apt_version).or(run).or(run_py).or(upload)).recover(error)
+    no_trailing_slash()
+        .and(status.or(version).or(apt_version).or(run).or(run_py).or(upload).or(authority_certificate(app)))
+        .recover(error)
 }
 
 fn with(app: &Arc<App>) -> impl Filter<Extract = (Arc<App>,), Error = Infallible> + Clone + use<> {

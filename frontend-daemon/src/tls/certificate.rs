@@ -8,6 +8,7 @@ use std::{
     env, fmt,
     fs::{self, File},
     io::{self, ErrorKind, Read},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -20,12 +21,16 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem, pem::PemObject},
     sign::CertifiedKey,
 };
+use tracing::warn;
 
 use crate::{config::TlsPlaces, tls::x509::About};
 
 /// Their names, in whichever directory.
 pub(crate) const CERTIFICATE: &str = "cert.pem";
 pub(crate) const KEY: &str = "key.pem";
+/// The authority of the device, in the state directory only.
+pub(crate) const AUTHORITY: &str = "ca.pem";
+pub(crate) const AUTHORITY_KEY: &str = "ca-key.pem";
 /// Longest file that is read. A chain of ten certificates has a tenth of it.
 const MAX_FILE: u64 = 256 * 1024;
 /// Where the package keeps the administrator's files.
@@ -50,6 +55,34 @@ pub(crate) struct Places {
 pub(crate) struct FileError {
     pub(crate) path: PathBuf,
     pub(crate) reason: Reason,
+}
+
+impl FileError {
+    /// The command that repairs it, where there is one.
+    pub(crate) fn repair(&self) -> String {
+        let path = self.path.display();
+        match &self.reason {
+            Reason::Denied(_) => {
+                let group = nix::unistd::Group::from_gid(nix::unistd::Gid::effective());
+                let group =
+                    group.ok().flatten().map_or_else(|| "further-link".to_owned(), |group| group.name);
+                let directory = self.path.parent().map(Path::display);
+                match (fs::read_link(&self.path), fs::symlink_metadata(&self.path)) {
+                    (Ok(target), _) => {
+                        format!(": sudo install -m 640 -g {group} {} {path}", target.display())
+                    }
+                    (_, Ok(_)) => format!(": sudo chgrp {group} {path} && sudo chmod 640 {path}"),
+                    // What is in it cannot be seen.
+                    (_, Err(_)) => directory.map_or_else(String::new, |directory| {
+                        format!(": sudo chgrp {group} {directory} && sudo chmod 750 {directory}")
+                    }),
+                }
+            }
+            Reason::Stranger(_) => format!(": sudo chown root {path}"),
+            Reason::Writable => format!(": sudo chmod go-w {path}"),
+            _ => String::new(),
+        }
+    }
 }
 
 /// Why a file cannot be used.
@@ -79,6 +112,12 @@ pub(crate) enum Reason {
     OtherKey(PathBuf),
     #[error("it has to belong to the account {owner}, and be closed to all others (chmod {mode})")]
     Open { owner: String, mode: &'static str },
+    #[error(
+        "it belongs to uid {0}, who may know the key: its owner has to be root or the account that serves"
+    )]
+    Stranger(u32),
+    #[error("accounts other than its owner may write to it")]
+    Writable,
     #[error("cannot write: {0}")]
     Write(io::Error),
     #[error("it does not exist, and root makes it only in a directory that nobody else can write to")]
@@ -101,9 +140,13 @@ pub(crate) struct Pair {
 }
 
 /// One file as it was read.
+#[derive(Clone)]
 pub(crate) struct Text {
     pub(crate) path: PathBuf,
     pub(crate) bytes: Vec<u8>,
+    /// Owner and mode of what was read.
+    owner: u32,
+    mode: u32,
 }
 
 impl Places {
@@ -158,6 +201,7 @@ impl Pair {
     /// Whether they can be served: the certificates of the file in their order, and the key of the first.
     pub(crate) fn check(self) -> Result<Served, FileError> {
         let Self { certificate, key } = self;
+        key.check_owner()?;
         let (chain, about) = certificate.certificates()?;
         let signer = PrivateKeyDer::from_pem_slice(&key.bytes).map_err(|error| match error {
             pem::Error::NoItemsFound => Reason::NoKey,
@@ -180,7 +224,7 @@ impl Text {
     /// Reads a regular file of sensible length, if there is one. A link that leads nowhere is not "nothing".
     pub(crate) fn read(path: &Path) -> Result<Option<Self>, FileError> {
         match read(path) {
-            Ok(bytes) => Ok(Some(Self { path: path.to_owned(), bytes })),
+            Ok((bytes, owner, mode)) => Ok(Some(Self { path: path.to_owned(), bytes, owner, mode })),
             Err(Reason::Io(error))
                 if error.kind() == ErrorKind::NotFound && fs::symlink_metadata(path).is_err() =>
             {
@@ -199,17 +243,39 @@ impl Text {
         Ok((chain, about))
     }
 
+    /// What this daemon has just written itself.
+    pub(crate) fn written(path: PathBuf, bytes: Vec<u8>) -> Self {
+        Self { path, bytes, owner: Uid::effective().as_raw(), mode: 0o600 }
+    }
+
+    /// A key that a stranger could have put there, or changed, is not the administrator's. One that others may read is
+    /// still the right one: that is said, and no browser is cut off for it.
+    fn check_owner(&self) -> Result<(), FileError> {
+        if self.owner != 0 && self.owner != Uid::effective().as_raw() {
+            return Err(self.error(Reason::Stranger(self.owner)));
+        }
+        if self.mode & 0o022 != 0 {
+            return Err(self.error(Reason::Writable));
+        }
+        if self.mode & 0o004 != 0 {
+            let path = self.path.display();
+            warn!("{path}: every account of this device may read this key: sudo chmod o-rwx {path}");
+        }
+        Ok(())
+    }
+
     pub(crate) fn error(&self, reason: Reason) -> FileError {
         FileError { path: self.path.clone(), reason }
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, Reason> {
+fn read(path: &Path) -> Result<(Vec<u8>, u32, u32), Reason> {
     // A FIFO would otherwise be waited for.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = rustix::fs::open(path, flags, Mode::empty()).map_err(|error| read_error(error.into()))?;
     let file = File::from(file);
-    if !file.metadata().map_err(read_error)?.is_file() {
+    let metadata = file.metadata().map_err(read_error)?;
+    if !metadata.is_file() {
         return Err(Reason::NotAFile);
     }
     let mut bytes = Vec::new();
@@ -217,7 +283,7 @@ fn read(path: &Path) -> Result<Vec<u8>, Reason> {
     if u64::try_from(bytes.len()).is_ok_and(|length| length > MAX_FILE) {
         return Err(Reason::TooLong);
     }
-    Ok(bytes)
+    Ok((bytes, metadata.uid(), metadata.mode()))
 }
 
 fn read_error(error: io::Error) -> Reason {

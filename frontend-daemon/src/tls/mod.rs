@@ -3,8 +3,10 @@
 //! `main` prepares it while this process may still be root, and starts it when it is not any more; `listen` hands it
 //! each accepted connection. Where the files lie and what makes them good is in `certificate`.
 
+pub(crate) mod authority;
 pub(crate) mod certificate;
 pub(crate) mod own_certificate;
+pub(crate) mod own_files;
 pub(crate) mod x509;
 
 use std::{
@@ -25,8 +27,9 @@ use rustls::{
 use time::OffsetDateTime;
 use tokio::{io::AsyncWriteExt, net::TcpStream, sync::watch, time::MissedTickBehavior};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
+use crate::tls::authority::Authority;
 use crate::tls::certificate::{CERTIFICATE, FileError, KEY, Pair, Places, Served};
 
 /// A client has this long from its connection to the end of the handshake, as for the head of a request.
@@ -63,19 +66,26 @@ pub(crate) struct Source {
 /// What had to be done as root.
 pub(crate) struct Prepared {
     source: Source,
-    pair: Option<Pair>,
+    pair: Result<Option<Pair>, FileError>,
 }
 
 /// Accepts handshakes with whatever certificate is the current one.
 #[derive(Clone)]
 pub(crate) struct Tls {
-    config: watch::Receiver<Arc<ServerConfig>>,
+    serving: watch::Receiver<Serving>,
+}
+
+/// What handshakes use, and what signed it.
+#[derive(Clone)]
+struct Serving {
+    config: Arc<ServerConfig>,
+    authority: Option<Authority>,
 }
 
 /// Keeps the certificate up to date.
 pub(crate) struct Keeper {
     source: Source,
-    config: watch::Sender<Arc<ServerConfig>>,
+    serving: watch::Sender<Serving>,
     current: Current,
     /// How the files looked when they were last taken, or tried.
     stamps: Vec<Stamp>,
@@ -83,8 +93,8 @@ pub(crate) struct Keeper {
 
 /// What is served now.
 struct Current {
-    /// Our own certificate, which is renewed.
-    own: bool,
+    /// The authority that has signed our own certificate, which is renewed; none for the administrator's.
+    own: Option<Authority>,
     served: Served,
 }
 
@@ -100,23 +110,43 @@ impl Source {
     /// With the rights that this process has at its start: the administrator's files may be root's alone. Nothing of
     /// them is looked at here.
     pub(crate) fn prepare(self, account: Option<&User>) -> Result<Prepared, TlsError> {
-        let pair = Pair::read(&self.places.extra)?;
-        if let (None, Some(account)) = (&pair, account) {
-            own_certificate::prepare(&self.places.state, account)?;
+        let pair = Pair::read(&self.places.extra);
+        if let Some(account) = account {
+            // For an administrator's certificate it is needed only if that one turns out to be bad.
+            let made = own_certificate::prepare(&self.places.state, account);
+            if !matches!(pair, Ok(Some(_))) {
+                made?;
+            }
         }
         Ok(Prepared { source: self, pair })
     }
 
-    /// The administrator's certificate, else our own.
+    /// The administrator's certificate; where there is none, the device's own.
     fn load(&self) -> Result<Current, FileError> {
-        self.check(Pair::read(&self.places.extra)?)
+        match Pair::read(&self.places.extra)? {
+            Some(pair) => Ok(Current { own: None, served: pair.check()? }),
+            None => self.load_own(),
+        }
     }
 
-    fn check(&self, pair: Option<Pair>) -> Result<Current, FileError> {
-        let own = pair.is_none();
-        let served =
-            pair.map_or_else(|| own_certificate::load(&self.places.state, &self.names), Pair::check)?;
-        Ok(Current { own, served })
+    /// The same at the start, where a certificate that cannot be used is no reason to serve nothing.
+    fn load_first(&self, pair: Result<Option<Pair>, FileError>) -> Result<Current, FileError> {
+        let checked = pair.and_then(|pair| pair.map(Pair::check).transpose());
+        match checked {
+            Ok(Some(served)) => return Ok(Current { own: None, served }),
+            Ok(None) => {}
+            Err(error) => error!(
+                "{error}. The certificate that this device has made for itself is served meanwhile; the files are \
+                 taken as soon as they can be used{}",
+                error.repair()
+            ),
+        }
+        self.load_own()
+    }
+
+    fn load_own(&self) -> Result<Current, FileError> {
+        let (served, authority) = own_certificate::load(&self.places.state, &self.names)?;
+        Ok(Current { own: Some(authority), served })
     }
 
     /// How the files look from outside: replaced or rewritten files look different.
@@ -130,12 +160,12 @@ impl Source {
     }
 }
 
-/// Time of change, size and inode of a file, or why they are not known.
+/// Time of change (of content, owner or mode), size and inode of a file, or why they are not known.
 type Stamp = Result<(i64, i64, u64, u64), io::ErrorKind>;
 
 fn stamp(path: PathBuf) -> Stamp {
     let metadata = std::fs::metadata(path).map_err(|error| error.kind())?;
-    Ok((metadata.mtime(), metadata.mtime_nsec(), metadata.size(), metadata.ino()))
+    Ok((metadata.ctime(), metadata.ctime_nsec(), metadata.size(), metadata.ino()))
 }
 
 impl Prepared {
@@ -143,10 +173,11 @@ impl Prepared {
     pub(crate) fn start(self) -> Result<(Tls, Keeper), TlsError> {
         let Self { source, pair } = self;
         let stamps = source.stamps();
-        let current = source.check(pair)?;
-        let (config, receiver) = watch::channel(Arc::new(server_config(&current.served)?));
+        let current = source.load_first(pair)?;
+        let config = Arc::new(server_config(&current.served)?);
+        let (serving, receiver) = watch::channel(Serving { config, authority: current.own.clone() });
         announce(&current);
-        Ok((Tls { config: receiver }, Keeper { source, config, current, stamps }))
+        Ok((Tls { serving: receiver }, Keeper { source, serving, current, stamps }))
     }
 }
 
@@ -165,15 +196,23 @@ fn server_config(served: &Served) -> Result<ServerConfig, rustls::Error> {
 /// Says what is served, and what a person compares at the first meeting.
 fn announce(current: &Current) {
     let Served { path, about, .. } = &current.served;
-    let whose = if current.own { "made for this device, " } else { "" };
+    let whose = if current.own.is_some() { "made for this device, " } else { "" };
     info!(
         "certificate {} ({whose}valid until {}), SHA-256 fingerprint {}",
         path.display(),
         about.not_after.date(),
         about.fingerprint
     );
+    if let Some(Authority { about, .. }) = &current.own {
+        info!(
+            "it is signed by the certificate authority of this device (GET /certificate, valid until {}), SHA-256 \
+             fingerprint of the authority {}",
+            about.not_after.date(),
+            about.fingerprint
+        );
+    }
     let now = OffsetDateTime::now_utc();
-    if !current.own && (about.not_after < now || about.not_before > now) {
+    if current.own.is_none() && (about.not_after < now || about.not_before > now) {
         warn!("{} is not valid today: browsers will refuse it", path.display());
     }
 }
@@ -183,7 +222,7 @@ impl Keeper {
     pub(crate) async fn keep_current(mut self) {
         let mut seen = self.stamps.clone();
         let mut last_renewal: Option<Instant> = None;
-        if !self.current.own && stamp(self.current.served.path.clone()).is_err() {
+        if self.current.own.is_none() && stamp(self.current.served.path.clone()).is_err() {
             info!(
                 "the account that serves cannot see {}: changes count from the next start",
                 self.source.places.extra.display()
@@ -197,8 +236,10 @@ impl Keeper {
             // The directory may be on a disk that hangs.
             let Ok(stamps) = tokio::task::spawn_blocking(move || source.stamps()).await else { return };
             let changed = stamps != self.stamps && stamps == seen;
-            let due = self.current.own
-                && own_certificate::is_due(&self.current.served.about, &self.source.names)
+            let is_due = |authority: &Authority| {
+                own_certificate::is_due(&self.current.served.about, &self.source.names, authority)
+            };
+            let due = self.current.own.as_ref().is_some_and(is_due)
                 && last_renewal.is_none_or(|last| last.elapsed() > RENEWAL_PAUSE);
             if due {
                 last_renewal = Some(Instant::now());
@@ -222,15 +263,24 @@ impl Keeper {
             Ok((_, current)) if current.served.key.cert == self.current.served.key.cert => {}
             Ok((config, current)) => {
                 announce(&current);
-                self.config.send_replace(Arc::new(config));
+                let authority = current.own.clone();
+                self.serving.send_replace(Serving { config: Arc::new(config), authority });
                 self.current = current;
             }
-            Err(error) => warn!("{error}; the certificate that was read before stays in use"),
+            Err(error) => {
+                let repair = if let TlsError::File(error) = &error { error.repair() } else { String::new() };
+                warn!("{error}; the certificate that was read before stays in use{repair}");
+            }
         }
     }
 }
 
 impl Tls {
+    /// The authority that has signed what is served now, if it is this device's.
+    pub(crate) fn authority(&self) -> Option<Authority> {
+        self.serving.borrow().authority.clone()
+    }
+
     /// Shakes hands. None if the client does not, or speaks plain HTTP, which it is told.
     pub(crate) async fn accept(&self, stream: TcpStream) -> Option<TlsStream<TcpStream>> {
         let shaken = tokio::time::timeout(HANDSHAKE_LIMIT, async {
@@ -242,7 +292,7 @@ impl Tls {
             if first != [HANDSHAKE_RECORD] {
                 return Box::pin(refuse_plain(stream)).await;
             }
-            let config = Arc::clone(&self.config.borrow());
+            let config = Arc::clone(&self.serving.borrow().config);
             Box::pin(TlsAcceptor::from(config).accept(stream)).await
         });
         match shaken.await {

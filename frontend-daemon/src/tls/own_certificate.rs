@@ -1,5 +1,5 @@
-//! The certificate that this daemon makes for its device when nobody has provided one: a key of the device's own, and a
-//! certificate signed with it. Never a key that two devices share (D4), never a key outside of its directory (D17).
+//! The certificate that this daemon makes for its device where the administrator has put none: a key of the device's own,
+//! and a certificate for it that the device's own authority signs (`authority`). Never a key that two devices share (D4), never a key outside of its directory (D17).
 //!
 //! `tls` calls it at the start, and again when a renewal may be due. It works with the rights of the account that serves;
 //! only [`prepare`] runs as root, and makes one directory.
@@ -14,36 +14,28 @@
 //! *yet* is kept, since then it is the clock that is wrong. Each renewal moves the end forward, so a clock that jumps
 //! cannot make them one after the other.
 
-use std::{
-    fs::{self, DirBuilder, File},
-    io::{self, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
-    path::Path,
-};
+use std::{fs, io, path::Path};
 
-use nix::unistd::{Uid, User};
+use nix::unistd::User;
 use rcgen::{
-    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose,
-    PKCS_ECDSA_P256_SHA256, SerialNumber,
+    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
 };
 use rustix::fs::{Mode, OFlags};
-use time::{Duration, OffsetDateTime};
+use time::Duration;
 use tracing::{info, warn};
 
 use crate::{
     device::{DEVICE_DOMAIN, addresses},
-    tls::certificate::{self, CERTIFICATE, FileError, KEY, Pair, Reason, Served, Text},
+    tls::authority::{self, Authority, Signer},
+    tls::certificate::{AUTHORITY, CERTIFICATE, FileError, KEY, Pair, Reason, Served, Text},
+    tls::own_files::{BEFORE, can_be_named, key, now, open_directory, serial_number, write, write_error},
     tls::x509::About,
 };
 
 /// From now on. With [`BEFORE`] it stays below 398 days, the most that any browser takes.
 const VALID: Duration = Duration::days(365);
-/// Valid before it was made: for clients whose clock is behind.
-const BEFORE: Duration = Duration::days(30);
 /// Made anew when less is left.
 const RENEWED_BEFORE: Duration = Duration::days(30);
-/// 2026-11-01, in seconds: when this was written. A clock that shows less is wrong.
-const OLDEST_NOW: i64 = 1_793_491_200;
 /// Longest common name (RFC 5280, `ub-common-name`).
 const MAX_COMMON_NAME: usize = 64;
 
@@ -80,30 +72,34 @@ pub(crate) fn prepare(state: &Path, account: &User) -> Result<(), FileError> {
 }
 
 /// The certificate of this device under these names: the one that is there, or a new one.
-pub(crate) fn load(state: &Path, names: &[String]) -> Result<Served, FileError> {
+pub(crate) fn load(state: &Path, names: &[String]) -> Result<(Served, Authority), FileError> {
     let directory = open_directory(state)?;
     // Two daemons of one account that start at the same moment.
     directory.lock().map_err(|error| write_error(state, error))?;
-    let (pair, text) = key(state)?;
-    if let Some(served) = usable(state, &text, names) {
-        return Ok(served);
+    let (pair, text) = key(state, KEY)?;
+    let signer = authority::load(&directory, state, names)?;
+    if let Some(served) = usable(state, &text, names, &signer.authority) {
+        return Ok((served, signer.authority));
     }
     let certificate =
-        make(&pair, names).map_err(|reason| FileError { path: state.join(CERTIFICATE), reason })?;
+        make(&pair, names, &signer).map_err(|reason| FileError { path: state.join(CERTIFICATE), reason })?;
     let certificate = write(&directory, state, CERTIFICATE, certificate.as_bytes())?;
     let served = Pair::new(certificate, text).check()?;
     info!("made a certificate for {}", served.about.names.join(", "));
-    Ok(served)
+    Ok((served, signer.authority))
 }
 
 /// Whether [`load`] would make a new one.
-pub(crate) fn is_due(about: &About, names: &[String]) -> bool {
+pub(crate) fn is_due(about: &About, names: &[String], authority: &Authority) -> bool {
     let is_named = |name: &String| about.names.contains(name);
-    about.not_after - now() < RENEWED_BEFORE || !names.iter().filter(|name| can_be_named(name)).all(is_named)
+    // A bare name that the authority does not permit could never be added.
+    let is_wanted =
+        |name: &&String| can_be_named(name) && (authority::is_full(name) || authority.permits(name));
+    about.not_after - now() < RENEWED_BEFORE || !names.iter().filter(is_wanted).all(is_named)
 }
 
 /// The certificate in the directory, if it is of this key and need not be made anew.
-fn usable(state: &Path, key: &Text, names: &[String]) -> Option<Served> {
+fn usable(state: &Path, key: &Text, names: &[String], authority: &Authority) -> Option<Served> {
     let path = state.join(CERTIFICATE);
     let certificate = match Text::read(&path) {
         Ok(certificate) => certificate?,
@@ -112,9 +108,10 @@ fn usable(state: &Path, key: &Text, names: &[String]) -> Option<Served> {
             return None;
         }
     };
-    let key = Text { path: key.path.clone(), bytes: key.bytes.clone() };
-    match Pair::new(certificate, key).check() {
-        Ok(served) if is_due(&served.about, names) => None,
+    match Pair::new(certificate, key.clone()).check() {
+        // Signed by itself, as before there was an authority; or by an earlier certificate of the authority.
+        Ok(served) if served.key.cert.get(1) != Some(&authority.der) => None,
+        Ok(served) if is_due(&served.about, names, authority) => None,
         Ok(served) => {
             if served.about.not_before > now() {
                 warn!(
@@ -132,42 +129,7 @@ fn usable(state: &Path, key: &Text, names: &[String]) -> Option<Served> {
     }
 }
 
-/// Makes the directory if it is missing, and makes sure that nobody else can put something into it.
-fn open_directory(state: &Path) -> Result<File, FileError> {
-    DirBuilder::new().recursive(true).mode(0o700).create(state).map_err(|error| write_error(state, error))?;
-    let directory = File::open(state).map_err(|error| write_error(state, error))?;
-    is_ours(state, &directory, 0o022, "go-w")?;
-    Ok(directory)
-}
-
-fn is_ours(path: &Path, file: &File, closed: u32, mode: &'static str) -> Result<(), FileError> {
-    let metadata = file.metadata().map_err(|error| write_error(path, error))?;
-    if metadata.uid() == Uid::effective().as_raw() && metadata.mode() & closed == 0 {
-        return Ok(());
-    }
-    let reason = Reason::Open { owner: certificate::account(), mode };
-    Err(FileError { path: path.to_owned(), reason })
-}
-
-/// The key that is there, or a new one. A damaged one is an error: people would have to trust another.
-fn key(state: &Path) -> Result<(KeyPair, Text), FileError> {
-    let path = state.join(KEY);
-    if let Some(text) = Text::read(&path)? {
-        let file = File::open(&path).map_err(|error| text.error(Reason::Io(error)))?;
-        // One that others could read has to be thrown away, and one that others gave to us is not ours (D17).
-        is_ours(&path, &file, 0o077, "600")?;
-        let pair = std::str::from_utf8(&text.bytes).ok().and_then(|text| KeyPair::from_pem(text).ok());
-        let pair = pair.ok_or_else(|| text.error(Reason::NoKey))?;
-        return Ok((pair, text));
-    }
-    let made = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256);
-    let pair = made.map_err(|error| FileError { path, reason: Reason::Make(error) })?;
-    let directory = open_directory(state)?;
-    let text = write(&directory, state, KEY, pair.serialize_pem().as_bytes())?;
-    Ok((pair, text))
-}
-
-fn make(key: &KeyPair, names: &[String]) -> Result<String, Reason> {
+fn make(key: &KeyPair, names: &[String], signer: &Signer) -> Result<String, Reason> {
     let mut all: Vec<String> = names.iter().filter(|name| can_be_named(name)).cloned().collect();
     all.extend(["127.0.0.1".to_owned(), "::1".to_owned()]);
     for address in addresses::of_this_device() {
@@ -176,61 +138,37 @@ fn make(key: &KeyPair, names: &[String]) -> Result<String, Reason> {
         }
         all.push(address.to_string());
     }
+    let left_out: Vec<_> = all.extract_if(.., |name| !signer.authority.permits(name)).collect();
+    if !left_out.is_empty() {
+        info!(
+            "not in the certificate: {}. To have them there, remove {AUTHORITY} and install the new one on clients",
+            left_out.join(", ")
+        );
+    }
     let mut params = CertificateParams::new(all).map_err(Reason::Make)?;
     params.not_before = now() - BEFORE;
     params.not_after = now() + VALID;
-    // By default the serial number is the key's, which stays: browsers refuse two certificates with one number.
-    let mut serial = [0; 16];
-    let random = ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut serial);
-    random.map_err(|_| Reason::Make(rcgen::Error::RingUnspecified))?;
-    params.serial_number = Some(SerialNumber::from_slice(&serial));
+    params.serial_number = Some(serial_number()?);
     let mut subject = DistinguishedName::new();
     let device = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    if (1..=MAX_COMMON_NAME).contains(&device.chars().count()) {
+    if (1..=MAX_COMMON_NAME).contains(&device.chars().count()) && signer.authority.permits(&device) {
         subject.push(DnType::CommonName, device);
     }
     subject.push(DnType::OrganizationName, "further-link");
     params.distinguished_name = subject;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    Ok(params.self_signed(key).map_err(Reason::Make)?.pem())
-}
-
-/// What is not a name in a certificate (RFC 5280, 4.2.1.6) is left out, today and at every comparison.
-fn can_be_named(name: &str) -> bool {
-    !name.is_empty() && name.len() < 254 && name.bytes().all(|byte| byte.is_ascii_graphic())
-}
-
-/// The time, or the oldest that can be true.
-fn now() -> OffsetDateTime {
-    let oldest = OffsetDateTime::from_unix_timestamp(OLDEST_NOW).unwrap_or(OffsetDateTime::UNIX_EPOCH);
-    OffsetDateTime::now_utc().max(oldest)
-}
-
-/// Whole or not at all, also when the power fails.
-fn write(directory: &File, state: &Path, name: &str, bytes: &[u8]) -> Result<Text, FileError> {
-    let (path, unfinished) = (state.join(name), state.join(format!(".{name}.new")));
-    let written = || -> io::Result<()> {
-        if fs::symlink_metadata(&unfinished).is_ok() {
-            fs::remove_file(&unfinished)?;
-        }
-        let mut file = File::options().write(true).create_new(true).mode(0o600).open(&unfinished)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&unfinished, &path)?;
-        directory.sync_all()
-    };
-    written().map_err(|error| write_error(&path, error))?;
-    Ok(Text { path, bytes: bytes.to_owned() })
-}
-
-fn write_error(path: &Path, error: io::Error) -> FileError {
-    FileError { path: path.to_owned(), reason: Reason::Write(error) }
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.use_authority_key_identifier_extension = true;
+    let leaf = params.signed_by(key, &signer.issuer).map_err(Reason::Make)?;
+    Ok(leaf.pem() + &signer.authority.pem)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tls::x509::Subtree;
+    use rcgen::PKCS_ECDSA_P256_SHA256;
 
     fn about(names: &[&str], days_left: i64) -> About {
         About {
@@ -239,7 +177,21 @@ mod tests {
             not_after: now() + Duration::days(days_left),
             fingerprint: String::new(),
             key_fingerprint: String::new(),
+            common_name: None,
+            permitted: Vec::new(),
         }
+    }
+
+    fn authority() -> Authority {
+        let permitted = ["local", "pi", "localhost"].map(|name| Subtree::Dns(name.to_owned()));
+        let networks = ["10.0.0.0", "127.0.0.0"].map(|network| Subtree::network(network.parse().unwrap(), 8));
+        let permitted = permitted.into_iter().chain(networks).chain([Subtree::of_name("::1")]).collect();
+        let about = About { permitted, ..about(&[], 3000) };
+        Authority { der: vec![].into(), pem: String::new(), about }
+    }
+
+    fn is_due(about: &About, names: &[String]) -> bool {
+        super::is_due(about, names, &authority())
     }
 
     fn names(names: &[&str]) -> Vec<String> {
@@ -260,6 +212,9 @@ mod tests {
         let certificate = about(&["pi", "pi.local", "192.0.2.7"], 365);
         assert!(!is_due(&certificate, &names(&["pi", "pi.local"])));
         assert!(is_due(&certificate, &names(&["raspberry", "raspberry.local"])));
+        assert!(is_due(&certificate, &names(&["school.example"])));
+        // A bare name that the authority does not permit.
+        assert!(!is_due(&certificate, &names(&["pi", "raspberry"])));
         // It could never be satisfied.
         assert!(!is_due(&certificate, &names(&["pi", "sch\u{fc}le", ""])));
     }
@@ -268,11 +223,18 @@ mod tests {
     fn a_new_one_has_the_names_and_dates_and_a_number_of_its_own() {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
         let wanted = names(&["pi", "pi.local", "localhost", "10.1.2.3", "sch\u{fc}le", ""]);
+        let signer = || Signer {
+            authority: authority(),
+            issuer: rcgen::Issuer::new(
+                CertificateParams::default(),
+                KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap(),
+            ),
+        };
         let read = |pem: String| {
-            let text = Text { path: "x".into(), bytes: pem.into_bytes() };
+            let text = Text::written("x".into(), pem.into_bytes());
             text.certificates().unwrap()
         };
-        let (chain, about) = read(make(&key, &wanted).unwrap());
+        let (chain, about) = read(make(&key, &wanted, &signer()).unwrap());
         assert_eq!(chain.len(), 1);
         for name in ["pi", "pi.local", "localhost", "10.1.2.3", "127.0.0.1", "::1"] {
             assert!(about.names.iter().any(|has| has == name), "{name} in {:?}", about.names);
@@ -280,7 +242,7 @@ mod tests {
         assert!(about.not_before < now() - Duration::days(29));
         assert!(about.not_after - about.not_before < Duration::days(398));
         assert!(!is_due(&about, &wanted));
-        let (_, again) = read(make(&key, &wanted).unwrap());
+        let (_, again) = read(make(&key, &wanted, &signer()).unwrap());
         assert_ne!(again.fingerprint, about.fingerprint);
         assert_eq!(again.key_fingerprint, about.key_fingerprint);
     }

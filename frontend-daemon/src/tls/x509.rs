@@ -17,6 +17,10 @@ use yasna::{ASN1Error, ASN1ErrorKind, ASN1Result, BERReader, BERReaderSeq, Tag, 
 
 /// subjectAltName (RFC 5280, 4.2.1.6).
 const ALTERNATIVE_NAMES: [u64; 4] = [2, 5, 29, 17];
+/// nameConstraints (RFC 5280, 4.2.1.10).
+const NAME_CONSTRAINTS: [u64; 4] = [2, 5, 29, 30];
+/// commonName (RFC 5280, appendix A.1).
+const COMMON_NAME: [u64; 4] = [2, 5, 4, 3];
 /// `dNSName` and `iPAddress` among the kinds of general names (RFC 5280, appendix A.2).
 const DNS_NAME: u64 = 2;
 const IP_ADDRESS: u64 = 7;
@@ -31,6 +35,60 @@ pub(crate) struct About {
     pub(crate) fingerprint: String,
     /// SHA-256 of its public key (`SubjectPublicKeyInfo`).
     pub(crate) key_fingerprint: String,
+    /// The subject's common name.
+    pub(crate) common_name: Option<String>,
+    /// The names that an authority may vouch for, if its certificate limits them.
+    pub(crate) permitted: Vec<Subtree>,
+}
+
+/// A part of the names or addresses that name constraints permit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Subtree {
+    /// This name and all names below it.
+    Dns(String),
+    /// Address and mask.
+    V4([u8; 4], [u8; 4]),
+    V6([u8; 16], [u8; 16]),
+}
+
+impl Subtree {
+    /// One name or address alone.
+    pub(crate) fn of_name(name: &str) -> Self {
+        match name.parse() {
+            Ok(address) => Self::network(address, u8::MAX),
+            Err(_) => Self::Dns(name.to_owned()),
+        }
+    }
+
+    /// The addresses that share this many leading bits.
+    pub(crate) fn network(address: IpAddr, prefix: u8) -> Self {
+        let prefix = u32::from(prefix);
+        match address {
+            IpAddr::V4(address) => {
+                let mask = u32::MAX.checked_shr(prefix).map_or(u32::MAX, |host| !host);
+                Self::V4(address.octets(), mask.to_be_bytes())
+            }
+            IpAddr::V6(address) => {
+                let mask = u128::MAX.checked_shr(prefix).map_or(u128::MAX, |host| !host);
+                Self::V6(address.octets(), mask.to_be_bytes())
+            }
+        }
+    }
+
+    /// Whether this name or address is in it.
+    pub(crate) fn covers(&self, name: &str) -> bool {
+        fn same(one: &[u8], other: &[u8], mask: &[u8]) -> bool {
+            one.iter().zip(other).zip(mask).all(|((one, other), mask)| one & mask == other & mask)
+        }
+        match (self, name.parse()) {
+            (Self::Dns(base), Err(_)) => {
+                name.strip_suffix(base.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+            }
+            (Self::V4(base, mask), Ok(IpAddr::V4(address))) => same(base, &address.octets(), mask),
+            (Self::V6(base, mask), Ok(IpAddr::V6(address))) => same(base, &address.octets(), mask),
+            _ => false,
+        }
+    }
 }
 
 impl About {
@@ -54,13 +112,16 @@ fn body(reader: &mut BERReaderSeq<'_, '_>, der: &[u8]) -> ASN1Result<About> {
         (reader.next().read_der()?, reader.next().read_der()?, reader.next().read_der()?);
     let (not_before, not_after) =
         reader.next().read_sequence(|reader| Ok((read_time(reader.next())?, read_time(reader.next())?)))?;
-    let _subject = reader.next().read_der()?;
+    let parts = reader.next().collect_sequence_of(|reader| reader.collect_set_of(attribute))?;
     let key = reader.next().read_der()?;
-    let names = reader.read_optional(|reader| {
-        reader.read_tagged(Tag::context(3), |reader| reader.collect_sequence_of(alternative_names))
+    let mut told = Extensions::default();
+    reader.read_optional(|reader| {
+        reader.read_tagged(Tag::context(3), |reader| reader.read_sequence_of(|one| extension(one, &mut told)))
     })?;
     Ok(About {
-        names: names.into_iter().flatten().flatten().collect(),
+        names: told.names,
+        permitted: told.permitted,
+        common_name: parts.into_iter().flatten().flatten().next(),
         not_before,
         not_after,
         fingerprint: fingerprint(der),
@@ -76,18 +137,59 @@ fn read_time(reader: BERReader<'_, '_>) -> ASN1Result<OffsetDateTime> {
     }
 }
 
-/// The names in one extension, if it is the one that has them.
-fn alternative_names(reader: BERReader<'_, '_>) -> ASN1Result<Vec<String>> {
+/// What is told of the extensions.
+#[derive(Default)]
+struct Extensions {
+    names: Vec<String>,
+    permitted: Vec<Subtree>,
+}
+
+/// The common name, of the subject's parts.
+fn attribute(reader: BERReader<'_, '_>) -> ASN1Result<Option<String>> {
     reader.read_sequence(|reader| {
         let kind = reader.next().read_oid()?;
-        reader.read_optional(|reader| reader.read_bool())?;
-        let value = reader.next().read_bytes()?;
-        if kind != ObjectIdentifier::from_slice(&ALTERNATIVE_NAMES) {
-            return Ok(Vec::new());
-        }
-        let names = yasna::parse_der(&value, |reader| reader.collect_sequence_of(general_name))?;
-        Ok(names.into_iter().flatten().collect())
+        let value = reader.next().read_tagged_der()?;
+        let is_name = kind == ObjectIdentifier::from_slice(&COMMON_NAME);
+        Ok(is_name.then(|| String::from_utf8_lossy(value.value()).into_owned()))
     })
+}
+
+fn extension(reader: BERReader<'_, '_>, told: &mut Extensions) -> ASN1Result<()> {
+    let (kind, value) = reader.read_sequence(|reader| {
+        let kind = reader.next().read_oid()?;
+        reader.read_optional(|reader| reader.read_bool())?;
+        Ok((kind, reader.next().read_bytes()?))
+    })?;
+    if kind == ObjectIdentifier::from_slice(&ALTERNATIVE_NAMES) {
+        let names = yasna::parse_der(&value, |reader| reader.collect_sequence_of(general_name))?;
+        told.names.extend(names.into_iter().flatten());
+    } else if kind == ObjectIdentifier::from_slice(&NAME_CONSTRAINTS) {
+        // Only `own_certificate` asks for them; an administrator's chain may have what is not understood here.
+        told.permitted = yasna::parse_der(&value, permitted_subtrees).unwrap_or_default();
+    }
+    Ok(())
+}
+
+/// `permittedSubtrees`, as `authority` writes them: there are no others.
+fn permitted_subtrees(reader: BERReader<'_, '_>) -> ASN1Result<Vec<Subtree>> {
+    reader.read_sequence(|reader| {
+        let all = reader.next().read_tagged_implicit(Tag::context(0), |reader| {
+            reader.collect_sequence_of(|reader| reader.read_sequence(|reader| subtree(reader.next())))
+        })?;
+        Ok(all)
+    })
+}
+
+fn subtree(reader: BERReader<'_, '_>) -> ASN1Result<Subtree> {
+    let tag = reader.lookahead_tag()?;
+    if tag == Tag::context(DNS_NAME) {
+        return Ok(Subtree::Dns(reader.read_tagged_implicit(tag, |reader| reader.read_ia5_string())?));
+    }
+    let bytes = reader.read_tagged_implicit(tag, |reader| reader.read_bytes())?;
+    let (base, mask) = bytes.split_at(bytes.len() / 2);
+    let v4 = <[u8; 4]>::try_from(base).and_then(|base| Ok(Subtree::V4(base, mask.try_into()?)));
+    let v6 = || <[u8; 16]>::try_from(base).and_then(|base| Ok(Subtree::V6(base, mask.try_into()?)));
+    v4.or_else(|_| v6()).map_err(|_| ASN1Error::new(ASN1ErrorKind::Invalid))
 }
 
 fn general_name(reader: BERReader<'_, '_>) -> ASN1Result<Option<String>> {
@@ -109,7 +211,7 @@ fn general_name(reader: BERReader<'_, '_>) -> ASN1Result<Option<String>> {
 }
 
 /// SHA-256, in the form that browsers and openssl show.
-fn fingerprint(bytes: &[u8]) -> String {
+pub(crate) fn fingerprint(bytes: &[u8]) -> String {
     let digest = digest::digest(&digest::SHA256, bytes);
     let pairs: Vec<_> = digest.as_ref().iter().map(|byte| format!("{byte:02X}")).collect();
     pairs.join(":")

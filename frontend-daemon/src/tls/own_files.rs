@@ -1,0 +1,99 @@
+//! The files that this daemon writes into its state directory: keys and certificates, whole or not at all.
+//!
+//! `own_certificate` and `authority` call it, with the rights of the account that serves. A directory or key that another
+//! account could have written or read is refused (D17).
+
+use std::{
+    fs::{self, DirBuilder, File},
+    io::{self, Write},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    path::Path,
+};
+
+use nix::unistd::Uid;
+use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, SerialNumber};
+use time::{Duration, OffsetDateTime};
+
+use crate::tls::certificate::{self, FileError, Reason, Text};
+
+/// Valid before it was made: for clients whose clock is behind.
+pub(crate) const BEFORE: Duration = Duration::days(30);
+/// 2026-11-01, in seconds: when this was written. A clock that shows less is wrong.
+pub(crate) const OLDEST_NOW: i64 = 1_793_491_200;
+
+/// Makes the directory if it is missing, and makes sure that nobody else can put something into it.
+pub(crate) fn open_directory(state: &Path) -> Result<File, FileError> {
+    DirBuilder::new().recursive(true).mode(0o700).create(state).map_err(|error| write_error(state, error))?;
+    let directory = File::open(state).map_err(|error| write_error(state, error))?;
+    is_ours(state, &directory, 0o022, "go-w")?;
+    Ok(directory)
+}
+
+fn is_ours(path: &Path, file: &File, closed: u32, mode: &'static str) -> Result<(), FileError> {
+    let metadata = file.metadata().map_err(|error| write_error(path, error))?;
+    if metadata.uid() == Uid::effective().as_raw() && metadata.mode() & closed == 0 {
+        return Ok(());
+    }
+    let reason = Reason::Open { owner: certificate::account(), mode };
+    Err(FileError { path: path.to_owned(), reason })
+}
+
+/// The key that is there, or a new one. A damaged one is an error: people would have to trust another.
+pub(crate) fn key(state: &Path, name: &str) -> Result<(KeyPair, Text), FileError> {
+    let path = state.join(name);
+    if let Some(text) = Text::read(&path)? {
+        let file = File::open(&path).map_err(|error| text.error(Reason::Io(error)))?;
+        // One that others could read has to be thrown away, and one that others gave to us is not ours (D17).
+        is_ours(&path, &file, 0o077, "600")?;
+        let pair = std::str::from_utf8(&text.bytes).ok().and_then(|text| KeyPair::from_pem(text).ok());
+        let pair = pair.ok_or_else(|| text.error(Reason::NoKey))?;
+        return Ok((pair, text));
+    }
+    let made = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256);
+    let pair = made.map_err(|error| FileError { path, reason: Reason::Make(error) })?;
+    let directory = open_directory(state)?;
+    let text = write(&directory, state, name, pair.serialize_pem().as_bytes())?;
+    Ok((pair, text))
+}
+
+/// A random one. By default it is the key's, which stays: browsers refuse two certificates with one number.
+pub(crate) fn serial_number() -> Result<SerialNumber, Reason> {
+    let mut serial = [0; 16];
+    let random = ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut serial);
+    random.map_err(|_| Reason::Make(rcgen::Error::RingUnspecified))?;
+    // Positive, and of full length.
+    serial[0] = serial[0] & 0x7f | 0x40;
+    Ok(SerialNumber::from_slice(&serial))
+}
+
+/// What is not a name in a certificate (RFC 5280, 4.2.1.6) is left out, today and at every comparison.
+pub(crate) fn can_be_named(name: &str) -> bool {
+    !name.is_empty() && name.len() < 254 && name.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// The time, or the oldest that can be true.
+pub(crate) fn now() -> OffsetDateTime {
+    let oldest = OffsetDateTime::from_unix_timestamp(OLDEST_NOW).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    OffsetDateTime::now_utc().max(oldest)
+}
+
+/// Whole or not at all, also when the power fails.
+pub(crate) fn write(directory: &File, state: &Path, name: &str, bytes: &[u8]) -> Result<Text, FileError> {
+    let (path, unfinished) = (state.join(name), state.join(format!(".{name}.new")));
+    let written = || -> io::Result<()> {
+        if fs::symlink_metadata(&unfinished).is_ok() {
+            fs::remove_file(&unfinished)?;
+        }
+        let mut file = File::options().write(true).create_new(true).mode(0o600).open(&unfinished)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&unfinished, &path)?;
+        directory.sync_all()
+    };
+    written().map_err(|error| write_error(&path, error))?;
+    Ok(Text::written(path, bytes.to_owned()))
+}
+
+pub(crate) fn write_error(path: &Path, error: io::Error) -> FileError {
+    FileError { path: path.to_owned(), reason: Reason::Write(error) }
+}
