@@ -164,7 +164,7 @@ if released.wait(10): print('released')
 """
 
 # The smallest request for a shell: PROTOCOL.md, "run-least".
-SHELL = "0200000002000000"
+SHELL = "030000000002000000"
 
 # A project of two files.
 PROJECT = {"name": "boot test", "files": {
@@ -390,11 +390,14 @@ class Test:
             equal(self.compare()["certificate"], f"{extra}/cert.pem")
             self.serves(10)
             equal(self.main_pid(), before, "the frontend's pid")
-        with check("a key that the service may not read keeps it from starting, with one line that names it"):
+        with check("while the service may not read the key the device's own serves, and one line names the repair"):
             machine.run("chmod", "600", f"{extra}/key.pem")
-            machine.run("systemctl", "restart", "further-link.service", check=False)
-            line = f"TLS: {extra}/key.pem: the account further-link may not read it"
-            assert any(entry["MESSAGE"] == line for entry in self.journal("SYSLOG_IDENTIFIER=further-link")), line
+            machine.run("systemctl", "restart", "further-link.service")
+            Trust.fingerprint = own["SHA-256"]
+            self.serves()
+            lines = [entry["MESSAGE"] for entry in self.journal("SYSLOG_IDENTIFIER=further-link")]
+            named = [line for line in lines if f"{extra}/key.pem: the account further-link may not read it" in line]
+            assert len(named) == 1 and f"chmod 640 {extra}/key.pem" in named[0], lines
         with check("without those files the device's own is served again"):
             machine.run("rm", f"{extra}/cert.pem", f"{extra}/key.pem")
             machine.run("systemctl", "restart", "further-link.service")
@@ -757,7 +760,7 @@ sock.settimeout(5)
 sock.connect('/run/further-link/exec.sock')
 sock.send(bytes.fromhex(sys.argv[1]))
 message, descriptors, _, _ = socket.recv_fds(sock, 9000, 5)
-assert message[:2] == bytes([2, 1]) and len(descriptors) == 4, (message, descriptors)
+assert message[:2] == bytes([3, 1]) and len(descriptors) == 4, (message, descriptors)
 print('held', flush=True)
 try: ended = sock.recv(9000)
 except TimeoutError: ended = None
