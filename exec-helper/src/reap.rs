@@ -70,7 +70,7 @@ fn exit_status(status: WaitStatus) -> Option<ExitStatus> {
 pub(crate) fn send_to_all(leader: Option<Pid>, signal: Signal) -> Handlers {
     let processes = descendants();
     // Before the signal: a handler may be through with its work, and have put the signal back, by the time of a later look.
-    let handling: Vec<bool> = processes.iter().map(|process| process.handles(signal)).collect();
+    let attention: Vec<Attention> = processes.iter().map(|process| process.attention(signal)).collect();
     let outside: Vec<bool> = processes.iter().map(|process| !process.is_in_group_of(leader)).collect();
     if let Some(leader) = leader {
         for signal in [signal, Signal::CONT] {
@@ -82,16 +82,26 @@ pub(crate) fn send_to_all(leader: Option<Pid>, signal: Signal) -> Handlers {
     for (process, _) in processes.iter().zip(outside).filter(|(_, outside)| *outside) {
         process.send(signal);
     }
-    let processes = processes.into_iter().zip(handling);
-    let processes = processes.filter_map(|(process, handles)| handles.then_some(process));
+    let processes = processes.into_iter().zip(attention);
+    let processes =
+        processes.filter_map(|(process, attention)| (attention == Attention::Handler).then_some(process));
     Handlers { signal, processes: processes.collect() }
 }
 
-/// The processes of a stopped run that were seen to handle the signal sent last, so that a grace makes sense. Each counts
-/// until it has ended: Python puts SIGTERM back to its default action before it closes files and runs `__del__`.
+/// The processes of a stopped run that were seen with a handler for the signal sent last, so that a grace makes sense. Each
+/// counts until it has ended: Python puts SIGTERM back to its default action before it closes files and runs `__del__`.
 pub(crate) struct Handlers {
     signal: Signal,
     processes: Vec<Process>,
+}
+
+/// How a process would notice a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Attention {
+    Handler,
+    /// The signal is blocked: the process may wait for it (sigwait, signalfd).
+    Blocked,
+    None,
 }
 
 /// What the processes that handle a signal do.
@@ -106,21 +116,24 @@ pub(crate) enum Handling {
 }
 
 impl Handlers {
-    /// Forgets the processes that have ended, and adds those that handle the signal by now: between fork and exec the mask
-    /// says nothing of the program to come.
+    /// Forgets the processes that have ended, and adds those that have a handler by now: between fork and exec the mask says
+    /// nothing of the program to come. A process that only blocks the signal counts while it does: each fork blocks all
+    /// signals for a moment.
     pub(crate) fn look(&mut self) -> Handling {
         self.processes.retain(|process| is_alive(&process.descriptor));
+        let mut is_working = false;
         for process in descendants() {
-            if !self.processes.iter().any(|known| known.pid == process.pid) && process.handles(self.signal) {
+            let attention = process.attention(self.signal);
+            is_working |= attention != Attention::None;
+            let is_known = self.processes.iter().any(|known| known.pid == process.pid);
+            if attention == Attention::Handler && !is_known {
                 self.processes.push(process);
             }
         }
-        if self.processes.iter().any(|process| process.handles(self.signal)) {
-            Handling::Working
-        } else if self.processes.is_empty() {
-            Handling::Over
-        } else {
-            Handling::Finalising
+        match (is_working, self.processes.is_empty()) {
+            (true, _) => Handling::Working,
+            (false, false) => Handling::Finalising,
+            (false, true) => Handling::Over,
         }
     }
 }
@@ -174,18 +187,23 @@ impl Process {
         }
     }
 
-    /// Whether it would notice the signal, by a handler or by waiting for it (sigwait, signalfd: it is blocked then). A live
-    /// process that cannot be looked at counts: with `hidepid` that is a set-uid program.
-    fn handles(&self, signal: Signal) -> bool {
+    /// Whether it would notice the signal. A live process that cannot be looked at counts as one with a handler: with
+    /// `hidepid` that is a set-uid program.
+    fn attention(&self, signal: Signal) -> Attention {
         let bit = 1_u64 << (signal.as_raw() - 1);
         let Ok(status) = fs::read_to_string(format!("/proc/{}/status", self.pid)) else {
-            return is_alive(&self.descriptor);
+            return if is_alive(&self.descriptor) { Attention::Handler } else { Attention::None };
         };
-        ["SigCgt:", "SigBlk:"].into_iter().any(|name| {
+        let has = |name| {
             let mask = status.lines().find_map(|line| line.strip_prefix(name));
             mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
                 .is_some_and(|mask| mask & bit != 0)
-        })
+        };
+        match () {
+            () if has("SigCgt:") => Attention::Handler,
+            () if has("SigBlk:") => Attention::Blocked,
+            () => Attention::None,
+        }
     }
 
     fn is_in_group_of(&self, leader: Option<Pid>) -> bool {
