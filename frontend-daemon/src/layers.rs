@@ -8,7 +8,7 @@ use std::{
 
 /// Lowest first. A module imports only from rows above its own, never from another module of its own row.
 const LAYERS: [&[&str]; 9] = [
-    &["config", "device", "lifecycle", "log", "reply"],
+    &["config", "device", "files", "lifecycle", "log", "reply"],
     &["memory", "access", "tls"],
     &["helper", "outbox"],
     &["process", "upload"],

@@ -6,6 +6,7 @@
 
 mod config;
 mod device;
+mod files;
 mod lifecycle;
 mod log;
 mod reply;

@@ -2,9 +2,9 @@
 //! and never writes the file.
 
 use std::{
-    fs::{self, File, OpenOptions, Permissions},
+    fs::{self, File, Permissions},
     io::{self, IsTerminal, Write},
-    os::unix::fs::{OpenOptionsExt, PermissionsExt, fchown},
+    os::unix::fs::{PermissionsExt, fchown},
     path::{Path, PathBuf},
 };
 
@@ -13,7 +13,7 @@ use nix::unistd::{Group, Uid};
 use qrcode::{QrCode, render::unicode::Dense1x2};
 use rustix::rand::{GetRandomFlags, getrandom};
 
-use crate::{access::tokens, config::Config};
+use crate::{access::tokens, config::Config, files::write_atomic};
 
 /// Random bytes of a token.
 const BYTES: usize = 32;
@@ -107,22 +107,11 @@ fn first_line(path: &Path) -> io::Result<String> {
     Ok(text.lines().next().unwrap_or_default().trim().to_owned())
 }
 
-/// Whole or not at all: beside the file first, then in its place.
 fn write(path: &Path, token: &str) -> io::Result<()> {
     if let Some(directory) = path.parent() {
         fs::create_dir_all(directory)?;
     }
-    let mut draft = path.as_os_str().to_owned();
-    draft.push(".new");
-    let draft = PathBuf::from(draft);
-    if draft.exists() {
-        fs::remove_file(&draft)?;
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
-    give_to_service(&file)?;
-    writeln!(file, "{token}")?;
-    file.sync_all()?;
-    fs::rename(&draft, path)
+    write_atomic(path, format!("{token}\n").as_bytes(), give_to_service)
 }
 
 /// Root's file, which the packaged service can read and nobody else.

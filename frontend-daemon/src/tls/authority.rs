@@ -5,7 +5,7 @@
 //! of a local network, local addresses, and the names of this device. A new host name needs no new authority, since
 //! all of `.local` is permitted. The key is never replaced here, and never leaves its file.
 
-use std::{fs::File, net::IpAddr, path::Path};
+use std::{net::IpAddr, path::Path};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CidrSubnet, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
@@ -70,7 +70,7 @@ impl Authority {
 
 /// The authority that is there, or a new one. Issued again with the same key when its end is near, when its file is
 /// damaged, or when the settings name the device in a way that it does not permit.
-pub(crate) fn load(directory: &File, state: &Path, names: &[String]) -> Result<Signer, FileError> {
+pub(crate) fn load(state: &Path, names: &[String]) -> Result<Signer, FileError> {
     let (key, _) = own_files::key(state, AUTHORITY_KEY)?;
     let path = state.join(AUTHORITY);
     let old = match Text::read(&path).and_then(|text| text.as_ref().map(Authority::read).transpose()) {
@@ -87,7 +87,7 @@ pub(crate) fn load(directory: &File, state: &Path, names: &[String]) -> Result<S
         .collect();
     let authority = match old {
         Some(old) if missing.is_empty() && old.about.not_after - now() > RENEWED_BEFORE => old,
-        old => issue(directory, state, &key, names, old)?,
+        old => issue(state, &key, names, old)?,
     };
     let subject = authority.about.common_name.clone().unwrap_or_default();
     let params = params(&subject, Vec::new());
@@ -101,7 +101,6 @@ pub(crate) fn is_full(name: &str) -> bool {
 }
 
 fn issue(
-    directory: &File,
     state: &Path,
     key: &KeyPair,
     names: &[String],
@@ -130,7 +129,7 @@ fn issue(
         OffsetDateTime::from_unix_timestamp(OLDEST_NOW).unwrap_or(OffsetDateTime::UNIX_EPOCH) - BEFORE;
     params.not_after = now() + VALID;
     let pem = params.self_signed(key).map_err(|error| fail(Reason::Make(error)))?.pem();
-    Authority::read(&own_files::write(directory, state, AUTHORITY, pem.as_bytes())?)
+    Authority::read(&own_files::write(state, AUTHORITY, pem.as_bytes())?)
 }
 
 /// Names that every device of this kind may have, and the addresses that this one has now.

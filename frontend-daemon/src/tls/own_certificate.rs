@@ -77,13 +77,13 @@ pub(crate) fn load(state: &Path, names: &[String]) -> Result<(Served, Authority)
     // Two daemons of one account that start at the same moment.
     directory.lock().map_err(|error| write_error(state, error))?;
     let (pair, text) = key(state, KEY)?;
-    let signer = authority::load(&directory, state, names)?;
+    let signer = authority::load(state, names)?;
     if let Some(served) = usable(state, &text, names, &signer.authority) {
         return Ok((served, signer.authority));
     }
     let certificate =
         make(&pair, names, &signer).map_err(|reason| FileError { path: state.join(CERTIFICATE), reason })?;
-    let certificate = write(&directory, state, CERTIFICATE, certificate.as_bytes())?;
+    let certificate = write(state, CERTIFICATE, certificate.as_bytes())?;
     let served = Pair::new(certificate, text).check()?;
     info!("made a certificate for {}", served.about.names.join(", "));
     Ok((served, signer.authority))

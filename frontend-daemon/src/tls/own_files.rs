@@ -4,9 +4,9 @@
 //! account could have written or read is refused (D17).
 
 use std::{
-    fs::{self, DirBuilder, File},
-    io::{self, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    fs::{DirBuilder, File},
+    io,
+    os::unix::fs::{DirBuilderExt, MetadataExt},
     path::Path,
 };
 
@@ -14,7 +14,10 @@ use nix::unistd::Uid;
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, SerialNumber};
 use time::{Duration, OffsetDateTime};
 
-use crate::tls::certificate::{self, FileError, Reason, Text};
+use crate::{
+    files::write_atomic,
+    tls::certificate::{self, FileError, Reason, Text},
+};
 
 /// Valid before it was made: for clients whose clock is behind.
 pub(crate) const BEFORE: Duration = Duration::days(30);
@@ -38,7 +41,7 @@ fn is_ours(path: &Path, file: &File, closed: u32, mode: &'static str) -> Result<
     Err(FileError { path: path.to_owned(), reason })
 }
 
-/// The key that is there, or a new one. A damaged one is an error: people would have to trust another.
+/// The key that is there, or a new one, in a directory that [`open_directory`] has checked. A damaged one is an error: people would have to trust another.
 pub(crate) fn key(state: &Path, name: &str) -> Result<(KeyPair, Text), FileError> {
     let path = state.join(name);
     if let Some(text) = Text::read(&path)? {
@@ -51,8 +54,7 @@ pub(crate) fn key(state: &Path, name: &str) -> Result<(KeyPair, Text), FileError
     }
     let made = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256);
     let pair = made.map_err(|error| FileError { path, reason: Reason::Make(error) })?;
-    let directory = open_directory(state)?;
-    let text = write(&directory, state, name, pair.serialize_pem().as_bytes())?;
+    let text = write(state, name, pair.serialize_pem().as_bytes())?;
     Ok((pair, text))
 }
 
@@ -77,20 +79,10 @@ pub(crate) fn now() -> OffsetDateTime {
     OffsetDateTime::now_utc().max(oldest)
 }
 
-/// Whole or not at all, also when the power fails.
-pub(crate) fn write(directory: &File, state: &Path, name: &str, bytes: &[u8]) -> Result<Text, FileError> {
-    let (path, unfinished) = (state.join(name), state.join(format!(".{name}.new")));
-    let written = || -> io::Result<()> {
-        if fs::symlink_metadata(&unfinished).is_ok() {
-            fs::remove_file(&unfinished)?;
-        }
-        let mut file = File::options().write(true).create_new(true).mode(0o600).open(&unfinished)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&unfinished, &path)?;
-        directory.sync_all()
-    };
-    written().map_err(|error| write_error(&path, error))?;
+/// Writes a file of the directory, whole or not at all.
+pub(crate) fn write(state: &Path, name: &str, bytes: &[u8]) -> Result<Text, FileError> {
+    let path = state.join(name);
+    write_atomic(&path, bytes, |_| Ok(())).map_err(|error| write_error(&path, error))?;
     Ok(Text::written(path, bytes.to_owned()))
 }
 
