@@ -1,8 +1,21 @@
 //! The process that faces the network. It parses everything a client can send, and has no privilege.
 //!
 //! A library, so that a test, a fuzz target or another program can construct the service: [`serve`] needs a listener, the
-//! address of a helper, and settings. `main.rs` is the program. Folders are layers, in the order of the list below: a module
-//! imports only from those above it. The test `layers` holds this against the imports of the source files.
+//! address of a helper, and settings. `main.rs` is the program.
+//!
+//! Folders are layers. A module uses layers above its own in this table, and no other module of its layer; a test reads the
+//! imports (`tests/tests/layers.rs`).
+//!
+//! | layer | modules |
+//! | --- | --- |
+//! | ground | `config`, `device`, `files`, `lifecycle`, `log`, `reply` |
+//! | rules | `access`, `memory`, `tls` |
+//! | ends | `helper`, `outbox` |
+//! | runs and uploads | `process`, `upload` |
+//! | session | `session` |
+//! | outside | `cli`, `http` |
+//! | daemon | `daemon` |
+//! | fuzz targets | `fuzzing` |
 
 mod config;
 mod device;
@@ -30,8 +43,6 @@ mod daemon;
 
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
-#[cfg(test)]
-mod layers;
 
 pub use crate::{
     cli::{Cli, Command},
