@@ -57,17 +57,15 @@ pub(crate) struct Asked<'a> {
 }
 
 impl Access {
-    /// The configured origins and host names beside the usual ones.
+    /// The configured origins and host names, as `config` has checked and lowered them, beside the usual ones.
     pub(crate) fn new(config: &Config, token: Option<Token>) -> Self {
         let device = rustix::system::uname().nodename().to_string_lossy().to_ascii_lowercase();
         // An unset variable of a unit file is one empty name, which must not let in requests that name nothing.
-        let lower = |names: &[String]| {
-            let filled = names.iter().map(|name| name.trim()).filter(|name| !name.is_empty());
-            filled.map(str::to_ascii_lowercase).collect::<Vec<_>>()
-        };
-        let mut hosts = lower(&config.allow_hosts);
+        let filled =
+            |names: &[String]| names.iter().filter(|name| !name.is_empty()).cloned().collect::<Vec<_>>();
+        let mut hosts = filled(&config.allow_hosts);
         hosts.extend(["localhost".to_owned(), format!("{device}.local"), device]);
-        let mut origins = lower(&config.allow_origins);
+        let mut origins = filled(&config.allow_origins);
         origins.push(USUAL_ORIGIN.to_owned());
         Self { origins, hosts, tls: !config.no_tls, no_origin: config.allow_no_origin, token }
     }
