@@ -1,6 +1,6 @@
 //! Whether a flood arrived: every byte by its position.
 
-use crate::pattern::{self, Kind};
+use further_link_benches::pattern::{self, Kind};
 
 /// What is expected, and how far it has come.
 pub(crate) struct Checker {

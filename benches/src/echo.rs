@@ -6,6 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use further_link_benches::pattern::Kind;
+
 use crate::{
     Result, bare,
     bare::Program,
@@ -14,7 +16,6 @@ use crate::{
     client::Client,
     daemon::Daemon,
     message::{Body, unescape},
-    pattern::Kind,
     place::{ENDLESS, Place},
     report::{Of, Row, Unit},
     sample::{Figure, count, in_turn},

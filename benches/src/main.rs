@@ -13,7 +13,6 @@ mod place;
 mod sample;
 
 mod check;
-mod pattern;
 
 mod bare;
 mod binaries;

@@ -8,7 +8,7 @@ const LINES: u32 = 16381;
 
 /// What the lines are made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
     /// Plain ASCII, as programs print most.
     Ascii,
     /// Characters of two, three and four bytes in between, which reads will cut in two.
@@ -16,7 +16,7 @@ pub(crate) enum Kind {
 }
 
 /// All lines, each with this end. A line of ASCII with a newline alone has 64 bytes.
-pub(crate) fn block(kind: Kind, line_end: &str) -> Vec<u8> {
+pub fn block(kind: Kind, line_end: &str) -> Vec<u8> {
     let filler = match kind {
         Kind::Ascii => "the quick brown fox jumps over the lazy dog, 0123456789",
         Kind::Mixed => "zwölf Boxkämpfer jagen €uros, 𝄞 𝄞 über den großen",
@@ -30,7 +30,7 @@ pub(crate) fn block(kind: Kind, line_end: &str) -> Vec<u8> {
 }
 
 /// Bytes of `lines` lines of this block.
-pub(crate) fn bytes_of(block: &[u8], lines: u64) -> u64 {
+pub fn bytes_of(block: &[u8], lines: u64) -> u64 {
     let line = u64::try_from(block.len()).unwrap_or(u64::MAX) / u64::from(LINES);
     line.saturating_mul(lines)
 }

@@ -7,7 +7,9 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use crate::{Result, pattern::Kind};
+use further_link_benches::pattern::Kind;
+
+use crate::Result;
 
 /// More lines than anybody will read.
 pub(crate) const ENDLESS: u64 = 1 << 40;

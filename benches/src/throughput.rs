@@ -5,6 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use further_link_benches::pattern::Kind;
+
 use crate::{
     Result,
     bare::Program,
@@ -12,7 +14,6 @@ use crate::{
     check::Checker,
     client::Client,
     message::{Body, unescape},
-    pattern::Kind,
     pause, procfs,
     report::{Of, Row, Unit},
     sample::{Figure, float, in_turn},

@@ -1,5 +1,7 @@
 //! Echo and throughput over TLS, beside the same without.
 
+use further_link_benches::pattern::Kind;
+
 use crate::{
     Result,
     bench::Bench,
@@ -7,7 +9,6 @@ use crate::{
     client::Client,
     daemon::Daemon,
     echo::Echo,
-    pattern::Kind,
     report::{Of, Row, Unit},
     sample::{Figure, float, in_turn},
     throughput::receive,

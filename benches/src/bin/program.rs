@@ -3,9 +3,6 @@
 //! It is started by its path, or as the interpreter of a script whose first line holds the arguments: clients name a
 //! file, never arguments. Who closes its output ends it.
 
-#[path = "../pattern.rs"]
-mod pattern;
-
 use std::{
     fs::File,
     io::{self, Write},
@@ -13,7 +10,7 @@ use std::{
     process::ExitCode,
 };
 
-use pattern::Kind;
+use further_link_benches::pattern::{self, Kind};
 
 /// Written at once: what a pipe holds.
 const PIECE: usize = 64 * 1024;

@@ -1,0 +1,3 @@
+//! What the benchmark and the program that it runs have in common: the patterns that are printed and compared.
+
+pub mod pattern;
