@@ -1,7 +1,7 @@
 //! Files of an upload that are downloaded, from a server of the test's own.
 //!
 //! B11.2, B11.9; D21, D22, D48. Limits of time and size are tested in the frontend
-//! (`download_tests.rs`), since nobody wants to wait for them.
+//! (`download/tests.rs`), since nobody wants to wait for them.
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail the test")]
 
 use std::fs;

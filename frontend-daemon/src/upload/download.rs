@@ -266,5 +266,4 @@ fn reason(error: reqwest::Error, host: &str) -> DownloadError {
 }
 
 #[cfg(test)]
-#[path = "download_tests.rs"]
 mod tests;

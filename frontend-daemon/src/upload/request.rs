@@ -331,5 +331,4 @@ impl<'de> Deserialize<'de> for Alias {
 }
 
 #[cfg(test)]
-#[path = "request_tests.rs"]
 mod tests;
