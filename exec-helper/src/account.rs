@@ -1,7 +1,8 @@
 //! An account of this machine with all that a login would give it: ids, groups, home, shell.
 //!
-//! Looked up by name only, never by a number from outside. Called while still root, since the lookup may load modules of
-//! the name service switch. An answer that could be mistaken for "no change" (`4294967295`, setresuid(2)) is no account.
+//! Looked up by name only, never by a number from outside. Called while still root, since the lookup may load
+//! modules of the name service switch. An answer that could be mistaken for "no change" (`4294967295`,
+//! setresuid(2)) is no account.
 
 use std::{
     ffi::CString,
@@ -57,8 +58,9 @@ pub(crate) enum Disabled {
 }
 
 impl Account {
-    /// Whether an administrator has switched the account off, by the means that sshd and cron honour. The shadow database
-    /// is read and no PAM module is loaded: PAM would run code of many packages as root in this process.
+    /// Whether an administrator has switched the account off, by the means that sshd and cron honour. The
+    /// shadow database is read and no PAM module is loaded: PAM would run code of many packages as root
+    /// in this process.
     pub(crate) fn disabled(&self) -> Option<Disabled> {
         if self.uid.is_root() {
             return None;

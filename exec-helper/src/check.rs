@@ -1,7 +1,7 @@
 //! The one place that decides: a request goes in, a permitted run or upload comes out, or a refusal.
 //!
-//! Only this file can make a [`Permitted`], and only a `Permitted` can be planned and started. The policy is the
-//! helper's own (its command line); nothing the frontend says can widen it.
+//! Only this file can make a [`Permitted`], and only a `Permitted` can be planned and started. The policy is
+//! the helper's own (its command line); nothing the frontend says can widen it.
 
 use std::{
     fs::File,
@@ -86,8 +86,8 @@ pub(crate) enum CheckError {
 }
 
 impl Policy {
-    /// The named users and nobody else. Without a list a helper that is not root runs programs as its own user; root's
-    /// policy has to be written down, and an empty list is a mistake.
+    /// The named users and nobody else. Without a list a helper that is not root runs programs as its own
+    /// user; root's policy has to be written down, and an empty list is a mistake.
     pub(crate) fn new(allowed: Option<Vec<Allowed>>, token_file: Option<PathBuf>) -> io::Result<Self> {
         let own_uid = Uid::effective();
         let allowed = match allowed {
@@ -112,14 +112,18 @@ impl Policy {
         Ok(Self { allowed, default, token_file, own_uid })
     }
 
-    /// Refuses users that share the uid of the frontend: their programs would pass for the frontend, and could kill it.
-    pub(crate) fn keep_apart_from(&self, frontend: Uid) -> io::Result<()> {
+    /// Refuses users that share the uid of the frontend, or of the service's own account: their programs
+    /// could pass for those, and kill them.
+    pub(crate) fn keep_apart_from(&self, frontend: Uid, service: Option<Uid>) -> io::Result<()> {
         for user in &self.allowed {
-            if account::uid_of(&user.name)? == Some(frontend) {
-                let name = &user.name;
-                let reason = format!("{name} may not be an allowed user: the frontend runs as this account");
-                return Err(io::Error::other(reason));
-            }
+            let uid = account::uid_of(&user.name)?;
+            let whose = match uid {
+                Some(uid) if uid == frontend => "the frontend runs",
+                Some(uid) if Some(uid) == service => "the helper waits",
+                _ => continue,
+            };
+            let reason = format!("{} may not be an allowed user: {whose} as this account", user.name);
+            return Err(io::Error::other(reason));
         }
         Ok(())
     }

@@ -1,8 +1,8 @@
 //! The command line: the helper's whole policy comes from here, so from root, and never from the frontend.
 //!
-//! Parsed by hand because the root side wants few dependencies. Every option takes a value, as `--name value` or
-//! `--name=value`; an empty value counts as not given (except in a list of users), so that a unit file can pass an unset
-//! variable.
+//! Parsed by hand because the root side wants few dependencies. Every option takes a value, as `--name value`
+//! or `--name=value`; an empty value counts as not given (except in a list of users), so that a unit file can
+//! pass an unset variable.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -10,12 +10,14 @@ use further_link_proto::UserName;
 
 use crate::{check::Allowed, serve::Serves};
 
-/// Time between SIGTERM and SIGKILL: long enough to switch motors off (D33), short enough for a person to wait.
+/// Time between SIGTERM and SIGKILL: long enough to switch motors off (D33), short enough for a person to
+/// wait.
 const DEFAULT_GRACE: Duration = Duration::from_secs(2);
 /// Longest grace: systemd would not wait longer for the unit either (`TimeoutStopSec=` of the exec unit).
 const MAX_GRACE: Duration = Duration::from_mins(1);
 
-/// So that the address of a user channel below it fits into a `sockaddr_un` (unix(7): 108 bytes with the final NUL).
+/// So that the address of a user channel below it fits into a `sockaddr_un` (unix(7): 108 bytes with the
+/// final NUL).
 const MAX_TEMP_DIR: usize = 70;
 
 /// What `--help` prints.

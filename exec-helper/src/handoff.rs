@@ -1,4 +1,5 @@
-//! The one message from the launcher to the watcher: whose run it is, and what has to be removed when it ends.
+//! The one message from the launcher to the watcher: whose run it is, and what has to be removed when it
+//! ends.
 //!
 //! It never leaves the helper. Its wire form has vectors, which the messages of the contract do not have.
 
@@ -34,6 +35,11 @@ impl Owner {
             groups: account.groups.clone(),
         }
     }
+}
+
+/// The beginning of a log line: the number of the client's connection in the frontend's log.
+pub(crate) fn of_connection(origin: Option<u64>) -> String {
+    origin.map_or_else(String::new, |number| format!("connection {number}: "))
 }
 
 /// What the watcher has to know of a run.

@@ -1,7 +1,8 @@
 //! Becoming the target user for good: in the child, between fork and exec, before it touches any file.
 //!
-//! The order is the only one that works: groups while still root, then gid, then uid; then everything is read back,
-//! and regaining root must fail. Any failure ends the start: there is never a program with half an identity.
+//! The order is the only one that works: groups while still root, then gid, then uid; then everything is read
+//! back, and regaining root must fail. Any failure ends the start: there is never a program with half an
+//! identity.
 
 use caps::CapSet;
 use nix::{
@@ -12,26 +13,29 @@ use nix::{
 
 use crate::{account::Account, sys};
 
-/// Switches this process to the account. A helper that is not root already is the account (`check` saw to it), and its
-/// groups are the ones it was given by its own login.
+/// Switches this process to the account. A helper that is not root already is the account (`check` saw to
+/// it), and its groups are the ones it was given by its own login.
 pub(crate) fn become_user(account: &Account) -> Result<(), Errno> {
     let switched = Uid::effective().is_root();
     if switched {
         set_login_uid(account.uid);
         setgroups(&account.groups)?;
         setresgid(account.gid, account.gid, account.gid)?;
-        // Inheritable and ambient capabilities would survive an exec (capabilities(7)); the others go with the uid.
+        // Inheritable and ambient capabilities would survive an exec (capabilities(7)); the others go with
+        // the uid.
         clear_capabilities(&[CapSet::Ambient, CapSet::Inheritable])?;
         setresuid(account.uid, account.uid, account.uid)?;
         sys::leave_session_keyring()?;
-        // A change of the uid allows core dumps and tracers again where fs.suid_dumpable is 1 (proc(5)). Exec undoes this.
+        // A change of the uid allows core dumps and tracers again where fs.suid_dumpable is 1 (proc(5)). Exec
+        // undoes this.
         prctl::set_dumpable(false)?;
     }
     verify(account, switched)
 }
 
-/// Names the person for the audit system and `getlogin()`, as `pam_loginuid(8)` does. An unset one could be set by the
-/// program itself, to anybody's. A kernel without audit has no such file, and a container may not write it.
+/// Names the person for the audit system and `getlogin()`, as `pam_loginuid(8)` does. An unset one could be
+/// set by the program itself, to anybody's. A kernel without audit has no such file, and a container may not
+/// write it.
 fn set_login_uid(uid: Uid) {
     let (Ok(()) | Err(_)) = std::fs::write("/proc/self/loginuid", uid.to_string());
 }

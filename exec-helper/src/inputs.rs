@@ -1,5 +1,5 @@
-//! What a process of the helper waits for: the frontend's messages, signals, the launcher's report, and a deadline. Used by
-//! launcher, watcher and upload; it decides nothing.
+//! What a process of the helper waits for: the frontend's messages, signals, the launcher's report, and a
+//! deadline. Used by launcher, watcher and upload; it decides nothing.
 
 use std::{
     io,
@@ -14,6 +14,10 @@ use nix::{
 };
 
 use crate::signals::Signals;
+
+/// A helper that waits longer for its request ends: it waits as root, and with the policy of when it began.
+/// The frontend replaces its spare before that.
+const REQUEST_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// The frontend's messages and this process's signals.
 pub(crate) struct EventSource<'a> {
@@ -39,10 +43,11 @@ impl<'a> EventSource<'a> {
         Ok(self.wait(true, None, Some(Instant::now()))?.message)
     }
 
-    /// Waits as long as it takes. False when told to end instead.
+    /// Waits for the request. False when told to end instead, or when none has come in time.
     pub(crate) fn wait_for_request(&self) -> io::Result<bool> {
-        loop {
-            let ready = self.wait(true, None, None)?;
+        let end = Instant::now() + REQUEST_TIMEOUT;
+        while Instant::now() < end {
+            let ready = self.wait(true, None, Some(end))?;
             if ready.signal && self.terminate_requested()? {
                 return Ok(false);
             }
@@ -50,6 +55,7 @@ impl<'a> EventSource<'a> {
                 return Ok(true);
             }
         }
+        Ok(false)
     }
 
     /// Waits for a signal. True when told to end.

@@ -1,8 +1,8 @@
 //! For machines without systemd and for tests: accepts connections and forks one helper for each.
 //!
-//! The fork is the wall between runs that systemd's `Accept=yes` otherwise gives: an instance that dies takes one run
-//! with it. This process only accepts and reaps. It is a subreaper as well, so that what a killed instance leaves behind
-//! comes to it and is killed.
+//! The fork is the wall between runs that systemd's `Accept=yes` otherwise gives: an instance that dies takes
+//! one run with it. This process only accepts and reaps. It is a subreaper as well, so that what a killed
+//! instance leaves behind comes to it and is killed.
 
 use std::{
     collections::HashSet,
@@ -32,10 +32,12 @@ use crate::{
     sys,
 };
 
-/// Most helpers at once, as `MaxConnections=` of the systemd socket: more programs than a small device can run.
+/// Most helpers at once, as `MaxConnections=` of the systemd socket: more programs than a small device can
+/// run.
 const MAX_INSTANCES: usize = 1024;
 
-/// Time between two log lines about refused connections, so that other users of the machine cannot fill the log.
+/// Time between two log lines about refused connections, so that other users of the machine cannot fill the
+/// log.
 const REFUSED_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What there is to look after.
@@ -70,8 +72,8 @@ impl Refused {
 
 /// Serves until told to end, or until the parent has ended, and then until nothing of any run is left.
 ///
-/// With a parent, which is the frontend of a development helper, only that process may connect: its descriptor keeps the
-/// pid from being used again.
+/// With a parent, which is the frontend of a development helper, only that process may connect: its
+/// descriptor keeps the pid from being used again.
 pub(crate) fn run(socket: &OwnedFd, parent: Option<(&OwnedFd, u32)>, settings: &Settings) -> io::Result<()> {
     prctl::set_child_subreaper(true)?;
     let (parent, only_pid) = parent.unzip();
@@ -152,7 +154,8 @@ impl Listener<'_> {
         })
     }
 
-    /// Forgets instances that have ended, and kills what one of them has left behind. True when no child is left.
+    /// Forgets instances that have ended, and kills what one of them has left behind. True when no child is
+    /// left.
     fn reap(&mut self) -> bool {
         loop {
             match reap::reap() {

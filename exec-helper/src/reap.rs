@@ -1,8 +1,9 @@
 //! The processes of a run: finding them, asking them to end, killing until nothing is left.
 //!
-//! The helper is a child subreaper (prctl(2)): whatever a program daemonises comes back to it as a direct child, however
-//! often it forks or calls setsid. A direct child's pid cannot be reused before the helper itself has reaped it, so
-//! killing direct children from the top down, again and again, hits everything and never a stranger.
+//! The helper is a child subreaper (prctl(2)): whatever a program daemonises comes back to it as a direct
+//! child, however often it forks or calls setsid. A direct child's pid cannot be reused before the helper
+//! itself has reaped it, so killing direct children from the top down, again and again, hits everything and
+//! never a stranger.
 
 use std::{
     collections::HashMap,
@@ -21,17 +22,18 @@ use rustix::process::{
     PidfdFlags, Signal, WaitOptions, WaitStatus, kill_process_group, pidfd_open, pidfd_send_signal,
 };
 
-/// Children collected before looking at anything else: a program that makes orphans faster than they can be collected
-/// must not keep the helper from hearing `Stop`.
+/// Children collected before looking at anything else: a program that makes orphans faster than they can be
+/// collected must not keep the helper from hearing `Stop`.
 pub(crate) const BATCH: usize = 64;
-/// Rounds of killing without a pause. A program that forks and exits for ever is caught by looking more often than it
-/// forks; what is still there after so many rounds is stuck, and looking often would only burn the processor.
+/// Rounds of killing without a pause. A program that forks and exits for ever is caught by looking more often
+/// than it forks; what is still there after so many rounds is stuck, and looking often would only burn the
+/// processor.
 const EAGER_ROUNDS: u32 = 2000;
 /// Looking through /proc for whom to ask may take so long; whoever is not found is killed after the grace.
 const WALK_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// How long killing may take before the helper gives up and says so: what outlives it is stuck in the kernel, or held by
-/// a tracer that belongs to no run.
+/// How long killing may take before the helper gives up and says so: what outlives it is stuck in the kernel,
+/// or held by a tracer that belongs to no run.
 pub(crate) const KILL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What collecting a child brought.
@@ -65,11 +67,13 @@ fn exit_status(status: WaitStatus) -> Option<ExitStatus> {
     exited.or_else(|| status.terminating_signal().map(|signal| ExitStatus::Signaled(number(signal))))
 }
 
-/// Sends a signal to the whole run: the leader's process group first, then every descendant outside of it. Each is also
-/// continued, so that a stopped process can run its handler. Returns the processes that handle the signal.
+/// Sends a signal to the whole run: the leader's process group first, then every descendant outside of it.
+/// Each is also continued, so that a stopped process can run its handler. Returns the processes that handle
+/// the signal.
 pub(crate) fn send_to_all(leader: Option<Pid>, signal: Signal) -> Handlers {
     let processes = descendants();
-    // Before the signal: a handler may be through with its work, and have put the signal back, by the time of a later look.
+    // Before the signal: a handler may be through with its work, and have put the signal back, by the time of
+    // a later look.
     let attention: Vec<Attention> = processes.iter().map(|process| process.attention(signal)).collect();
     let outside: Vec<bool> = processes.iter().map(|process| !process.is_in_group_of(leader)).collect();
     if let Some(leader) = leader {
@@ -88,8 +92,9 @@ pub(crate) fn send_to_all(leader: Option<Pid>, signal: Signal) -> Handlers {
     Handlers { signal, processes: processes.collect() }
 }
 
-/// The processes of a stopped run that were seen with a handler for the signal sent last, so that a grace makes sense. Each
-/// counts until it has ended: Python puts SIGTERM back to its default action before it closes files and runs `__del__`.
+/// The processes of a stopped run that were seen with a handler for the signal sent last, so that a grace
+/// makes sense. Each counts until it has ended: Python puts SIGTERM back to its default action before it
+/// closes files and runs `__del__`.
 pub(crate) struct Handlers {
     signal: Signal,
     processes: Vec<Process>,
@@ -116,9 +121,9 @@ pub(crate) enum Handling {
 }
 
 impl Handlers {
-    /// Forgets the processes that have ended, and adds those that have a handler by now: between fork and exec the mask says
-    /// nothing of the program to come. A process that only blocks the signal counts while it does: each fork blocks all
-    /// signals for a moment.
+    /// Forgets the processes that have ended, and adds those that have a handler by now: between fork and
+    /// exec the mask says nothing of the program to come. A process that only blocks the signal counts
+    /// while it does: each fork blocks all signals for a moment.
     pub(crate) fn look(&mut self) -> Handling {
         self.processes.retain(|process| is_alive(&process.descriptor));
         let mut is_working = false;
@@ -187,8 +192,8 @@ impl Process {
         }
     }
 
-    /// Whether it would notice the signal. A live process that cannot be looked at counts as one with a handler: with
-    /// `hidepid` that is a set-uid program.
+    /// Whether it would notice the signal. A live process that cannot be looked at counts as one with a
+    /// handler: with `hidepid` that is a set-uid program.
     fn attention(&self, signal: Signal) -> Attention {
         let bit = 1_u64 << (signal.as_raw() - 1);
         let Ok(status) = fs::read_to_string(format!("/proc/{}/status", self.pid)) else {
@@ -223,9 +228,10 @@ fn children() -> Vec<Pid> {
 
 /// All processes below this one.
 ///
-/// Pids are read first, and may be reused while this goes on. So it goes down from the top: a child's descriptor is
-/// taken, then its parent is read again, and it counts only if that parent's own descriptor still names a live process.
-/// A direct child's pid cannot be reused, so it counts even where `/proc` hides it (`hidepid`).
+/// Pids are read first, and may be reused while this goes on. So it goes down from the top: a child's
+/// descriptor is taken, then its parent is read again, and it counts only if that parent's own descriptor
+/// still names a live process. A direct child's pid cannot be reused, so it counts even where `/proc` hides
+/// it (`hidepid`).
 fn descendants() -> Vec<Process> {
     let mut by_parent = children_by_parent();
     let own = Pid::this().as_raw();
@@ -273,7 +279,8 @@ fn children_by_parent() -> HashMap<i32, Vec<i32>> {
     by_parent
 }
 
-/// A field of /proc/PID/stat, counted from the one behind the name, which may itself hold spaces and parentheses.
+/// A field of /proc/PID/stat, counted from the one behind the name, which may itself hold spaces and
+/// parentheses.
 fn stat_field(pid: i32, index: usize) -> Option<i32> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_name, fields) = stat.rsplit_once(')')?;

@@ -1,5 +1,5 @@
-//! One conversation, from the peer's credentials to the last event. Each phase allows certain messages; anything else
-//! ends the conversation and the run.
+//! One conversation, from the peer's credentials to the last event. Each phase allows certain messages;
+//! anything else ends the conversation and the run.
 //!
 //! | phase | in the | allowed | leads to |
 //! | --- | --- | --- | --- |
@@ -20,6 +20,7 @@ use tracing::{info, warn};
 
 use crate::{
     check::{CheckError, HasIdentity, Permitted, Policy},
+    handoff::of_connection,
     inputs::EventSource,
     launcher::{self, Launcher, Variable},
     plan::{self, Directories},
@@ -43,7 +44,8 @@ pub(crate) struct Settings {
     pub(crate) directories: Directories,
     pub(crate) grace: Duration,
     pub(crate) service: Option<ServiceAccount>,
-    /// Variables that programs get from the helper. The rest of its environment is none of their business (D15).
+    /// Variables that programs get from the helper. The rest of its environment is none of their business
+    /// (D15).
     pub(crate) passed: Vec<Variable>,
 }
 
@@ -75,7 +77,7 @@ fn log_failure(outcome: Result<(), ServeError>) {
     match outcome {
         // A spare that was never used.
         Ok(()) | Err(ServeError::Socket(SocketError::Closed)) => {}
-        Err(error) => warn!("conversation ended: {error}"),
+        Err(error) => warn!("a conversation with the frontend ended: {error}"),
     }
 }
 
@@ -139,12 +141,20 @@ fn permitted<Request: HasIdentity>(
     request: Request,
     what: &str,
 ) -> Result<Option<Permitted<Request>>, ServeError> {
-    let user = request.identity().user.clone();
+    let (user, origin) = (request.identity().user.clone(), request.identity().origin);
     match settings.policy.check(request) {
         Ok(permitted) => Ok(Some(permitted)),
         Err(CheckError::Refused(refusal)) => {
             let user = user.as_ref().unwrap_or(settings.policy.default_user());
-            info!(user = user.as_str(), what, outcome = ?refusal, "refused");
+            let (user, outcome) = (user.as_str(), refusal.in_words());
+            info!(
+                user,
+                what,
+                connection = origin,
+                outcome,
+                "{}refused {what} as {user}: {outcome}",
+                of_connection(origin)
+            );
             connection.send(&Event::Refused(refusal))?;
             Ok(None)
         }
@@ -164,8 +174,8 @@ fn first_request(connection: &Connection) -> Result<Option<Request>, ServeError>
     }
 }
 
-/// Warm-up: does once, while idle, what every start does, so that NSS modules are loaded and pages are resident. The
-/// results are discarded; they could be stale by the time of the request.
+/// Warm-up: does once, while idle, what every start does, so that NSS modules are loaded and pages are
+/// resident. The results are discarded; they could be stale by the time of the request.
 fn warm_up(settings: &Settings) {
     let identity = Identity::default();
     let run = Run { identity, runner: Runner::Exec, path: None, code: None, terminal: None };

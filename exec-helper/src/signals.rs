@@ -1,5 +1,6 @@
 //! Signals as data: blocked by `start`, read from a descriptor beside the socket. No handler of ours
-//! is anywhere in the helper (std has one for stack overflows), so none can run at the wrong moment (the class of CVE-2024-6387).
+//! is anywhere in the helper (std has one for stack overflows), so none can run at the wrong moment (the
+//! class of CVE-2024-6387).
 
 use std::{
     io,
@@ -13,7 +14,8 @@ use nix::sys::{
 
 use crate::sys;
 
-/// SIGCHLD and SIGTERM. SIGINT and SIGHUP stay blocked: a terminal's Ctrl-C is for the frontend, whose end is noticed.
+/// SIGCHLD and SIGTERM. SIGINT and SIGHUP stay blocked: a terminal's Ctrl-C is for the frontend, whose end is
+/// noticed.
 pub(crate) struct Signals(SignalFd);
 
 impl Signals {

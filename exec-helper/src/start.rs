@@ -1,7 +1,7 @@
 //! Start of the process: reads the options, finds its socket, and lets `serve` or `listen` do the rest.
 //!
-//! Also makes true what the other files rely on: one thread, signals blocked and read as data, no descriptor that a
-//! program could inherit, and no core dump or tracer that could see what root sees.
+//! Also makes true what the other files rely on: one thread, signals blocked and read as data, no descriptor
+//! that a program could inherit, and no core dump or tracer that could see what root sees.
 
 use std::{
     io,
@@ -30,7 +30,7 @@ use crate::{
     check::Policy,
     cli::{self, Command, Options, USAGE},
     launcher::Variable,
-    listen, log,
+    listen,
     plan::Directories,
     serve::{self, Settings},
     signals::Signals,
@@ -62,7 +62,7 @@ pub fn main(name: &str, args: impl Iterator<Item = String>) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    log::start("further-link-exec-helper");
+    further_link_proto::start_logging("further-link-exec-helper", false);
     abort_on_panic();
     match start(options) {
         Ok(()) => ExitCode::SUCCESS,
@@ -104,15 +104,16 @@ fn start(options: Options) -> io::Result<()> {
     let frontend_uid = frontend_uid(options.frontend_user.as_ref())?;
     let passed_variables = passed_variables(&options);
     let policy = Policy::new(options.allowed, options.token_file)?;
+    let service = ServiceAccount::new(frontend_uid)?;
     if options.frontend_user.is_some() {
-        policy.keep_apart_from(frontend_uid)?;
+        policy.keep_apart_from(frontend_uid, service.map(ServiceAccount::uid))?;
     }
     let settings = Settings {
         serves: options.serves,
         frontend_uid,
         passed: passed_variables,
         policy,
-        service: ServiceAccount::new(frontend_uid)?,
+        service,
         directories: Directories {
             work: options.work_dir,
             temp: options.temp_dir.unwrap_or_else(|| PathBuf::from(DEFAULT_TEMP_DIR)),
@@ -138,8 +139,9 @@ fn start(options: Options) -> io::Result<()> {
     }
 }
 
-/// The frontend that started a development helper, whose end is this helper's; none if it has ended. A descriptor, and not a parent death
-/// signal: the kernel sends that with the rights of the dying, who has none over root by then (`prctl(2)`).
+/// The frontend that started a development helper, whose end is this helper's; none if it has ended. A
+/// descriptor, and not a parent death signal: the kernel sends that with the rights of the dying, who has
+/// none over root by then (`prctl(2)`).
 fn parent_process(parent: u32) -> io::Result<Option<OwnedFd>> {
     let Some(pid) = i32::try_from(parent).ok().and_then(Pid::from_raw) else { return Ok(None) };
     let process = match pidfd_open(pid, PidfdFlags::empty()) {
@@ -183,8 +185,8 @@ fn bind(path: &Path, frontend: Uid) -> io::Result<OwnedFd> {
     Ok(listener)
 }
 
-/// What programs get of this process's environment, and where the temp dir is if it is not the usual one: the package
-/// for user programs of the original asks (B7.5).
+/// What programs get of this process's environment, and where the temp dir is if it is not the usual one: the
+/// package for user programs of the original asks (B7.5).
 fn passed_variables(options: &Options) -> Vec<Variable> {
     let names = PASSED.into_iter().chain(options.pass_env.iter().map(String::as_str));
     let inherited = names.filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?)));

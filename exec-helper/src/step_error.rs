@@ -13,7 +13,8 @@ pub(crate) struct StepError {
 
 impl StepError {
     pub(crate) fn new(step: Step, error: &io::Error) -> Self {
-        // Errors that do not come from the kernel are NUL bytes in names; the kernel would call them invalid, too.
+        // Errors that do not come from the kernel are NUL bytes in names; the kernel would call them invalid,
+        // too.
         Self { step, errno: error.raw_os_error().unwrap_or(libc::EINVAL) }
     }
 

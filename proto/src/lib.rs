@@ -1,16 +1,21 @@
 //! The contract between the two processes of further-link.
 //!
 //! `frontend-daemon` (no privilege, faces the network) and `exec-helper` (root) share nothing but this crate.
-//! One `SOCK_SEQPACKET` connection is one run or one upload, one datagram is one message, closing the connection means stop.
-//! PROTOCOL.md beside this crate has the same contract as tables and hexdumps; a test holds the two together.
-//! Data never travels in messages: it goes through descriptors that the helper hands over.
+//! One `SOCK_SEQPACKET` connection is one run or one upload, one datagram is one message, closing the
+//! connection means stop. PROTOCOL.md beside this crate has the same contract as tables and hexdumps; a test
+//! holds the two together. Data never travels in messages: it goes through descriptors that the helper hands
+//! over.
 
 mod codec;
+#[cfg(feature = "log")]
+mod log;
 mod message;
 mod socket;
 mod value;
 
 pub use codec::{CodecError, MAX_MESSAGE, VERSION, decode, encode};
+#[cfg(feature = "log")]
+pub use log::start_logging;
 pub use message::{
     Event, ExitStatus, FileMode, Identity, Refusal, Request, Run, Runner, Signal, Step, Upload, WindowSize,
 };

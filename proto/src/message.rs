@@ -1,7 +1,8 @@
 //! The messages: requests from the frontend, events from the helper. PROTOCOL.md has them as tables.
 //!
-//! Which one is allowed when is not decided here but by the helper's phases (`exec-helper/src/serve.rs`, `watcher` and `upload`).
-//! Nothing here can carry argv, an environment, a uid or a descriptor number, so no frontend can ask for one.
+//! Which one is allowed when is not decided here but by the helper's phases (`exec-helper/src/serve.rs`,
+//! `watcher` and `upload`). Nothing here can carry argv, an environment, a uid or a descriptor number, so no
+//! frontend can ask for one.
 
 use bincode::{Decode, Encode};
 
@@ -12,8 +13,8 @@ use crate::value::{CodeLength, PathText, RelativePath, Token, UserName};
 pub enum Request {
     /// Start one program. The first message of a connection, and once only.
     Run(Run),
-    /// End the program: SIGTERM, a grace time, on a terminal SIGHUP, SIGKILL. May be repeated; closing the connection
-    /// means the same.
+    /// End the program: SIGTERM, a grace time, on a terminal SIGHUP, SIGKILL. May be repeated; closing the
+    /// connection means the same.
     Stop {
         /// A signal to try before SIGTERM, with a grace time of its own. SIGKILL leaves out the rest.
         first: Option<Signal>,
@@ -79,7 +80,8 @@ pub struct Identity {
     pub user: Option<UserName>,
     /// The proof that users need whom the helper's list marks so (root, as packaged).
     pub token: Option<Token>,
-    /// The number of the client's connection in the frontend's log. The helper writes it into its own log lines.
+    /// The number of the client's connection in the frontend's log. The helper writes it into its own log
+    /// lines.
     pub origin: Option<u64>,
 }
 
@@ -145,10 +147,11 @@ pub struct WindowSize {
 /// What the helper says.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Event {
-    /// With one descriptor: write the program text, or what the files of an upload have in them, into this pipe.
+    /// With one descriptor: write the program text, or what the files of an upload have in them, into this
+    /// pipe.
     Data,
-    /// The program runs. With the pty leader, or with the pipes stdin, stdout, stderr in this order; then the listening
-    /// socket of the user channel.
+    /// The program runs. With the pty leader, or with the pipes stdin, stdout, stderr in this order; then the
+    /// listening socket of the user channel.
     Started {
         /// Its pid, which is its process group and its session too.
         pid: u32,
@@ -218,6 +221,41 @@ pub enum Step {
     WriteFile,
     /// Put the uploaded directory into its place.
     Replace,
+}
+
+impl Step {
+    /// The step in words, for logs and errors.
+    pub fn in_words(self) -> &'static str {
+        match self {
+            Self::Streams => "making the terminal or the pipes",
+            Self::Fork => "making a process",
+            Self::Attach => "attaching the terminal",
+            Self::Identity => "becoming the user",
+            Self::MakeDirectory => "making the directory",
+            Self::WriteCode => "writing the program's file",
+            Self::ChangeDirectory => "changing to the directory",
+            Self::Execute => "executing the file",
+            Self::Stage => "preparing the upload",
+            Self::WriteFile => "writing a file",
+            Self::Replace => "putting the directory into its place",
+        }
+    }
+}
+
+impl Refusal {
+    /// The reason in words, for logs. Clients get more of them from the frontend.
+    pub fn in_words(self) -> &'static str {
+        match self {
+            Self::Version => "the frontend is of another version; restart the service",
+            Self::UnknownUser => "there is no such account",
+            Self::UserNotAllowed => "the list of allowed users does not have it",
+            Self::CannotSwitchUser => "this helper is not root, and cannot become another user",
+            Self::TokenMissing => "no token was shown for it",
+            Self::TokenWrong => "the token shown for it is wrong",
+            Self::AccountDisabled => "the account is locked or expired, or has no login shell",
+            Self::LoginsDisabled => "/etc/nologin lets no user log in",
+        }
+    }
 }
 
 /// How the program ended, as wait(2) tells it.

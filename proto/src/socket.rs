@@ -1,8 +1,10 @@
-//! The `SOCK_SEQPACKET` connection under the messages, for both sides: datagrams with descriptors, nothing truncated.
+//! The `SOCK_SEQPACKET` connection under the messages, for both sides: datagrams with descriptors, nothing
+//! truncated.
 //!
-//! The helper reads requests with no room for descriptors: the kernel drops what a hostile frontend attaches, and the
-//! mark it leaves (`MSG_CTRUNC`) ends the conversation. The frontend, and a helper's watcher from its launcher, take
-//! at most four. Blocking or not is the caller's choice of file status flag; both sides use the same two calls.
+//! The helper reads requests with no room for descriptors: the kernel drops what a hostile frontend attaches,
+//! and the mark it leaves (`MSG_CTRUNC`) ends the conversation. The frontend, and a helper's watcher from its
+//! launcher, take at most four. Blocking or not is the caller's choice of file status flag; both sides use
+//! the same two calls.
 
 use std::{
     io::{self, IoSlice, IoSliceMut},
@@ -22,7 +24,8 @@ use crate::codec::{self, CodecError, MAX_MESSAGE};
 /// Most descriptors in one message: the three pipes of `Started`, and the socket of the user channel.
 pub const MAX_DESCRIPTORS: usize = 4;
 
-/// Waiting connections of a listener: more starts at one moment than `MaxConnections=` of the unit lets through.
+/// Waiting connections of a listener: more starts at one moment than `MaxConnections=` of the unit lets
+/// through.
 const BACKLOG: i32 = 128;
 
 /// Why a message did not get through.
@@ -151,8 +154,8 @@ impl AsRawFd for Connection {
     }
 }
 
-/// A listening socket. Without a path it gets an address of its own in the abstract namespace (unix(7), autobind),
-/// which leaves nothing behind in the file system.
+/// A listening socket. Without a path it gets an address of its own in the abstract namespace (unix(7),
+/// autobind), which leaves nothing behind in the file system.
 pub fn bind_listener(path: Option<&Path>) -> io::Result<(OwnedFd, SocketAddrUnix)> {
     let socket = seqpacket()?;
     let address = match path {

@@ -1,7 +1,7 @@
 //! Values that cannot be wrong: checked when they are made, and again when they are decoded.
 //!
-//! Whoever holds a `UserName` or a `PathText` need not check it a second time. The helper relies on this: it is the
-//! first thing that stands between a frontend that was taken over and root.
+//! Whoever holds a `UserName` or a `PathText` need not check it a second time. The helper relies on this: it
+//! is the first thing that stands between a frontend that was taken over and root.
 
 use bincode::{
     BorrowDecode, Decode, Encode,
@@ -43,7 +43,8 @@ pub enum ValueError {
     Token,
 }
 
-/// The name of an account. Never a uid: `4294967295` and `0` written as text are refused (the class of CVE-2019-14287).
+/// The name of an account. Never a uid: `4294967295` and `0` written as text are refused (the class of
+/// CVE-2019-14287).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Encode)]
 pub struct UserName(String);
 
@@ -74,7 +75,8 @@ impl std::fmt::Display for UserName {
     }
 }
 
-/// A path as the client wrote it: absolute, or relative to the work dir of the user. Opened by nobody but that user.
+/// A path as the client wrote it: absolute, or relative to the work dir of the user. Opened by nobody but
+/// that user.
 #[derive(Clone, Debug, PartialEq, Eq, Encode)]
 pub struct PathText(String);
 
@@ -111,8 +113,8 @@ impl CodeLength {
     }
 }
 
-/// A path that stays below the directory it is taken from, whatever that is: plain names joined by single slashes.
-/// Never empty, so it cannot mean that directory itself (D11).
+/// A path that stays below the directory it is taken from, whatever that is: plain names joined by single
+/// slashes. Never empty, so it cannot mean that directory itself (D11).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Encode)]
 pub struct RelativePath(String);
 
@@ -145,7 +147,8 @@ impl RelativePath {
 pub struct Token(String);
 
 impl Token {
-    /// Checks the length, and that all is printable ASCII without spaces (RFC 6750, section 2.1, allows less).
+    /// Checks the length, and that all is printable ASCII without spaces (RFC 6750, section 2.1, allows
+    /// less).
     pub fn new(text: impl Into<String>) -> Result<Self, ValueError> {
         let text = text.into();
         if (1..=MAX_TOKEN).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic()) {

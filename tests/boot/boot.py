@@ -556,9 +556,10 @@ class Test:
                 self.refused(user)
             equal(machine.run("ls", "/tmp").split().count("must-not-be"), 0, "programs that ran")
         with check("each refusal is in the journal"):
-            for user, outcome in (("root", "TokenMissing"), ("alice", "UserNotAllowed"), ("nosuchuser", "UserNotAllowed")):
+            for user, outcome in (("root", "no token was shown"), ("alice", "the list of allowed users"), ("nosuchuser", "the list of allowed users")):
                 found = self.journal(f"SYSLOG_IDENTIFIER={HELPER}", f"F_USER={user}")
                 assert any(outcome in str(entry.get("F_OUTCOME")) for entry in found), (user, found)
+                assert any(f"as {user}: " in str(entry.get("MESSAGE")) for entry in found), (user, found)
         with check("root runs for those who have the token that the installation made, and for nobody else"):
             equal(machine.run("stat", "-c", "%U %a", "/etc/further-link/user-token").strip(), "root 600")
             token = machine.run("cat", "/etc/further-link/user-token").strip()

@@ -86,7 +86,8 @@ impl Builder {
         first.expect("connected").send(&further_link_proto::Request::Stop { first: None });
         wait_until(DEADLINE, "only the listening process is left", || {
             // Collected as well: what the listening process had open for it is closed by then.
-            helper.process.log.text().contains("conversation ended") && helper.children().is_empty()
+            helper.process.log.text().contains("a conversation with the frontend ended")
+                && helper.children().is_empty()
         });
         helper
     }

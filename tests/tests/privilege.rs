@@ -62,7 +62,7 @@ fn the_helper_of_a_run_keeps_cap_kill_and_nothing_else() {
     let daemon = Daemon::builder().allow_users(&["pi", "root"]).start();
     for query in ["", "pty=1", "user=root", "user=root&pty=1"] {
         let mut client = daemon.run(query);
-        let (_, helper) = cat_and_its_helper(&daemon, &mut client);
+        let (cat, helper) = cat_and_its_helper(&daemon, &mut client);
         let status = Status::of(helper);
         // docs/decisions.md: the user's fsuid (the fourth) and groups stay, to remove the run's files.
         let own = if query.contains("root") { accounts::account("root") } else { accounts::pi() };
@@ -74,6 +74,9 @@ fn the_helper_of_a_run_keeps_cap_kill_and_nothing_else() {
         assert_eq!(status.mask("CapPrm"), CAP_KILL, "{query}");
         assert_eq!((status.mask("CapInh"), status.mask("CapAmb")), (0, 0), "{query}");
         assert_eq!(status.text("NoNewPrivs"), "1", "{query}");
+        // A filter of system calls (`confine`), which the program does not have.
+        assert_eq!(status.text("Seccomp"), "2", "{query}");
+        assert_eq!(Status::of(cat.pid).text("Seccomp"), "0", "{query}");
         assert_eq!(status.text("Threads"), "1", "{query}");
         client.stop("cat");
         client.wait_stopped("cat");

@@ -6,6 +6,7 @@
 
 use std::path::Path;
 
+use further_link_tests::daemon::Builder;
 use further_link_tests::processes::Status;
 use further_link_tests::snippets::{program, python, shell};
 use further_link_tests::{Client, Daemon, accounts};
@@ -209,18 +210,40 @@ fn without_a_pi_the_default_user_is_whoever_started_the_daemon() {
     }
 }
 
+/// A daemon that sees a changed copy of a file of the machine, in a mount namespace. `edit` is for the shell: `$0` is the copy.
+fn over(builder: Builder, file: &str, edit: &str) -> Builder {
+    let script = format!(
+        "touch {file} && cp -p {file} \"$0\" && {{ {edit}; }} && mount --bind \"$0\" {file} && exec \"$@\""
+    );
+    let copy = builder.scratch().temp().join("copy");
+    let unshared = ["unshare", "--mount", "--propagation", "private", "/bin/sh", "-c", &script];
+    builder.wrapped_in(&[&unshared[..], &[copy.to_str().expect("UTF-8")]].concat())
+}
+
+/// R5: root by another name, in a list that forgot the token.
+#[test]
+fn another_name_of_root_runs_nothing_without_the_token() {
+    let edit = "echo 'toor:x:0:0::/root:/bin/sh' >> \"$0\"";
+    let daemon = over(Daemon::builder().allow_users(&["pi", "toor"]), "/etc/passwd", edit).start();
+    let error = daemon.run("user=toor").try_start("1", shell()).expect_err("uid 0");
+    assert!(error.contains("running programs as toor needs this device's token"), "{error}");
+    assert_eq!(daemon.run_once(python("print(1)")).stdout, "1\n");
+    assert!(daemon.log().text().contains("write toor:token in the list"), "{}", daemon.log().text());
+}
+
+/// R6: its programs could end the watchers of all runs.
+#[test]
+fn the_account_of_the_helper_is_no_user() {
+    let edit = "echo 'further-link-exec:x:64998:64998::/:/bin/sh' >> \"$0\"";
+    let builder = Daemon::builder().allow_users(&["pi", "further-link-exec"]);
+    let (_, said) = over(builder, "/etc/passwd", edit).fail();
+    assert!(said.contains("further-link-exec may not be an allowed user"), "{said}");
+}
+
 /// R5: as sshd and cron do. In mount namespaces, since these files are the machine's.
 #[test]
 fn accounts_that_an_administrator_has_switched_off_run_nothing() {
-    let over = |file: &str, edit: &str| {
-        let script = format!(
-            "touch {file} && cp -p {file} \"$0\" && {{ {edit}; }} && mount --bind \"$0\" {file} && exec \"$@\""
-        );
-        let builder = Daemon::builder();
-        let copy = builder.scratch().temp().join("copy");
-        let unshared = ["unshare", "--mount", "--propagation", "private", "/bin/sh", "-c", &script];
-        builder.wrapped_in(&[&unshared[..], &[copy.to_str().expect("UTF-8")]].concat()).start()
-    };
+    let over = |file: &str, edit: &str| over(Daemon::builder(), file, edit).start();
     for (file, edit, reason) in [
         ("/etc/shadow", "sed -i 's/^pi:[^:]*:/pi:!$6$salt$hash:/' \"$0\"", "locked"),
         ("/etc/shadow", "sed -i 's/^pi:.*/pi:!:19000:0:99999:7::1:/' \"$0\"", "expired"),

@@ -1,7 +1,8 @@
 //! The environment of a program, built from nothing (B7.5, D15) as a login would give it.
 //!
-//! `launch` calls this as the user, after the identity switch: it reads `/etc/environment` and looks into the home. Values
-//! are layered: the account's, then those of the helper's settings, then `/etc/environment`, then defaults.
+//! `launch` calls this as the user, after the identity switch: it reads `/etc/environment` and looks into the
+//! home. Values are layered: the account's, then those of the helper's settings, then `/etc/environment`,
+//! then defaults.
 
 use std::{
     fs,
@@ -35,7 +36,8 @@ const X_SOCKETS: &str = "/tmp/.X11-unix";
 /// A name and a value.
 pub(crate) type Variable = (String, String);
 
-/// The variables of a program that this account runs in this directory. `passed` comes from the helper's settings.
+/// The variables of a program that this account runs in this directory. `passed` comes from the helper's
+/// settings.
 pub(crate) fn environment(account: &Account, cwd: &Path, passed: &[Variable]) -> Vec<Variable> {
     let mut environment = Environment(of_account(account, cwd));
     for (name, value) in passed.iter().filter(|(name, value)| !is_of_service(name, value)) {
@@ -99,7 +101,8 @@ impl Environment {
         self.0.push((name.to_owned(), value));
     }
 
-    /// Puts `~/bin` and `~/.local/bin` first, where they exist, as Debian's `.profile` does: pip and pipx install there.
+    /// Puts `~/bin` and `~/.local/bin` first, where they exist, as Debian's `.profile` does: pip and pipx
+    /// install there.
     fn add_own_directories(&mut self, home: &Path) {
         for name in ["bin", ".local/bin"] {
             let directory = home.join(name);
@@ -110,8 +113,9 @@ impl Environment {
         }
     }
 
-    /// Makes the character set UTF-8, as clients write and read it, and keeps the language of messages where the machine
-    /// has it. With a locale that is not there setlocale(3) sets none at all, so it is not passed on.
+    /// Makes the character set UTF-8, as clients write and read it, and keeps the language of messages where
+    /// the machine has it. With a locale that is not there setlocale(3) sets none at all, so it is not
+    /// passed on.
     fn speak_utf8(&mut self, is_known: impl Fn(&str) -> bool) {
         let chosen = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(|name| self.get(name));
         let chosen = chosen.filter(|locale| is_builtin(locale) || is_known(locale)).map(str::to_owned);
@@ -143,7 +147,8 @@ fn is_utf8(locale: &str) -> bool {
     ["utf-8", "utf8"].into_iter().any(|name| charset.eq_ignore_ascii_case(name))
 }
 
-/// The lines `NAME=value` of such a file, as `pam_env(8)` reads them. None where it cannot be read: most machines have none.
+/// The lines `NAME=value` of such a file, as `pam_env(8)` reads them. None where it cannot be read: most
+/// machines have none.
 fn machine_variables(file: &Path) -> Vec<Variable> {
     let mut text = Vec::new();
     let read = fs::File::open(file).and_then(|file| file.take(MAX_MACHINE_FILE).read_to_end(&mut text));
@@ -167,8 +172,8 @@ fn machine_variable(line: &str) -> Option<Variable> {
     (!value.contains('\0')).then(|| (name.to_owned(), value.to_owned()))
 }
 
-/// The first X server by number (B7.5) whose socket is root's or the account's own: the directory is open to all, and a
-/// stranger's server could type into the program's windows.
+/// The first X server by number (B7.5) whose socket is root's or the account's own: the directory is open to
+/// all, and a stranger's server could type into the program's windows.
 fn first_display(directory: &Path, own: Uid) -> Option<String> {
     let sockets = fs::read_dir(directory).ok()?.flatten();
     let numbers = sockets.filter_map(|entry| {

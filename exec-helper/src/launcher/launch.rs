@@ -1,8 +1,9 @@
-//! What the forked child does until it is the program: each step in order, the first failure is reported and final.
+//! What the forked child does until it is the program: each step in order, the first failure is reported and
+//! final.
 //!
-//! From `become_user` on this process is the target user, and only then does it touch files: what it makes belongs to
-//! that user, and what the user may not do fails as it would in a shell. It runs in a child of a process with one
-//! thread, so it may allocate (see `sys`).
+//! From `become_user` on this process is the target user, and only then does it touch files: what it makes
+//! belongs to that user, and what the user may not do fails as it would in a shell. It runs in a child of a
+//! process with one thread, so it may allocate (see `sys`).
 
 use std::{
     convert::Infallible,
@@ -86,8 +87,8 @@ pub(crate) fn launch(
     execute(account, plan, &passed).map_err(at(Step::Execute))
 }
 
-/// Lets the user's programs, and nobody else, connect. Where it does not work (a full disk) the program runs without a
-/// channel: a person needs a terminal then more than ever.
+/// Lets the user's programs, and nobody else, connect. Where it does not work (a full disk) the program runs
+/// without a channel: a person needs a terminal then more than ever.
 fn open_channel(channel: &OwnedFd, path: &Path) -> io::Result<()> {
     let address = SocketAddrUnix::new(path)?;
     // Connecting takes the right to write (unix(7)).
@@ -147,8 +148,8 @@ fn execute(account: &Account, plan: &Plan, passed: &[Variable]) -> io::Result<In
     execute_first(&candidates, &args, &environment)
 }
 
-/// Tries each file as execvp(3) does: one that is not there or may not be executed lets the next one try. Unlike
-/// execvp it does not hand a file without an interpreter line to a shell.
+/// Tries each file as execvp(3) does: one that is not there or may not be executed lets the next one try.
+/// Unlike execvp it does not hand a file without an interpreter line to a shell.
 fn execute_first(
     candidates: &[PathBuf],
     args: &[CString],
@@ -166,8 +167,8 @@ fn execute_first(
     Err(reason.into())
 }
 
-/// An uploaded file is 0644: its owner may execute it all the same (B8, `exec`). As the owner, so D6 cannot happen; if
-/// it does not work, execve says why.
+/// An uploaded file is 0644: its owner may execute it all the same (B8, `exec`). As the owner, so D6 cannot
+/// happen; if it does not work, execve says why.
 fn make_executable(file: &Path) {
     if let Ok(metadata) = fs::metadata(file)
         && metadata.is_file()

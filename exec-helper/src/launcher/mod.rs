@@ -1,8 +1,9 @@
-//! The launcher: the process that becomes the program. Its code runs as root until `identity` has made it the user, and as
-//! the user from then on.
+//! The launcher: the process that becomes the program. Its code runs as root until `identity` has made it the
+//! user, and as the user from then on.
 //!
-//! It tells its parent, the watcher, what it is about to become (`handoff`), with the frontend's ends of the streams. Then
-//! the watcher sees the end of the file, when the launcher is the program, or the event of the step that failed.
+//! It tells its parent, the watcher, what it is about to become (`handoff`), with the frontend's ends of the
+//! streams. Then the watcher sees the end of the file, when the launcher is the program, or the event of the
+//! step that failed.
 
 mod environment;
 mod launch;
@@ -23,7 +24,7 @@ use self::{launch::ProgramText, stdio::Streams};
 use crate::{
     account::Account,
     check::Permitted,
-    handoff::{Handoff, Owner},
+    handoff::{Handoff, Owner, of_connection},
     plan::Plan,
     step_error::StepError,
 };
@@ -62,7 +63,9 @@ impl Launcher {
             Err(error) => {
                 // The watcher knows of nothing yet.
                 let failure = StepError::new(Step::Streams, &error);
-                warn!(user = account.name, runner = run.runner.name(), outcome = %failure.reason(), "not started");
+                let (user, runner, connection) = (&account.name, run.runner.name(), run.identity.origin);
+                let (of, reason) = (of_connection(connection), failure.reason());
+                warn!(user, runner, connection, outcome = %reason, "{of}{runner} as {user} was not started: {reason}");
                 return frontend.send(&failure.event());
             }
         };

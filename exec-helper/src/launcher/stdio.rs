@@ -1,8 +1,9 @@
-//! The program's standard input, output and error: a pty or three pipes, made here, handed over, then closed here.
+//! The program's standard input, output and error: a pty or three pipes, made here, handed over, then closed
+//! here.
 //!
-//! Nothing is read or written in this process. `ours` goes to the frontend as descriptors, `theirs` becomes 0, 1, 2 of
-//! the program. The helper has one thread and one child, so the moment in which the `pty-process` crate's descriptor is
-//! open without close-on-exec harms nobody.
+//! Nothing is read or written in this process. `ours` goes to the frontend as descriptors, `theirs` becomes
+//! 0, 1, 2 of the program. The helper has one thread and one child, so the moment in which the `pty-process`
+//! crate's descriptor is open without close-on-exec harms nobody.
 
 use std::{
     io,
@@ -18,8 +19,8 @@ use rustix::{
     termios::{InputModes, OptionalActions, tcgetattr, tcsetattr},
 };
 
-/// What the pipe of standard output holds: four reads of the frontend, so that program and frontend need not take turns.
-/// The kernel's usual 64 KiB make them; memory is used only where there is output.
+/// What the pipe of standard output holds: four reads of the frontend, so that program and frontend need not
+/// take turns. The kernel's usual 64 KiB make them; memory is used only where there is output.
 const STDOUT_PIPE: usize = 256 * 1024;
 
 /// What the program gets.
@@ -75,8 +76,8 @@ fn rub_out_characters(terminal: BorrowedFd<'_>) -> io::Result<()> {
     Ok(tcsetattr(terminal, OptionalActions::Now, &attributes)?)
 }
 
-/// Whether less than a quarter of the machine's terminals is left. These are for the console, ssh and other services, also
-/// when a frontend that was taken over keeps the terminals of ended runs.
+/// Whether less than a quarter of the machine's terminals is left. These are for the console, ssh and other
+/// services, also when a frontend that was taken over keeps the terminals of ended runs.
 fn terminals_are_scarce() -> bool {
     let number = |name: &str| -> Option<u64> {
         std::fs::read_to_string(format!("/proc/sys/kernel/pty/{name}")).ok()?.trim().parse().ok()
@@ -90,8 +91,9 @@ pub(crate) fn channel() -> io::Result<OwnedFd> {
     Ok(rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?)
 }
 
-/// Makes them the user's, as after a login: programs open `/dev/stdout` or `/dev/tty` again by name. A terminal keeps the
-/// group and mode of the devpts mount (tty and 0620 on Debian; never world-writable, CVE-2015-6565).
+/// Makes them the user's, as after a login: programs open `/dev/stdout` or `/dev/tty` again by name. A
+/// terminal keeps the group and mode of the devpts mount (tty and 0620 on Debian; never world-writable,
+/// CVE-2015-6565).
 fn give(theirs: &Theirs, owner: Uid) -> io::Result<()> {
     if Uid::effective().is_root() {
         for descriptor in theirs.standard() {

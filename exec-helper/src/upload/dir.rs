@@ -1,7 +1,9 @@
-//! A directory as the only way to what is below it: no name and no link leads out (openat2(2), `RESOLVE_BENEATH`).
+//! A directory as the only way to what is below it: no name and no link leads out (openat2(2),
+//! `RESOLVE_BENEATH`).
 //!
-//! Used for uploads by a process that already is their user, so what is made belongs to that user. Links on the way are
-//! refused rather than followed: nobody needs them, and whoever swaps one in while an upload runs gains nothing (D10, D12).
+//! Used for uploads by a process that already is their user, so what is made belongs to that user. Links on
+//! the way are refused rather than followed: nobody needs them, and whoever swaps one in while an upload runs
+//! gains nothing (D10, D12).
 
 use std::{ffi::OsStr, fs::File, io, os::fd::OwnedFd, path::Path};
 
@@ -23,8 +25,8 @@ const FILE_BITS: Mode = Mode::from_raw_mode(0o777);
 pub(crate) struct Dir(OwnedFd);
 
 impl Dir {
-    /// Opens the directory, which is made with its parents if it is not there. The one path that is followed as it is: it
-    /// comes from the helper's command line, or from the account.
+    /// Opens the directory, which is made with its parents if it is not there. The one path that is followed
+    /// as it is: it comes from the helper's command line, or from the account.
     pub(crate) fn make(path: &Path) -> io::Result<Self> {
         std::fs::create_dir_all(path)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -105,8 +107,8 @@ impl Dir {
         if rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file() { Ok(true) } else { Err(Errno::EXIST) }
     }
 
-    /// Adds everything that the other directory has under names that are free here: files as hard links, directories and
-    /// symbolic links as new ones.
+    /// Adds everything that the other directory has under names that are free here: files as hard links,
+    /// directories and symbolic links as new ones.
     pub(crate) fn add_missing(&self, other: &Self, depth: usize) -> io::Result<()> {
         let below = depth.checked_sub(1).ok_or(Errno::LOOP)?;
         for entry in std::fs::read_dir(other.path())? {

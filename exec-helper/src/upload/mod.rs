@@ -1,9 +1,11 @@
 //! The upload: its code runs as the user, which the process becomes for good before it looks at a file.
 //!
-//! One upload, from the request to its directory being in its place: the conversation that PROTOCOL.md has as a picture.
+//! One upload, from the request to its directory being in its place: the conversation that PROTOCOL.md has as
+//! a picture.
 //!
-//! The process becomes the user for good before it looks at a single file, and never was anything else to what it writes.
-//! Two processes share the work: the worker does it, the guard waits, and sweeps up should the worker be killed.
+//! The process becomes the user for good before it looks at a single file, and never was anything else to
+//! what it writes. Two processes share the work: the worker does it, the guard waits, and sweeps up should
+//! the worker be killed.
 
 mod dir;
 mod staging;
@@ -15,6 +17,7 @@ use std::{
         fd::AsFd,
         unix::fs::{FileExt, PermissionsExt},
     },
+    path::PathBuf,
 };
 
 use further_link_proto::{Connection, Event, FileMode, RelativePath, Request, SocketError, Step, Upload};
@@ -28,11 +31,13 @@ use nix::{
     unistd::Pid,
 };
 use rustix::pipe::{PipeFlags, pipe_with};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use self::{dir::Dir, staging::Stage};
 use crate::{
     check::Permitted,
+    confine,
+    handoff::of_connection,
     identity,
     inputs::EventSource,
     plan::Directories,
@@ -51,7 +56,7 @@ pub(crate) enum UploadError {
     OutOfPlace,
     #[error(transparent)]
     Socket(#[from] SocketError),
-    #[error("failed at {:?}: {}", .0.step(), .0.reason())]
+    #[error("failed at {}: {}", .0.step().in_words(), .0.reason())]
     Failed(StepError),
     #[error("{0}")]
     Io(#[from] io::Error),
@@ -66,33 +71,70 @@ pub(crate) fn store(
     numbers: [u64; 2],
 ) -> Result<(), UploadError> {
     let account = permitted.account();
+    let (user, origin) = (account.name.as_str(), permitted.request().identity.origin);
+    let of = of_connection(origin);
     if let Err(errno) = become_user_for_good(permitted) {
         let failure = StepError::new(Step::Identity, &errno.into());
         connection.send(&failure.event())?;
         return Err(UploadError::Failed(failure));
     }
+    let projects = permitted.request().project_of.as_ref().map(|_| directories.projects_dir_of(account));
+    let places: Vec<PathBuf> =
+        [Some(directories.work_dir_of(account)), projects].into_iter().flatten().collect();
+    sweep(&places);
     let worker = sys::fork(|| {
         let outcome = sys::reset_signals()
             .map_err(|errno| UploadError::Io(errno.into()))
+            .and_then(|()| Ok(confine(&places)?))
             .and_then(|()| work(connection, directories, permitted, numbers));
         match outcome {
-            Ok(files) => info!(user = account.name, files, outcome = "stored", "upload"),
+            Ok(files) => {
+                info!(
+                    user,
+                    connection = origin,
+                    files,
+                    outcome = "stored",
+                    "{of}stored an upload of {files} files as {user}"
+                );
+            }
             // The frontend has gone before the end, which is its way to take an upload back.
             Err(UploadError::Socket(SocketError::Closed)) => {
-                info!(user = account.name, outcome = "taken back", "upload");
+                info!(
+                    user,
+                    connection = origin,
+                    outcome = "taken back",
+                    "{of}an upload as {user} was taken back"
+                );
             }
-            Err(error) => warn!(user = account.name, outcome = %error, "upload"),
+            Err(error) => {
+                warn!(user, connection = origin, outcome = %error, "{of}an upload as {user} failed: {error}");
+            }
         }
         0
     })?;
     if !guard(inputs, worker)? {
-        warn!(user = account.name, outcome = "killed", "upload");
-        let projects = permitted.request().project_of.as_ref().map(|_| directories.projects_dir_of(account));
-        for place in [Some(directories.work_dir_of(account)), projects].into_iter().flatten() {
-            staging::sweep(&Dir::make(&place)?);
+        warn!(user, connection = origin, outcome = "killed", "{of}an upload as {user} was killed");
+    }
+    sweep(&places);
+    Ok(())
+}
+
+/// Removes what this and earlier uploads have left: old directories that no program works in any more. The
+/// guard does it, since the worker cannot see where programs work.
+fn sweep(places: &[PathBuf]) {
+    for place in places {
+        match Dir::make(place) {
+            Ok(base) => staging::sweep(&base),
+            // The worker meets the same error, and says it.
+            Err(error) => debug!("{}: {error}", place.display()),
         }
     }
-    Ok(())
+}
+
+/// From here on the worker, which reads what the frontend sends, reaches these directories and no others.
+fn confine(places: &[PathBuf]) -> io::Result<()> {
+    let places: Vec<_> = places.iter().map(|place| (place.as_path(), confine::WRITE)).collect();
+    confine::to_directories(&places)
 }
 
 fn become_user_for_good(permitted: &Permitted<Upload>) -> Result<(), Errno> {
@@ -128,10 +170,11 @@ fn work(
     numbers: [u64; 2],
 ) -> Result<u32, UploadError> {
     match receive(connection, directories, permitted, numbers) {
-        // The old directories are removed behind this: it may take long, and nobody has to wait for it.
-        Ok(stored) => {
+        Ok(Stored { files, stages }) => {
             connection.send(&Event::Stored)?;
-            Ok(stored.files)
+            // The guard removes the old directories after this: it may take long, and no client waits for it.
+            stages.into_iter().for_each(Stage::leave);
+            Ok(files)
         }
         Err(UploadError::Failed(failure)) => {
             connection.send(&failure.event())?;
@@ -141,11 +184,10 @@ fn work(
     }
 }
 
-/// What is in its place now. Dropping it removes what was there before.
+/// What is in its place now, and what was there before.
 struct Stored {
     files: u32,
-    _stage: Stage,
-    _project: Option<Stage>,
+    stages: Vec<Stage>,
 }
 
 fn at(step: Step) -> impl Fn(io::Error) -> UploadError {
@@ -189,7 +231,8 @@ fn receive(
                 if let Some((copy, directory)) = &project {
                     copy.replace(directory).map_err(at(Step::Replace))?;
                 }
-                return Ok(Stored { files, _stage: stage, _project: project.map(|(copy, _)| copy) });
+                let stages = [Some(stage), project.map(|(copy, _)| copy)].into_iter().flatten().collect();
+                return Ok(Stored { files, stages });
             }
             _ => return Err(UploadError::OutOfPlace),
         }

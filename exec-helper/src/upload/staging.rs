@@ -1,8 +1,9 @@
 //! A directory in the making, next to the one that it will replace as a whole, or not at all.
 //!
-//! Made in a container of its own in the work dir, `.flupload-…`, which is locked as long as somebody works in it. The new
-//! directory and the old one change places in one step (`RENAME_EXCHANGE`), so at any moment one of them is there,
-//! complete. What a killed upload leaves is an unlocked container: the guard (`upload`) and the next upload sweep it away.
+//! Made in a container of its own in the work dir, `.flupload-…`, which is locked as long as somebody works
+//! in it. The new directory and the old one change places in one step (`RENAME_EXCHANGE`), so at any moment
+//! one of them is there, complete. What a killed upload leaves is an unlocked container: the guard (`upload`)
+//! and the next upload sweep it away.
 
 use std::{
     fs::{self, File, Permissions},
@@ -31,11 +32,12 @@ const OLD: &str = "old";
 /// The user's cache of downloads in the work dir (B11.9).
 const CACHE: &str = ".flcache";
 
-/// Between making a container and locking it another upload can take it for a killed one's. That is a matter of
-/// microseconds: nobody has so bad luck so many times.
+/// Between making a container and locking it another upload can take it for a killed one's. That is a matter
+/// of microseconds: nobody has so bad luck so many times.
 const MAX_ATTEMPTS: u64 = 16;
 
-/// Deepest nesting of files that are kept: an open directory for each level, far below the limit of open files.
+/// Deepest nesting of files that are kept: an open directory for each level, far below the limit of open
+/// files.
 const MAX_KEPT_DEPTH: usize = 128;
 
 /// A directory in the making. Dropping it removes what is in its container.
@@ -51,7 +53,6 @@ impl Stage {
     /// Begins one in this directory, which is made if it is not there. `number` is random.
     pub(crate) fn new(base_path: &Path, number: u64) -> io::Result<Self> {
         let base = Dir::make(base_path)?;
-        sweep(&base);
         for attempt in 0..MAX_ATTEMPTS {
             let name = format!("{PREFIX}{:016x}", number.wrapping_add(attempt));
             rustix::fs::mkdirat(base.descriptor(), &name, Mode::RWXU)?;
@@ -89,7 +90,8 @@ impl Stage {
         Ok(self.container.create(&name)?)
     }
 
-    /// The download is complete: it goes into the cache. If somebody else was faster, theirs is as good: same url.
+    /// The download is complete: it goes into the cache. If somebody else was faster, theirs is as good: same
+    /// url.
     pub(crate) fn keep_download(&self, cached: &RelativePath) -> io::Result<()> {
         let (cache, _) = self.cache()?;
         let (parent, name) = cache.make_parent(cached)?;
@@ -101,8 +103,8 @@ impl Stage {
         }
     }
 
-    /// The cache, and what it is called. Never one that belongs to somebody else, who could have put anything into it: in
-    /// a work dir that several users share each has their own.
+    /// The cache, and what it is called. Never one that belongs to somebody else, who could have put anything
+    /// into it: in a work dir that several users share each has their own.
     fn cache(&self) -> io::Result<(Dir, String)> {
         let own = rustix::process::geteuid().as_raw();
         let mut last = Errno::ACCESS;
@@ -118,8 +120,8 @@ impl Stage {
         Err(last.into())
     }
 
-    /// Adds what the directory has by now under names that the upload does not use. Where both have the name, the upload's
-    /// counts. A file that a program writes to stays the same file.
+    /// Adds what the directory has by now under names that the upload does not use. Where both have the name,
+    /// the upload's counts. A file that a program writes to stays the same file.
     pub(crate) fn keep_others(&self, directory: &RelativePath) -> io::Result<()> {
         match self.base.directory(directory.as_str()) {
             Ok(old) => self.tree.add_missing(&old, MAX_KEPT_DEPTH),
@@ -128,19 +130,24 @@ impl Stage {
         }
     }
 
-    /// Copies all of it into another stage: links as what they lead to, and nothing that is neither file nor directory
-    /// (B11.12).
+    /// Copies all of it into another stage: links as what they lead to, and nothing that is neither file nor
+    /// directory (B11.12).
     pub(crate) fn copy_to(&self, other: &Self) -> io::Result<()> {
         copy(&self.tree.path(), "", other)
     }
 
-    /// Writes what is staged to the disk: after a power cut the new directory is to be as whole as the old one was. (A file
-    /// system that cannot will lose what it loses.)
+    /// Writes what is staged to the disk: after a power cut the new directory is to be as whole as the old
+    /// one was. (A file system that cannot will lose what it loses.)
     pub(crate) fn sync(&self) {
         let (Ok(()) | Err(_)) = rustix::fs::syncfs(self.container.descriptor());
     }
 
-    /// Puts the directory into its place. The old one is removed when this is dropped.
+    /// Leaves the container to the guard: the old directory is in it, and a program may work in there.
+    pub(crate) fn leave(self) {
+        std::mem::forget(self);
+    }
+
+    /// Puts the directory into its place. The old one is in the container then.
     pub(crate) fn replace(&self, directory: &RelativePath) -> io::Result<()> {
         let (parent, name) = self.base.make_parent(directory)?;
         rustix::fs::fchmod(self.tree.descriptor(), Mode::from_raw_mode(0o755))?;
@@ -169,8 +176,9 @@ impl Stage {
         }
     }
 
-    /// For file systems that cannot exchange (NFS, some FUSE): for a moment nothing is there. A container in which the old
-    /// directory waits is never removed, so whenever this ends, it is in its place or in the container.
+    /// For file systems that cannot exchange (NFS, some FUSE): for a moment nothing is there. A container in
+    /// which the old directory waits is never removed, so whenever this ends, it is in its place or in
+    /// the container.
     fn exchange_in_steps(&self, parent: &Dir, name: &str) -> Result<(), Errno> {
         let plain = RenameFlags::empty();
         parent.rename(name, &self.container, OLD, plain)?;
@@ -206,8 +214,8 @@ fn is_container_name(name: &str) -> bool {
         .is_some_and(|number| number.len() == 16 && number.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
-/// Whether it is what it is called. In a work dir where everybody may rename everything somebody could have given the name
-/// to another directory, to have it swept away.
+/// Whether it is what it is called. In a work dir where everybody may rename everything somebody could have
+/// given the name to another directory, to have it swept away.
 fn is_own_container(container: &Dir) -> bool {
     let own = rustix::process::geteuid().as_raw();
     let private = rustix::fs::fstat(container.descriptor())
@@ -216,8 +224,8 @@ fn is_own_container(container: &Dir) -> bool {
     private && entries.all(|entry| [TREE, DOWNLOAD].iter().any(|name| entry.file_name() == *name))
 }
 
-/// Removes a container, unless the old directory is still of use: a program works in it, whose working directory stays
-/// usable; or it waits to go back to its place. A later upload finds the container again.
+/// Removes a container, unless the old directory is still of use: a program works in it, whose working
+/// directory stays usable; or it waits to go back to its place. A later upload finds the container again.
 fn clear(base: &Dir, name: &str, container: &Dir) {
     if !is_own_container(container) || is_somebodys_cwd(container) {
         return;
@@ -229,7 +237,8 @@ fn clear(base: &Dir, name: &str, container: &Dir) {
     }
 }
 
-/// Whether a process of this user works in the directory or below. Other users' processes cannot be seen, and need not.
+/// Whether a process of this user works in the directory or below. Other users' processes cannot be seen, and
+/// need not.
 fn is_somebodys_cwd(container: &Dir) -> bool {
     let Ok(place) = fs::read_link(container.path()) else { return false };
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
@@ -263,7 +272,8 @@ fn open_directories(path: &Path) -> io::Result<()> {
 fn copy(from: &Path, below: &str, to: &Stage) -> io::Result<()> {
     for entry in fs::read_dir(from)? {
         let entry = entry?;
-        // Uploaded names are UTF-8; another one was put there meanwhile by somebody who can do without the copy.
+        // Uploaded names are UTF-8; another one was put there meanwhile by somebody who can do without the
+        // copy.
         let Some(name) = entry.file_name().to_str().map(|name| format!("{below}{name}")) else { continue };
         if entry.file_type()?.is_dir() {
             copy(&entry.path(), &format!("{name}/"), to)?;
@@ -371,13 +381,13 @@ mod tests {
             fs::write(work.join(name).join("precious"), "").unwrap();
             fs::set_permissions(work.join(name), Permissions::from_mode(mode)).unwrap();
         }
-        drop(Stage::new(&work, 3).unwrap());
+        sweep(&Dir::make(&work).unwrap());
         assert_eq!(names(&work).len(), 3, "{:?}", names(&work));
         fs::remove_dir_all(work).unwrap();
     }
 
     #[test]
-    fn the_next_one_sweeps_what_a_killed_one_left_but_not_what_is_in_use() {
+    fn a_sweep_removes_what_a_killed_one_left_but_not_what_is_in_use() {
         let work = work_dir("sweep");
         let killed = Stage::new(&work, 1).unwrap();
         write(&killed, "file", "half");
@@ -387,7 +397,7 @@ mod tests {
         // As the kernel does with the lock of a process that is killed.
         rustix::fs::flock(killed.container.descriptor(), FlockOperation::Unlock).unwrap();
         std::mem::forget(killed);
-        drop(Stage::new(&work, 3).unwrap());
+        sweep(&Dir::make(&work).unwrap());
         assert_eq!(names(&work), [".flupload-0000000000000002"]);
         drop(in_use);
         fs::remove_dir_all(work).unwrap();

@@ -1,9 +1,9 @@
 //! Giving root up once the launcher has been forked: what is left is what ending the run needs.
 //!
-//! At first (`for_waiting`) this process has a service account's uid, the capability to signal (`CAP_KILL`), and those to
-//! become somebody; it can not gain anything by exec, nor be traced or dumped. Once it is known whose run it is
-//! (`for_run`), it sees files with the rights of that user (fsuid and groups), so that it can remove the user's temporary
-//! files and no others, and has the capability to signal and nothing else.
+//! At first (`for_waiting`) this process has a service account's uid, the capability to signal (`CAP_KILL`),
+//! and those to become somebody; it can not gain anything by exec, nor be traced or dumped. Once it is known
+//! whose run it is (`for_run`), it sees files with the rights of that user (fsuid and groups), so that it can
+//! remove the user's temporary files and no others, and has the capability to signal and nothing else.
 
 use std::{collections::HashSet, io};
 
@@ -24,10 +24,11 @@ use crate::{
 
 /// The package's account for this.
 const SERVICE_ACCOUNT: &str = "further-link-exec";
-/// Without the package, or where that account would not be a third one: a uid that belongs to nobody, at the end of the
-/// range that Debian reserves (policy 9.2.2). Never `nobody`, whom programs and frontends may be.
+/// Without the package, or where that account would not be a third one: a uid that belongs to nobody, at the
+/// end of the range that Debian reserves (policy 9.2.2). Never `nobody`, whom programs and frontends may be.
 const UNUSED: (Uid, Gid) = (Uid::from_raw(65533), Gid::from_raw(65533));
-/// Above a program's usual 0, so that a program which makes processes without end cannot starve the one that ends it.
+/// Above a program's usual 0, so that a program which makes processes without end cannot starve the one that
+/// ends it.
 const PRIORITY: i32 = -10;
 
 /// Whom to become: neither root, nor the frontend, nor the user of the run.
@@ -43,8 +44,8 @@ pub(crate) struct ServiceAccount {
 pub(crate) struct DemoteError(Errno);
 
 impl ServiceAccount {
-    /// Looked up at the start, not while a program runs already. None for a helper that is not root: it is nobody else, and
-    /// cannot become it.
+    /// Looked up at the start, not while a program runs already. None for a helper that is not root: it is
+    /// nobody else, and cannot become it.
     pub(crate) fn new(frontend: Uid) -> io::Result<Option<Self>> {
         if !Uid::effective().is_root() {
             return Ok(None);
@@ -54,6 +55,10 @@ impl ServiceAccount {
             account::by_name(&name)?.filter(|account| account.uid != frontend && !account.uid.is_root());
         let (uid, gid) = account.map_or(UNUSED, |account| (account.uid, account.gid));
         Ok(Some(Self { uid, gid }))
+    }
+
+    pub(crate) fn uid(self) -> Uid {
+        self.uid
     }
 
     fn apart_from(self, owner: &Owner) -> (Uid, Gid) {
@@ -125,7 +130,8 @@ fn take_rights_of(service: ServiceAccount, owner: &Owner) -> Result<(), Errno> {
     identity::verify_ids(uid, gid)
 }
 
-/// So that no exec could ever give one back. Not by the caps crate, which takes a failed look for an empty set.
+/// So that no exec could ever give one back. Not by the caps crate, which takes a failed look for an empty
+/// set.
 fn clear_bounding_set() -> Result<(), Errno> {
     for capability in CapabilitySet::all().iter() {
         match rustix::thread::remove_capability_from_bounding_set(capability) {

@@ -1,5 +1,6 @@
-//! The watcher: the launcher's parent, which sees to the program's life. Its code runs as the service account with the
-//! capability to signal, and touches files with the rights of the run's user (`demote`); it is never root while a program runs.
+//! The watcher: the launcher's parent, which sees to the program's life. Its code runs as the service account
+//! with the capability to signal, and touches files with the rights of the run's user (`demote`); it is never
+//! root while a program runs.
 
 mod demote;
 mod error;
@@ -16,7 +17,8 @@ use tracing::info;
 use self::{demote::DemoteError, error::WatchError, pending::Spawned, state::Rules, watch::Watch};
 pub(crate) use self::{demote::ServiceAccount, pending::Watcher};
 use crate::{
-    handoff::{Handoff, Owner},
+    confine,
+    handoff::{Handoff, Owner, of_connection},
     inputs::EventSource,
 };
 
@@ -27,6 +29,8 @@ pub(crate) enum WatcherError {
     Watch(#[from] WatchError),
     #[error(transparent)]
     Demote(#[from] DemoteError),
+    #[error("cannot deny itself what it does not need: {0}")]
+    Confine(io::Error),
 }
 
 /// Watches what the launcher becomes, if it becomes a program.
@@ -41,12 +45,14 @@ pub(crate) fn attend(
         .and_then(|()| Ok(watcher.wait(&inputs)?))
         .inspect_err(|_| pending::abandon());
     let Some(Spawned { handoff, streams, terminate_requested }) = waited? else {
-        demote::for_upload(service).inspect_err(|_| pending::abandon())?;
+        let demoted = demote::for_upload(service).map_err(WatcherError::from);
+        demoted.and_then(|()| confine()).inspect_err(|_| pending::abandon())?;
         return Ok(watcher.wait_for_end(&inputs)?);
     };
     let demoted = demote::for_run(service, &handoff.owner);
     let Handoff { owner: Owner { name: user, .. }, runner, terminal, origin, temporary } = handoff;
     let rules = Rules { grace, terminal };
+    let confined = demoted.is_ok().then(confine);
     let mut watch = Watch::new(inputs, watcher.into_progress(), streams, temporary, rules);
     if terminate_requested {
         watch.end();
@@ -55,16 +61,37 @@ pub(crate) fn attend(
         watch.abandon_as_root();
         return Err(error.into());
     }
+    if let Some(Err(error)) = confined {
+        watch.abandon();
+        return Err(error);
+    }
     let pid = watch.pid();
-    info!(user, runner, pid, origin, "starting");
+    let run = format!("{runner} as {user}, pid {pid}");
+    info!(user, runner, pid, connection = origin, "{}started {run}", of_connection(origin));
     match watch.run() {
-        Ok(event) => info!(user, runner, pid, outcome = in_words(&event), "ended"),
+        Ok(event) => {
+            let outcome = in_words(&event);
+            info!(
+                user,
+                runner,
+                pid,
+                connection = origin,
+                outcome,
+                "{}{run}: {outcome}",
+                of_connection(origin)
+            );
+        }
         Err(error) => {
             watch.abandon();
             return Err(error.into());
         }
     }
     Ok(())
+}
+
+/// What is left to this process from here on: to see to processes, to read /proc, and to remove files.
+fn confine() -> Result<(), WatcherError> {
+    confine::to_calls_of_the_watcher().map_err(WatcherError::Confine)
 }
 
 /// The outcome as the log has it.
@@ -74,8 +101,8 @@ fn in_words(event: &Event) -> String {
         Event::Exited(ExitStatus::Signaled(signal)) => format!("signal {signal}"),
         Event::Exited(ExitStatus::OutOfMemory) => "signal 9, out of memory".to_owned(),
         Event::Failed { step, errno } => {
-            format!("failed at {step:?}: {}", io::Error::from_raw_os_error(*errno))
+            format!("failed at {}: {}", step.in_words(), io::Error::from_raw_os_error(*errno))
         }
-        other => format!("{other:?}"),
+        _ => "ended out of order".to_owned(),
     }
 }

@@ -1,8 +1,8 @@
-//! Whether the kernel has killed something of this run for want of memory: the one reason for an end that the person in
-//! front of the browser could not guess.
+//! Whether the kernel has killed something of this run for want of memory: the one reason for an end that the
+//! person in front of the browser could not guess.
 //!
-//! Asked of this process's own memory cgroup, before and after: under systemd that is the run's unit. Without a memory
-//! controller (Raspberry Pi kernels boot without) nothing is known, and nothing is said.
+//! Asked of this process's own memory cgroup, before and after: under systemd that is the run's unit. Without
+//! a memory controller (Raspberry Pi kernels boot without) nothing is known, and nothing is said.
 
 use std::{
     fs,
@@ -28,7 +28,8 @@ impl OutOfMemory {
     }
 }
 
-/// Where the counter of the memory cgroup is (cgroups(7)): version 1 has a hierarchy of its own, version 2 the one of all.
+/// Where the counter of the memory cgroup is (cgroups(7)): version 1 has a hierarchy of its own, version 2
+/// the one of all.
 fn counter(cgroups: &str) -> Option<PathBuf> {
     let fields: Vec<_> = cgroups.lines().filter_map(|line| line.split_once(':')?.1.split_once(':')).collect();
     let of = |wanted: &str| {

@@ -1,4 +1,5 @@
-//! The time before the launcher is the program: waiting for its handoff, then for its report. Called by the watcher.
+//! The time before the launcher is the program: waiting for its handoff, then for its report. Called by the
+//! watcher.
 
 use std::{
     io,
@@ -54,8 +55,8 @@ impl Watcher {
         Self { launcher, pid }
     }
 
-    /// Waits for the launcher's word. None if it becomes no program: it is an upload, or was refused, or nobody asked for
-    /// anything. Told to end, it tells the launcher.
+    /// Waits for the launcher's word. None if it becomes no program: it is an upload, or was refused, or
+    /// nobody asked for anything. Told to end, it tells the launcher.
     pub(crate) fn wait(&self, inputs: &EventSource<'_>) -> Result<Option<Spawned>, WatchError> {
         let mut terminate_requested = false;
         loop {
@@ -82,7 +83,7 @@ impl Watcher {
             match reap::reap() {
                 Reaped::Child(pid, status) if pid == self.pid => {
                     if let ExitStatus::Signaled(signal) = status {
-                        warn!(signal, "a helper was killed");
+                        warn!(signal, "a helper was killed by signal {signal}");
                     }
                     // The second process of an upload, should the first have been killed.
                     abandon();

@@ -1,5 +1,5 @@
-//! The states of a watched run and the one function that says how they follow each other. Called by `watch`, which does
-//! what the function says; nothing here signals, reads or waits.
+//! The states of a watched run and the one function that says how they follow each other. Called by `watch`,
+//! which does what the function says; nothing here signals, reads or waits.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,8 @@ use further_link_proto::Signal;
 
 use crate::reap::Handling;
 
-/// Time that an ended program's children have to finish what they write (the original waits one second at most, B6.9).
+/// Time that an ended program's children have to finish what they write (the original waits one second at
+/// most, B6.9).
 const LINGER_TIMEOUT: Duration = Duration::from_millis(300);
 /// Interval at which a stopped run is looked at: a step of the stop takes at least this long (B6.4).
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);

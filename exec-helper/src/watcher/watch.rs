@@ -1,5 +1,5 @@
-//! From the launcher's word to the last event: tells the frontend that the program runs, stops it when asked, reaps it,
-//! and sees to it that nothing of the run is left. This process is demoted by now (`demote`).
+//! From the launcher's word to the last event: tells the frontend that the program runs, stops it when asked,
+//! reaps it, and sees to it that nothing of the run is left. This process is demoted by now (`demote`).
 //!
 //! One loop over three things that can happen (a message, a signal, the child's report) and one deadline.
 
@@ -21,6 +21,7 @@ use super::{
     state::{self, Rules, State, StopStep, Transition},
 };
 use crate::{
+    confine,
     inputs::EventSource,
     plan::Temporary,
     reap::{self, Handlers, Handling, KILL_TIMEOUT, Reaped},
@@ -212,7 +213,8 @@ impl<'a> Watch<'a> {
         false
     }
 
-    /// The program has ended, and perhaps before its report was read: then it did start, or `Failed` is to be told.
+    /// The program has ended, and perhaps before its report was read: then it did start, or `Failed` is to be
+    /// told.
     fn linger(&mut self) -> Result<Option<Event>, WatchError> {
         if let Some(failed) = self.on_report()? {
             return Ok(Some(failed));
@@ -224,8 +226,8 @@ impl<'a> Watch<'a> {
     fn note_end(&mut self, pid: Pid, status: ExitStatus) {
         if pid == self.pid && self.status.is_none() {
             let by_kernel = status == ExitStatus::Signaled(9) && self.memory.has_killed();
-            // On a terminal the hang-up takes the place of the kill, so that shells save their history. Clients see what
-            // they have always seen.
+            // On a terminal the hang-up takes the place of the kill, so that shells save their history.
+            // Clients see what they have always seen.
             let by_hang_up = status == ExitStatus::Signaled(1)
                 && matches!(self.state, State::Stopping { step: StopStep::HangUp, .. });
             self.status = Some(match status {
@@ -248,9 +250,10 @@ impl<'a> Watch<'a> {
         });
         self.status = self.status.or(ended);
         if !nothing_left {
+            let pid = self.pid();
             error!(
-                pid = self.pid(),
-                "processes of this run are left: stuck in the kernel, or held by a tracer"
+                pid,
+                "processes of the run with pid {pid} are left: stuck in the kernel, or held by a tracer"
             );
         }
     }
@@ -293,8 +296,8 @@ impl<'a> Watch<'a> {
         rustix::fs::open(&temporary.channel, flags, rustix::fs::Mode::empty()).ok()
     }
 
-    /// The frontend closes when nothing is to come any more. The last one to close a socket whose file has been removed waits
-    /// for the disk, and nobody waits for this process.
+    /// The frontend closes when nothing is to come any more. The last one to close a socket whose file has
+    /// been removed waits for the disk, and nobody waits for this process.
     fn wait_for_close(&self) -> Result<(), WatchError> {
         let end = Instant::now() + self.close_timeout;
         while Instant::now() < end {
@@ -312,9 +315,18 @@ impl<'a> Watch<'a> {
         Ok(())
     }
 
-    /// The temporary files of this run, with the rights of its user. What the program moved away or removed is its own.
+    /// The temporary files of this run, with the rights of its user. What the program moved away or removed
+    /// is its own.
     fn remove_files(&mut self) {
         let Some(Temporary { channel, private, entrypoint }) = self.temporary.take() else { return };
+        let files =
+            [Some(&channel), private.as_ref(), entrypoint.as_ref().map(|entrypoint| &entrypoint.file)];
+        let parents = files.into_iter().flatten().filter_map(|file| file.parent());
+        let allowed: Vec<_> = parents.map(|parent| (parent, confine::REMOVE)).collect();
+        if let Err(error) = confine::to_directories(&allowed) {
+            let pid = self.pid();
+            return error!(pid, "the temporary files of the run with pid {pid} are left: {error}");
+        }
         // The directory goes with what is in it.
         let rest = match (private, entrypoint) {
             (Some(private), _) => fs::remove_dir_all(private),
@@ -325,7 +337,8 @@ impl<'a> Watch<'a> {
             if let Err(error) = removed
                 && error.kind() != io::ErrorKind::NotFound
             {
-                error!(pid = self.pid(), "cannot remove a temporary file: {error}");
+                let pid = self.pid();
+                error!(pid, "cannot remove a temporary file of the run with pid {pid}: {error}");
             }
         }
     }

@@ -1,0 +1,339 @@
+//! What a process of the root side denies itself for good, when it needs little from then on: a list of
+//! system calls (seccomp(2)) for the watcher, and places in the file system (landlock(7)) for the watcher and
+//! the worker of an upload.
+//!
+//! Both come after the change of account, and hold for this process and its children. The program is neither:
+//! it was forked before. The watcher gives up files only before it removes those of the run: a program could
+//! not ask to be traced by a parent that Landlock limits (ptrace(2), `PTRACE_TRACEME`), as it can in a
+//! terminal.
+//!
+//! A kernel without one of them goes without it. A call that is denied fails with EPERM, and does not end the
+//! process: a watcher that dies leaves its run to be killed, and a forgotten call should cost a line of log
+//! at the most.
+
+use std::{
+    io,
+    os::fd::{AsFd, OwnedFd},
+    path::Path,
+};
+
+use libc::{BPF_ABS, BPF_JEQ, BPF_JMP, BPF_JSET, BPF_K, BPF_LD, BPF_RET, BPF_W, sock_filter};
+use nix::errno::Errno;
+use rustix::fs::{Mode, OFlags};
+use tracing::debug;
+
+use crate::sys;
+
+// --- Landlock
+
+/// The rights that are controlled: all of the third version. Older kernels control those that they know.
+const ALL_RIGHTS: u64 = (1 << 15) - 1;
+/// From this version on files can be moved from one directory to another.
+const FIRST_VERSION: i32 = 2;
+const READ_FILE: u64 = 1 << 2;
+const READ_DIR: u64 = 1 << 3;
+const REMOVE_DIR: u64 = 1 << 4;
+const REMOVE_FILE: u64 = 1 << 5;
+const WRITE_FILE: u64 = 1 << 1;
+const MAKE_DIR: u64 = 1 << 7;
+const MAKE_FILE: u64 = 1 << 8;
+const MAKE_LINK: u64 = 1 << 12;
+const MOVE: u64 = 1 << 13;
+const TRUNCATE: u64 = 1 << 14;
+
+const READ: u64 = READ_FILE | READ_DIR;
+/// Removing files and directories with what is in them.
+pub(crate) const REMOVE: u64 = READ_DIR | REMOVE_DIR | REMOVE_FILE;
+/// Everything that an upload does; executing, and making devices, sockets and pipes, is not among it.
+pub(crate) const WRITE: u64 = READ | REMOVE | WRITE_FILE | MAKE_DIR | MAKE_FILE | MAKE_LINK | MOVE | TRUNCATE;
+
+/// Limits this process to these rights below these directories. A directory that is not there counts as the
+/// one above it.
+pub(crate) fn to_directories(allowed: &[(&Path, u64)]) -> io::Result<()> {
+    let version = match sys::landlock_version() {
+        Ok(version) if version >= FIRST_VERSION => version,
+        Ok(_) | Err(Errno::ENOSYS | Errno::EOPNOTSUPP | Errno::EPERM) => {
+            debug!("this kernel has no Landlock: files are guarded by their owners and modes alone");
+            return Ok(());
+        }
+        Err(error) => return Err(error.into()),
+    };
+    // The third version added the last right.
+    let known = if version >= 3 { ALL_RIGHTS } else { ALL_RIGHTS & !TRUNCATE };
+    let rules = sys::landlock_ruleset(known)?;
+    for (path, rights) in allowed {
+        let Some(directory) = open_nearest(path) else { continue };
+        sys::landlock_allow(rules.as_fd(), directory.as_fd(), rights & known)?;
+    }
+    Ok(sys::landlock_restrict(rules.as_fd())?)
+}
+
+fn open_nearest(path: &Path) -> Option<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    path.ancestors().find_map(|path| rustix::fs::open(path, flags, Mode::empty()).ok())
+}
+
+// --- seccomp
+
+/// What the kernel calls the architecture (linux/audit.h), where the lists below are known.
+const ARCHITECTURE: Option<u32> = if cfg!(target_arch = "x86_64") {
+    Some(0xc000_003e)
+} else if cfg!(target_arch = "aarch64") {
+    Some(0xc000_00b7)
+} else if cfg!(target_arch = "arm") {
+    Some(0x4000_0028)
+} else {
+    None
+};
+
+/// Calls of the watcher on every architecture: waiting, signals, /proc, removing files, the connection, the
+/// log, memory, the end.
+const CALLS: &[libc::c_long] = &[
+    libc::SYS_ppoll,
+    libc::SYS_wait4,
+    libc::SYS_waitid,
+    libc::SYS_kill,
+    libc::SYS_pidfd_open,
+    libc::SYS_pidfd_send_signal,
+    libc::SYS_read,
+    libc::SYS_lseek,
+    libc::SYS_close,
+    libc::SYS_statx,
+    libc::SYS_fstat,
+    libc::SYS_getdents64,
+    libc::SYS_readlinkat,
+    libc::SYS_unlinkat,
+    libc::SYS_fcntl,
+    libc::SYS_recvmsg,
+    libc::SYS_recvfrom,
+    libc::SYS_sendmsg,
+    libc::SYS_sendto,
+    libc::SYS_shutdown,
+    libc::SYS_write,
+    libc::SYS_writev,
+    libc::SYS_getpid,
+    libc::SYS_gettid,
+    libc::SYS_clock_gettime,
+    libc::SYS_gettimeofday,
+    libc::SYS_getrandom,
+    libc::SYS_futex,
+    libc::SYS_brk,
+    libc::SYS_munmap,
+    libc::SYS_mremap,
+    libc::SYS_madvise,
+    libc::SYS_sigaltstack,
+    libc::SYS_rt_sigaction,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_restart_syscall,
+    libc::SYS_tgkill,
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+    // The watcher limits itself further before it removes files.
+    sys::LANDLOCK_CREATE_RULESET,
+    sys::LANDLOCK_ADD_RULE,
+    sys::LANDLOCK_RESTRICT_SELF,
+];
+
+/// The older forms of the same, and on a machine of 32 bits the newer ones.
+#[cfg(target_arch = "x86_64")]
+const MORE_CALLS: &[libc::c_long] =
+    &[libc::SYS_poll, libc::SYS_newfstatat, libc::SYS_unlink, libc::SYS_rmdir, libc::SYS_readlink];
+#[cfg(target_arch = "arm")]
+const MORE_CALLS: &[libc::c_long] = &[
+    libc::SYS_poll,
+    libc::SYS_fstat64,
+    libc::SYS_fstatat64,
+    libc::SYS_fcntl64,
+    libc::SYS__llseek,
+    libc::SYS_unlink,
+    libc::SYS_rmdir,
+    libc::SYS_readlink,
+    libc::SYS_sigreturn,
+    // clock_gettime64, ppoll_time64, futex_time64: libc has no names for them here.
+    403,
+    414,
+    422,
+];
+#[cfg(not(any(target_arch = "x86_64", target_arch = "arm")))]
+const MORE_CALLS: &[libc::c_long] = &[libc::SYS_newfstatat];
+
+#[cfg(target_arch = "arm")]
+const MMAP: libc::c_long = libc::SYS_mmap2;
+#[cfg(not(target_arch = "arm"))]
+const MMAP: libc::c_long = libc::SYS_mmap;
+
+/// Flags of open(2) that change something.
+const CHANGING: u32 =
+    (libc::O_WRONLY | libc::O_RDWR | libc::O_CREAT | libc::O_TRUNC | libc::O_APPEND).cast_unsigned();
+const EXECUTABLE: u32 = libc::PROT_EXEC.cast_unsigned();
+/// A new process of prctl(2)'s options needs only this one: the state after a change of account.
+const CONDITIONAL: &[(libc::c_long, u32, u32)] = &[
+    // Call, argument, bits that must not be set in it.
+    (libc::SYS_openat, 2, CHANGING),
+    #[cfg(any(target_arch = "x86_64", target_arch = "arm"))]
+    (libc::SYS_open, 1, CHANGING),
+    (MMAP, 2, EXECUTABLE),
+    (libc::SYS_mprotect, 2, EXECUTABLE),
+];
+
+/// Limits this process to the watcher's system calls.
+pub(crate) fn to_calls_of_the_watcher() -> io::Result<()> {
+    let Some(architecture) = ARCHITECTURE.filter(|_| cfg!(target_endian = "little")) else {
+        debug!("no list of system calls for this architecture: they are not filtered");
+        return Ok(());
+    };
+    match sys::set_seccomp_filter(&filter(architecture)) {
+        Err(Errno::ENOSYS | Errno::EINVAL) => {
+            debug!("this kernel filters no system calls");
+            Ok(())
+        }
+        outcome => Ok(outcome?),
+    }
+}
+
+/// The program that the kernel runs at each system call (seccomp(2)).
+fn filter(architecture: u32) -> Vec<sock_filter> {
+    // Offsets in `struct seccomp_data`.
+    const NUMBER: u32 = 0;
+    const ARCH: u32 = 4;
+    const ARGUMENTS: u32 = 16;
+    let statement = |code: u32, k: u32| jump(code, k, 0, 0);
+    let load = |offset| statement(BPF_LD | BPF_W | BPF_ABS, offset);
+    let allow = statement(BPF_RET | BPF_K, libc::SECCOMP_RET_ALLOW);
+    let deny = statement(BPF_RET | BPF_K, libc::SECCOMP_RET_ERRNO | libc::EPERM.cast_unsigned());
+    let number = |call: libc::c_long| u32::try_from(call).unwrap_or(u32::MAX);
+    let is = BPF_JMP | BPF_JEQ | BPF_K;
+
+    let mut program = vec![load(ARCH), jump(is, architecture, 1, 0), deny, load(NUMBER)];
+    for call in CALLS.iter().chain(MORE_CALLS) {
+        program.extend([jump(is, number(*call), 0, 1), allow]);
+    }
+    for (call, argument, forbidden) in CONDITIONAL {
+        let has = BPF_JMP | BPF_JSET | BPF_K;
+        program.extend([
+            jump(is, number(*call), 0, 4),
+            // The lower half of its 64 bits.
+            load(ARGUMENTS + 8 * argument),
+            jump(has, *forbidden, 0, 1),
+            deny,
+            allow,
+        ]);
+    }
+    program.push(deny);
+    program
+}
+
+fn jump(code: u32, k: u32, if_true: u8, if_false: u8) -> sock_filter {
+    sock_filter { code: u16::try_from(code).unwrap_or_default(), jt: if_true, jf: if_false, k }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, thread};
+
+    use nix::sys::prctl;
+
+    use super::*;
+
+    /// Both hold for one thread, so a thread tries them out.
+    fn confined<T: Send>(
+        confine: impl FnOnce() -> io::Result<()> + Send,
+        tried: impl FnOnce() -> T + Send,
+    ) -> T {
+        thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                prctl::set_no_new_privs().unwrap();
+                confine().unwrap();
+                tried()
+            });
+            thread.join().unwrap()
+        })
+    }
+
+    #[test]
+    fn a_watcher_reads_waits_and_signals_and_does_nothing_else() {
+        let file = std::env::temp_dir().join(format!("further-link-confine.{}", std::process::id()));
+        fs::write(&file, "x").unwrap();
+        let outcome = confined(to_calls_of_the_watcher, || {
+            assert!(fs::read_to_string("/proc/thread-self/status").unwrap().contains("Seccomp:\t2"));
+            assert_eq!(fs::read_to_string(&file).unwrap(), "x");
+            assert!(fs::read_dir("/proc").unwrap().count() > 10);
+            let memory: Vec<u8> = vec![1; 64 * 1024 * 1024];
+            assert_eq!(memory.iter().map(|byte| u32::from(*byte)).sum::<u32>(), 64 * 1024 * 1024);
+            nix::sys::signal::kill(nix::unistd::Pid::this(), None).unwrap();
+            fs::remove_file(&file).unwrap();
+            let errno = |outcome: io::Result<()>| outcome.unwrap_err().raw_os_error();
+            [
+                errno(fs::write(&file, "y")),
+                errno(fs::File::options().read(true).write(true).open("/dev/null").map(drop)),
+                errno(fs::create_dir(&file)),
+                errno(fs::rename("/proc/self/status", &file)),
+                errno(std::os::unix::net::UnixStream::pair().map(drop)),
+                errno(std::net::TcpListener::bind("127.0.0.1:0").map(drop)),
+                errno(rustix::thread::set_thread_uid(rustix::process::Uid::ROOT).map_err(io::Error::from)),
+                errno(nix::unistd::chroot("/").map_err(io::Error::from)),
+                errno(
+                    rustix::fs::memfd_create("x", rustix::fs::MemfdFlags::empty())
+                        .map(drop)
+                        .map_err(io::Error::from),
+                ),
+                errno(
+                    rustix::process::pidfd_getfd(
+                        rustix::process::pidfd_open(
+                            rustix::process::getpid(),
+                            rustix::process::PidfdFlags::empty(),
+                        )
+                        .unwrap(),
+                        0,
+                        rustix::process::PidfdGetfdFlags::empty(),
+                    )
+                    .map(drop)
+                    .map_err(io::Error::from),
+                ),
+                errno(prctl::set_dumpable(true).map_err(io::Error::from)),
+                errno(nix::unistd::execv(c"/bin/true", &[c"true"]).map(drop).map_err(io::Error::from)),
+                errno(thread::Builder::new().spawn(|| ()).map(drop)),
+            ]
+        });
+        assert_eq!(outcome, [Some(libc::EPERM); 13]);
+        assert!(!file.exists());
+    }
+
+    #[test]
+    fn a_process_reads_and_writes_only_below_its_directories() {
+        if sys::landlock_version().is_ok_and(|version| version >= FIRST_VERSION) {
+            let root = std::env::temp_dir().join(format!("further-link-landlock.{}", std::process::id()));
+            let (written, read) = (root.join("written"), root.join("read"));
+            for directory in [&written, &read] {
+                fs::create_dir_all(directory).unwrap();
+                fs::write(directory.join("file"), "x").unwrap();
+            }
+            let kinds = confined(
+                || to_directories(&[(&written, WRITE), (&read, READ)]),
+                || {
+                    fs::write(written.join("new"), "y").unwrap();
+                    fs::create_dir(written.join("directory")).unwrap();
+                    fs::rename(written.join("new"), written.join("directory/moved")).unwrap();
+                    assert_eq!(fs::read_to_string(read.join("file")).unwrap(), "x");
+                    [
+                        fs::write(read.join("file"), "y"),
+                        fs::remove_file(read.join("file")),
+                        fs::read("/etc/passwd").map(drop),
+                        fs::read_dir("/").map(drop),
+                        fs::write(root.join("beside"), "y"),
+                        fs::rename(written.join("file"), root.join("out")),
+                        std::os::unix::net::UnixListener::bind(written.join("socket")).map(drop),
+                    ]
+                    .map(|outcome| outcome.unwrap_err().kind())
+                },
+            );
+            assert_eq!(kinds, [io::ErrorKind::PermissionDenied; 7]);
+            fs::remove_dir_all(root).unwrap();
+        } else {
+            eprintln!(
+                "SKIPPED: this kernel has no Landlock of version {FIRST_VERSION}, so NOTHING was tried"
+            );
+        }
+    }
+}
