@@ -1,48 +1,323 @@
-//! Errors that a client is told, each with one text. The log of the daemon has the whole story.
+//! Errors that a client is told, as data with one text each. API.md lists the texts; a test compares.
 //!
-//! The first words are the original's, exactly: clients compare them (B4.6). Only a failed start says more, so that the
-//! user in front of the browser knows what to do next.
+//! The first words are the original's, exactly: clients compare them (B4.6). Only a failed start says more,
+//! so that the user in front of the browser knows what to do next.
 
-/// What the client is told.
+use crate::limits::MAX_VALUES;
+
+/// The error in a message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ClientError {
     /// Not JSON, unknown type, missing or wrong field, wrong state.
     #[error("Bad message")]
-    BadMessage,
+    BadMessage(BadMessage),
     /// JSON, but not an object; or a number that no terminal can have.
     #[error("Message Exception")]
     MessageException,
     /// The end of input for a program on a terminal.
     #[error("Bad message: a terminal has no end of input; send Ctrl-D (\"\\u0004\") instead")]
     NoEndOnTerminal,
-    /// An upload that did not work (`/run-py`).
+    /// An upload that failed (`/run-py`).
     #[error("Bad upload")]
     BadUpload,
-    /// A start that did not work, and why.
+    /// A start that failed.
     #[error("Message Exception: cannot start the program: {0}")]
-    NotStarted(String),
-    /// A start that did not work because the token for the user was wrong.
-    #[error("Message Exception: cannot start the program: {0}")]
-    WrongToken(String),
+    NotStarted(#[from] StartFailure),
+}
+
+/// What is wrong with a message. The client hears "Bad message", as of the original; the daemon's log names
+/// the reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadMessage {
+    /// Not JSON, or nested too deeply.
+    #[error("it is not JSON, or nested too deeply")]
+    NotJson,
+    /// More values than a message may have.
+    #[error("it has more than {MAX_VALUES} values")]
+    TooManyValues,
+    /// The type is missing, or the endpoint does not have it.
+    #[error("its type is not one of this endpoint")]
+    UnknownType,
+    /// A field is missing or of another type.
+    #[error("its field {0} is missing, or not what it has to be")]
+    Field(&'static str),
+    /// No runner has this name.
+    #[error("its runner is not one of python3, exec and shell")]
+    UnknownRunner,
+    /// No live process has this id.
+    #[error("no live process has its id")]
+    NoSuchProcess,
+    /// A live process has this id.
+    #[error("a live process has its id")]
+    ProcessInUse,
+    /// The end of input came before.
+    #[error("the end of input came before")]
+    InputEnded,
+    /// Only a terminal has a size.
+    #[error("the process has no terminal")]
+    NoTerminal,
+    /// The directory of an upload is not what one looks like.
+    #[error("its directory is not that of an upload")]
+    Upload,
+}
+
+impl From<BadMessage> for ClientError {
+    fn from(reason: BadMessage) -> Self {
+        Self::BadMessage(reason)
+    }
+}
+
+/// Why a program did not start.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StartFailure {
+    /// Nothing runs as this user.
+    #[error(transparent)]
+    User(#[from] UserFailure),
+    /// A path that no kernel takes.
+    #[error("the path is too long or has a NUL in it")]
+    Path,
+    /// A relative `directoryName` (`/run-py`) that goes up too far.
+    #[error("the directory is outside of the work dir; name one below it, or an absolute path")]
+    OutsideWorkDir,
+    /// A program text above the limit.
+    #[error("the program text is longer than {most} bytes")]
+    Code {
+        /// The limit.
+        most: usize,
+    },
+    /// As many programs as one connection may have.
+    #[error("{most} programs run on this connection already; stop one first")]
+    ConnectionFull {
+        /// The limit.
+        most: usize,
+    },
+    /// As many programs as the device runs.
+    #[error("{most} programs run on this device already; stop one first")]
+    DeviceFull {
+        /// The limit.
+        most: usize,
+    },
+    /// `stop` came before the program ran.
+    #[error("it was stopped before it ran")]
+    Stopped,
+    /// Something took too long, such as a file system that hangs.
+    #[error("the device did not start it in time")]
+    TimedOut,
+    /// `python3` is missing.
+    #[error("python3 is not installed, or not in the PATH")]
+    NoPython,
+    /// The file or its interpreter is missing.
+    #[error("no such file, or the interpreter that its first line names does not exist")]
+    NoFile,
+    /// The kernel cannot execute the file.
+    #[error("the file is not a program; a script must begin with a line such as #!/bin/sh")]
+    NotAProgram,
+    /// The file's mode forbids it.
+    #[error("no permission to execute the file")]
+    NotExecutable,
+    /// Another reason why the file was not executed.
+    #[error("cannot execute the file: {0}")]
+    Execute(String),
+    /// The directory to work in is missing.
+    #[error("there is no such directory")]
+    NoDirectory,
+    /// Another reason why the program cannot work there.
+    #[error("cannot work in the directory: {0}")]
+    ChangeDirectory(String),
+    /// The directory to work in could not be made.
+    #[error("cannot make the directory: {0}")]
+    MakeDirectory(String),
+    /// The program text could not be stored.
+    #[error("cannot write the program's file: {0}")]
+    WriteCode(String),
+    /// A step that is the device's own.
+    #[error("the device cannot start programs now ({step}: {reason})")]
+    Device {
+        /// Which step.
+        step: &'static str,
+        /// The kernel's reason.
+        reason: String,
+    },
+    /// The root side does not answer.
+    #[error("the helper service does not answer; see the log of further-link")]
+    NoHelper,
+}
+
+/// Why the root side did not store an upload.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UploadFailure {
+    /// Nothing is stored as this user.
+    #[error(transparent)]
+    User(#[from] UserFailure),
+    /// No space, or the user's quota is used up.
+    #[error("the device's disk is full")]
+    DiskFull,
+    /// A file has the name of another file's directory.
+    #[error("two files of the upload need the same name")]
+    SameName,
+    /// The work dir cannot be used.
+    #[error("the user's directory for uploads cannot be used: {0}")]
+    Stage(String),
+    /// A file was not written.
+    #[error("cannot write a file: {0}")]
+    WriteFile(String),
+    /// The old directory is a mount point, or a link to another disk.
+    #[error("the directory is on another disk than the user's directory for uploads; upload to a new name")]
+    OtherDisk,
+    /// The new directory did not replace the old one.
+    #[error("cannot put the directory into its place: {0}")]
+    Replace(String),
+    /// A step that is the device's own.
+    #[error("the device cannot store uploads now ({step}: {reason})")]
+    Device {
+        /// Which step.
+        step: &'static str,
+        /// The kernel's reason.
+        reason: String,
+    },
+    /// The root side does not answer.
+    #[error("the helper service does not answer; see the log of further-link")]
+    NoHelper,
+}
+
+/// Why a client may not use an account.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UserFailure {
+    /// Not a user name.
+    #[error("{0:?} is not a user name")]
+    Name(String),
+    /// Not a token.
+    #[error("the user_token is not a token")]
+    TokenText,
+    /// No such account.
+    #[error("there is no user {0:?} on this device")]
+    Unknown(String),
+    /// The client named no user, and the default one is missing.
+    #[error("the default user does not exist on this device; create it, or allow another one with {setting}")]
+    NoDefault {
+        /// The setting that allows users.
+        setting: &'static str,
+    },
+    /// The account is not listed.
+    #[error("{user} may not run programs here; this device's administrator can allow it with {setting}")]
+    NotAllowed {
+        /// The account.
+        user: String,
+        /// The setting that allows users.
+        setting: &'static str,
+    },
+    /// The account needs a token.
+    #[error(
+        "running programs as {user} needs this device's token for it: ask this device's administrator for it, and add \
+         user_token=… to the address"
+    )]
+    TokenMissing {
+        /// The account.
+        user: String,
+    },
+    /// The token is another one.
+    #[error(
+        "this is not the device's token for {user}: ask this device's administrator for the one it has now"
+    )]
+    TokenWrong {
+        /// The account.
+        user: String,
+    },
+    /// Too many wrong tokens.
+    #[error("too many wrong tokens; try again in {seconds} seconds")]
+    Blocked {
+        /// When the next one is looked at.
+        seconds: u64,
+    },
+    /// The account is locked or expired, or has no login shell.
+    #[error(
+        "the account of {user} is locked or expired, or may not log in (its shell is nologin or false); ask this \
+         device's administrator to unlock it"
+    )]
+    Disabled {
+        /// The account.
+        user: String,
+    },
+    /// /etc/nologin is there.
+    #[error("the administrator lets no users log in at the moment (/etc/nologin is there); try again later")]
+    LoginsDisabled,
+    /// The root side is not root.
+    #[error("the server was not started as root, so it runs programs as its own user only")]
+    NotRoot,
+    /// The two daemons are of different versions.
+    #[error("the two parts of further-link are of different versions; restart the service")]
+    Version,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// One of each start failure.
+    fn failures() -> Vec<StartFailure> {
+        let (user, setting, reason) = (|| "USER".to_owned(), "SETTING", || "REASON".to_owned());
+        let mut failures: Vec<StartFailure> = [
+            UserFailure::Name(user()),
+            UserFailure::TokenText,
+            UserFailure::Unknown(user()),
+            UserFailure::NoDefault { setting },
+            UserFailure::NotAllowed { user: user(), setting },
+            UserFailure::TokenMissing { user: user() },
+            UserFailure::TokenWrong { user: user() },
+            UserFailure::Blocked { seconds: 60 },
+            UserFailure::Disabled { user: user() },
+            UserFailure::LoginsDisabled,
+            UserFailure::NotRoot,
+            UserFailure::Version,
+        ]
+        .into_iter()
+        .map(StartFailure::from)
+        .collect();
+        failures.extend([
+            StartFailure::Path,
+            StartFailure::OutsideWorkDir,
+            StartFailure::Code { most: 4_194_304 },
+            StartFailure::ConnectionFull { most: 256 },
+            StartFailure::DeviceFull { most: 512 },
+            StartFailure::Stopped,
+            StartFailure::TimedOut,
+            StartFailure::NoPython,
+            StartFailure::NoFile,
+            StartFailure::NotAProgram,
+            StartFailure::NotExecutable,
+            StartFailure::Execute(reason()),
+            StartFailure::NoDirectory,
+            StartFailure::ChangeDirectory(reason()),
+            StartFailure::MakeDirectory(reason()),
+            StartFailure::WriteCode(reason()),
+            StartFailure::Device { step: "STEP", reason: reason() },
+            StartFailure::NoHelper,
+        ]);
+        failures
+    }
+
     #[test]
     fn the_texts_of_the_original_are_exact_and_on_the_page() {
         let page = include_str!("../API.md");
         for (error, text) in [
-            (ClientError::BadMessage, "Bad message"),
+            (ClientError::BadMessage(BadMessage::NotJson), "Bad message"),
             (ClientError::MessageException, "Message Exception"),
             (ClientError::BadUpload, "Bad upload"),
         ] {
             assert_eq!(error.to_string(), text);
-            assert!(page.contains(text), "API.md does not have {text:?}");
+            assert!(page.contains(&format!("| `{text}` |")), "API.md does not have {text:?}");
         }
-        for error in [ClientError::NotStarted("why".into()), ClientError::WrongToken("why".into())] {
-            assert_eq!(error.to_string(), "Message Exception: cannot start the program: why");
+        for failure in failures() {
+            let text = ClientError::from(failure).to_string();
+            assert!(text.starts_with("Message Exception: cannot start the program: "), "{text}");
         }
+    }
+
+    #[test]
+    fn the_page_lists_every_reason_why_a_program_does_not_start() {
+        let page = include_str!("../API.md");
+        let listed: Vec<String> = failures().iter().map(|failure| format!("- `{failure}`\n")).collect();
+        let listed = listed.concat();
+        assert!(page.contains(&listed), "API.md must have this list:\n{listed}");
     }
 }

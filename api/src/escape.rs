@@ -1,8 +1,8 @@
-//! Text as a JSON string (RFC 8259, section 7), written straight into the message: the hottest loop of the daemon, since
-//! every byte that a program prints passes here.
+//! Text as a JSON string (RFC 8259, section 7), written straight into the message: the hottest loop of the
+//! daemon, since every byte that a program prints passes here.
 //!
-//! Eight bytes are looked at in one step; most have nothing to escape and are copied as a run. A unit test holds the
-//! result equal to `serde_json`'s.
+//! Eight bytes are looked at in one step; most have nothing to escape and are copied as a run. A unit test
+//! holds the result equal to `serde_json`'s.
 
 /// One byte in each place of a word.
 const ONES: u64 = u64::MAX / 255;
@@ -40,8 +40,8 @@ fn clean_length(bytes: &[u8]) -> usize {
     length + rest.iter().position(|byte| *byte < 0x20 || matches!(byte, b'"' | b'\\')).unwrap_or(rest.len())
 }
 
-/// The highest bit of each byte that needs an escape, and perhaps of bytes behind the first of them: only the first
-/// counts. (The subtraction of a byte that is smaller borrows from the one behind it.)
+/// The highest bit of each byte that needs an escape, and perhaps of bytes behind the first of them: only the
+/// first counts. (The subtraction of a byte that is smaller borrows from the one behind it.)
 fn needs_escape(word: u64) -> u64 {
     let below = |word: u64, limit: u64| word.wrapping_sub(ONES * limit) & !word & HIGHS;
     let equal = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);

@@ -1,7 +1,8 @@
-//! The contract between clients and the daemon: messages in both directions and both dialects, the texts of errors, limits.
+//! The contract between clients and the daemon: messages in both directions and both dialects, the texts of
+//! errors, limits.
 //!
-//! API.md beside this crate describes it, and asyncapi.json has the schemas. There is no I/O here: the daemon, the tests, the
-//! benchmark and the fuzz targets bring their own sockets.
+//! API.md beside this crate describes it, and asyncapi.json has the schemas. There is no I/O here: the
+//! daemon, the tests, the benchmark and the fuzz targets bring their own sockets.
 
 mod error;
 mod escape;
@@ -11,7 +12,7 @@ mod parse;
 mod run_py;
 mod server;
 
-pub use error::ClientError;
+pub use error::{BadMessage, ClientError, StartFailure, UploadFailure, UserFailure};
 pub use limits::{MAX_ID, MAX_MESSAGE, MAX_VALUES};
 pub use message::{ClientMessage, Dialect, Integer, ProcessId, Runner, Signal, Start};
 pub use parse::parse;

@@ -4,6 +4,8 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::error::BadMessage;
+
 /// Which endpoint the connection came in by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dialect {
@@ -236,9 +238,10 @@ impl Raw {
         self.text(key).filter(|text| !text.is_empty())
     }
 
-    fn signal(&mut self) -> Option<Signal> {
-        let name = self.text("signal")?;
-        Signal::ALL.into_iter().find(|signal| signal.name() == name)
+    fn signal(&mut self) -> Result<Signal, BadMessage> {
+        let name = self.text("signal").unwrap_or_default();
+        let signal = Signal::ALL.into_iter().find(|signal| signal.name() == name);
+        signal.ok_or(BadMessage::Field("data.signal"))
     }
 
     /// The size of a terminal. What is no size counts as none, since the original ignores it.
@@ -249,7 +252,12 @@ impl Raw {
         }
     }
 
-    pub(crate) fn integer(&self, key: &str) -> Option<Integer> {
+    /// `rows` or `cols` of a resize.
+    pub(crate) fn size_of(&self, key: &'static str) -> Result<Integer, BadMessage> {
+        self.integer(key).ok_or(BadMessage::Field(if key == "rows" { "data.rows" } else { "data.cols" }))
+    }
+
+    fn integer(&self, key: &str) -> Option<Integer> {
         match self.data.get(key)? {
             // Python's True and False are integers, and the original takes them (B5).
             Value::Bool(flag) => Some(Integer::Fits(u16::from(*flag))),
@@ -272,23 +280,28 @@ fn integer(literal: &str) -> Option<Integer> {
 }
 
 /// What means the same in both dialects once the process is known.
-pub(crate) fn addressed(process: ProcessId, mut raw: Raw) -> Option<ClientMessage> {
+pub(crate) fn addressed(process: ProcessId, mut raw: Raw) -> Result<ClientMessage, BadMessage> {
     match raw.kind.as_str() {
         "stdin" => {
             let end = raw.data.get("end") == Some(&Value::Bool(true));
             // The end may come alone.
             let is_alone = end && !raw.data.contains_key("input");
-            let input = if is_alone { String::new() } else { raw.text("input")? };
-            Some(ClientMessage::Stdin { process, input, end })
+            let input = if is_alone {
+                String::new()
+            } else {
+                raw.text("input").ok_or(BadMessage::Field("data.input"))?
+            };
+            Ok(ClientMessage::Stdin { process, input, end })
         }
-        "stop" if !raw.data.contains_key("signal") => Some(ClientMessage::Stop { process, signal: None }),
-        "stop" => Some(ClientMessage::Stop { process, signal: Some(raw.signal()?) }),
-        "signal" => Some(ClientMessage::Signal { process, signal: raw.signal()? }),
+        "stop" if !raw.data.contains_key("signal") => Ok(ClientMessage::Stop { process, signal: None }),
+        "stop" => Ok(ClientMessage::Stop { process, signal: Some(raw.signal()?) }),
+        "signal" => Ok(ClientMessage::Signal { process, signal: raw.signal()? }),
         "keyevent" => {
-            let (key, event) = (raw.text("key")?, raw.text("event")?);
-            Some(ClientMessage::KeyEvent { process, key, event })
+            let key = raw.text("key").ok_or(BadMessage::Field("data.key"))?;
+            let event = raw.text("event").ok_or(BadMessage::Field("data.event"))?;
+            Ok(ClientMessage::KeyEvent { process, key, event })
         }
-        _ => None,
+        _ => Err(BadMessage::UnknownType),
     }
 }
 

@@ -1,12 +1,12 @@
 //! Reads messages of clients. Parsing is total: any text gives a message or an error.
 //!
-//! `/run-py` is an older dialect of `/run`: `run_py` translates its messages, and nothing after this file knows the
-//! difference.
+//! `/run-py` is an older dialect of `/run`: `run_py` translates its messages, and nothing after this file
+//! knows the difference.
 
 use serde_json::{Map, Value};
 
 use crate::{
-    error::ClientError,
+    error::{BadMessage, ClientError},
     limits::{MAX_ID, MAX_VALUES},
     message::{ClientMessage, Dialect, ProcessId, Raw, Runner, Start, addressed},
     run_py,
@@ -16,9 +16,9 @@ use crate::{
 pub fn parse(text: &[u8], dialect: Dialect) -> Result<ClientMessage, ClientError> {
     let text = std::str::from_utf8(text).map_err(|_| ClientError::MessageException)?;
     if values(text.as_bytes()) > MAX_VALUES {
-        return Err(ClientError::BadMessage);
+        return Err(BadMessage::TooManyValues.into());
     }
-    let Value::Object(mut object) = serde_json::from_str(text).map_err(|_| ClientError::BadMessage)? else {
+    let Value::Object(mut object) = serde_json::from_str(text).map_err(|_| BadMessage::NotJson)? else {
         return Err(ClientError::MessageException);
     };
     let mut take_text = |key| match object.remove(key) {
@@ -31,11 +31,10 @@ pub fn parse(text: &[u8], dialect: Dialect) -> Result<ClientMessage, ClientError
         _ => Map::new(),
     };
     let raw = Raw { kind, process, data };
-    let message = match dialect {
-        Dialect::Run => run(raw),
+    match dialect {
+        Dialect::Run => Ok(run(raw)?),
         Dialect::RunPy => run_py::parse(raw),
-    };
-    message.ok_or(ClientError::BadMessage)
+    }
 }
 
 /// At most so many values are in this text. Not JSON yet, so an estimate from above.
@@ -53,31 +52,32 @@ fn values(text: &[u8]) -> usize {
     values
 }
 
-fn run(mut raw: Raw) -> Option<ClientMessage> {
+fn run(mut raw: Raw) -> Result<ClientMessage, BadMessage> {
     if raw.kind == "ping" {
-        return Some(ClientMessage::Ping);
+        return Ok(ClientMessage::Ping);
     }
     if !(1..=MAX_ID).contains(&raw.process.len()) {
-        return None;
+        return Err(BadMessage::Field("process"));
     }
     let process = ProcessId::new(std::mem::take(&mut raw.process));
     match raw.kind.as_str() {
         "start" => start(raw).map(|start| ClientMessage::Start { process, start }),
         "resize" => {
-            let (rows, cols) = (raw.integer("rows")?, raw.integer("cols")?);
-            Some(ClientMessage::Resize { process, rows, cols })
+            let (rows, cols) = (raw.size_of("rows")?, raw.size_of("cols")?);
+            Ok(ClientMessage::Resize { process, rows, cols })
         }
         _ => addressed(process, raw),
     }
 }
 
-fn start(mut raw: Raw) -> Option<Start> {
-    let name = raw.text("runner")?;
-    let runner = Runner::ALL.into_iter().find(|runner| runner.name() == name)?;
+fn start(mut raw: Raw) -> Result<Start, BadMessage> {
+    let name = raw.text("runner").ok_or(BadMessage::Field("data.runner"))?;
+    let runner =
+        Runner::ALL.into_iter().find(|runner| runner.name() == name).ok_or(BadMessage::UnknownRunner)?;
     // A shell has no program text (B8).
     let code = raw.text("code").filter(|_| runner != Runner::Shell);
     let size = raw.size();
-    Some(Start { runner, path: raw.filled("path"), code, size })
+    Ok(Start { runner, path: raw.filled("path"), code, size })
 }
 
 #[cfg(test)]
@@ -120,7 +120,8 @@ mod tests {
             r#"{"type":"stdin","process":"1","data":{"end":true,"input":1}}"#,
         ];
         for text in bad {
-            assert_eq!(run(text), Err(ClientError::BadMessage), "{text}");
+            let parsed = run(text);
+            assert!(matches!(parsed, Err(ClientError::BadMessage(_))), "{text}: {parsed:?}");
         }
         for text in ["[]", "1", "null", "\"ping\"", "true"] {
             assert_eq!(run(text), Err(ClientError::MessageException), "{text}");
@@ -131,7 +132,7 @@ mod tests {
     #[test]
     fn nesting_without_end_is_a_bad_message_and_not_a_full_stack() {
         let deep = format!("{{\"data\":{}", "[".repeat(1_000_000));
-        assert_eq!(run(&deep), Err(ClientError::BadMessage));
+        assert_eq!(run(&deep), Err(BadMessage::TooManyValues.into()));
     }
 
     #[test]
@@ -139,12 +140,12 @@ mod tests {
         let with = |count: usize| run(&format!(r#"{{"type":"ping","x":[{}0]}}"#, "0,".repeat(count)));
         // What is not in the array counts as six.
         assert_eq!(with(MAX_VALUES - 6), Ok(ClientMessage::Ping));
-        assert_eq!(with(MAX_VALUES - 5), Err(ClientError::BadMessage));
+        assert_eq!(with(MAX_VALUES - 5), Err(BadMessage::TooManyValues.into()));
         let text = format!(r#"{{"type":"ping","x":"\"{}\\"}}"#, ",[{:".repeat(MAX_VALUES));
         assert_eq!(run(&text), Ok(ClientMessage::Ping), "within a string they are no values");
         let stop = |length| run(&format!(r#"{{"type":"stop","process":"{}"}}"#, "x".repeat(length)));
         assert!(stop(MAX_ID).is_ok());
-        assert_eq!(stop(MAX_ID + 1), Err(ClientError::BadMessage));
+        assert_eq!(stop(MAX_ID + 1), Err(BadMessage::Field("process").into()));
     }
 
     #[test]
@@ -177,7 +178,7 @@ mod tests {
                 rows,
                 cols: Integer::Fits(1),
             });
-            assert_eq!(run(&text), expected.ok_or(ClientError::BadMessage), "{literal}");
+            assert_eq!(run(&text), expected.ok_or(BadMessage::Field("data.rows").into()), "{literal}");
         }
     }
 }

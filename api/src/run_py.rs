@@ -1,7 +1,10 @@
-//! The older dialect of `/run-py`: one python program at a time, no process ids (B10). It is translated here, at the
-//! edge, into the messages of `/run`; nothing deeper knows it.
+//! The older dialect of `/run-py`: one python program at a time, no process ids (B10). It is translated here,
+//! at the edge, into the messages of `/run`; nothing deeper knows it.
 
-use crate::message::{ClientMessage, ProcessId, Raw, Runner, Start, addressed};
+use crate::{
+    error::{BadMessage, ClientError, StartFailure},
+    message::{ClientMessage, ProcessId, Raw, Runner, Start, addressed},
+};
 
 /// The one process of such a connection. `/run` refuses the empty id, so it stands for nothing else.
 fn only_process() -> ProcessId {
@@ -9,29 +12,59 @@ fn only_process() -> ProcessId {
 }
 
 /// Reads a message of the dialect.
-pub(crate) fn parse(mut raw: Raw) -> Option<ClientMessage> {
+pub(crate) fn parse(mut raw: Raw) -> Result<ClientMessage, ClientError> {
     match raw.kind.as_str() {
-        "ping" => Some(ClientMessage::Ping),
+        "ping" => Ok(ClientMessage::Ping),
         "start" => start(&mut raw).map(|start| ClientMessage::Start { process: only_process(), start }),
         // Read by the same rules as a body of `POST /upload` (B10.3).
-        "upload" => {
-            raw.data.get("directory").map(|value| ClientMessage::Upload { directory: value.to_string() })
-        }
-        _ => addressed(only_process(), raw),
+        "upload" => raw
+            .data
+            .get("directory")
+            .map(|value| ClientMessage::Upload { directory: value.to_string() })
+            .ok_or(BadMessage::Field("data.directory").into()),
+        _ => Ok(addressed(only_process(), raw)?),
     }
 }
 
 /// `sourceScript` wins over `sourcePath`; `directoryName` says where the script goes (B10.2).
-fn start(raw: &mut Raw) -> Option<Start> {
+fn start(raw: &mut Raw) -> Result<Start, ClientError> {
     let code = raw.text("sourceScript");
-    let path = if code.is_some() { raw.filled("directoryName") } else { Some(raw.filled("sourcePath")?) };
-    Some(Start { runner: Runner::Python3, path, code, size: raw.size() })
+    let path = if code.is_some() {
+        raw.filled("directoryName")
+    } else {
+        Some(raw.filled("sourcePath").ok_or(BadMessage::Field("data.sourcePath"))?)
+    };
+    if code.is_some() && path.as_deref().is_some_and(leaves) {
+        return Err(StartFailure::OutsideWorkDir.into());
+    }
+    Ok(Start { runner: Runner::Python3, path, code, size: raw.size() })
+}
+
+/// Whether a relative path leads out of the directory that it starts from. An absolute one says where it
+/// leads to.
+fn leaves(path: &str) -> bool {
+    let mut depth = 0_usize;
+    !path.starts_with('/')
+        && path.split('/').any(|name| match name {
+            "" | "." => false,
+            ".." => match depth.checked_sub(1) {
+                Some(less) => {
+                    depth = less;
+                    false
+                }
+                None => true,
+            },
+            _ => {
+                depth += 1;
+                false
+            }
+        })
 }
 
 #[cfg(test)]
 mod tests {
     use crate::{
-        error::ClientError,
+        error::{ClientError, StartFailure},
         message::{ClientMessage, Dialect, Runner, Start},
         parse::parse,
     };
@@ -66,6 +99,26 @@ mod tests {
     }
 
     #[test]
+    fn a_relative_directory_stays_in_the_work_dir() {
+        let refused = Err(ClientError::NotStarted(StartFailure::OutsideWorkDir));
+        for (name, stays) in [
+            ("d/../e", true),
+            ("/opt/x/..", true),
+            ("..", false),
+            ("../x", false),
+            ("d/../../e", false),
+            ("./..", false),
+        ] {
+            let text = format!(r#"{{"type":"start","data":{{"sourceScript":"","directoryName":"{name}"}}}}"#);
+            assert_eq!(
+                start(&text),
+                if stays { Ok(python(Some(name), Some(""))) } else { refused.clone() },
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
     fn neither_script_nor_path_is_a_bad_message_and_so_is_resize() {
         for text in [
             r#"{"type":"start"}"#,
@@ -74,7 +127,8 @@ mod tests {
             r#"{"type":"resize","data":{"rows":1,"cols":1}}"#,
             r#"{"type":"upload","data":{}}"#,
         ] {
-            assert_eq!(parse(text.as_bytes(), Dialect::RunPy), Err(ClientError::BadMessage), "{text}");
+            let parsed = parse(text.as_bytes(), Dialect::RunPy);
+            assert!(matches!(parsed, Err(ClientError::BadMessage(_))), "{text}: {parsed:?}");
         }
     }
 }

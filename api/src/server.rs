@@ -175,6 +175,7 @@ impl Received {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::BadMessage;
 
     #[test]
     fn every_message_has_the_three_keys_in_the_originals_order() {
@@ -202,7 +203,7 @@ mod tests {
             r#"{"type":"keylisten","data":{"output":" ","key":" "},"process":"a\"b"}"#
         );
         assert_eq!(
-            json(ServerMessage::from(&ClientError::BadMessage), None),
+            json(ServerMessage::from(&ClientError::BadMessage(BadMessage::NotJson)), None),
             r#"{"type":"error","data":{"message":"Bad message"},"process":null}"#
         );
         assert_eq!(

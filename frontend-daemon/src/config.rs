@@ -6,6 +6,19 @@ use std::{net::IpAddr, path::PathBuf};
 
 use clap::{Args, Parser};
 
+/// The name under which an administrator finds a setting, by the way in which this program was installed: the
+/// package has variables in a file, and a program that is started by hand has options.
+macro_rules! setting {
+    ($option:literal, $variable:literal) => {
+        if cfg!(feature = "embedded-helper") {
+            $option
+        } else {
+            concat!($variable, " in /etc/default/further-link")
+        }
+    };
+}
+pub(crate) use setting;
+
 /// The settings of the daemon.
 #[derive(Debug, Parser)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
@@ -24,7 +37,7 @@ pub struct Config {
     pub(crate) no_tls: bool,
 
     #[command(flatten)]
-    pub(crate) tls: TlsPlaces,
+    pub(crate) tls: TlsDirs,
 
     /// Directory that relative paths start from, for all users [default: ~/further]
     #[arg(long, env = "FURTHER_LINK_WORK_DIR", value_name = "DIR", value_parser = absolute)]
@@ -34,8 +47,8 @@ pub struct Config {
     #[arg(long, env = "FURTHER_LINK_TEMP_DIR", value_name = "DIR", value_parser = absolute)]
     pub(crate) temp_dir: Option<PathBuf>,
 
-    /// User who may run programs; repeat it, or separate names by commas. NAME:token lets only those in who have the token
-    /// of --user-token-file. The default user is pi if named, else the
+    /// User who may run programs; repeat it, or separate names by commas. NAME:token lets only those in who
+    /// have the token of --user-token-file. The default user is pi if named, else the
     /// first named [default: pi if root starts the server and pi exists, else the user who starts it]
     #[arg(long = "allow-user", env = "FURTHER_LINK_ALLOW_USERS", value_name = "NAME", value_delimiter = ',')]
     pub(crate) allow_users: Vec<String>,
@@ -44,13 +57,20 @@ pub struct Config {
     #[arg(long, env = "FURTHER_LINK_GRACE", value_name = "SECONDS")]
     pub(crate) grace: Option<f64>,
 
-    /// Seconds after which a client that does not answer any more (a cable pulled) is gone, and its programs end.
+    /// Seconds after which a client that does not answer any more (a cable pulled) is gone, and its programs
+    /// end.
     #[arg(long, env = "FURTHER_LINK_CLIENT_TIMEOUT", value_name = "SECONDS", default_value_t = 60,
         value_parser = clap::value_parser!(u64).range(6..=86400))]
     pub(crate) client_timeout: u64,
 
-    /// Web page that may use this server, as scheme, name and port; repeat it, or separate them by commas. Beside
-    /// <https://further.pi-top.com> and pages of this server itself
+    /// Seconds of silence after which a client gets a WebSocket ping, so that proxies keep its connection; 0
+    /// means never.
+    #[arg(long, env = "FURTHER_LINK_PING_INTERVAL", value_name = "SECONDS", default_value_t = 30,
+        value_parser = clap::value_parser!(u64).range(0..=3600))]
+    pub(crate) ping_interval: u64,
+
+    /// Web page that may use this server, as scheme, name and port; repeat it, or separate them by commas.
+    /// Beside <https://further.pi-top.com> and pages of this server itself
     #[arg(
         long = "allow-origin",
         env = "FURTHER_LINK_ALLOW_ORIGINS",
@@ -60,18 +80,19 @@ pub struct Config {
     )]
     pub(crate) allow_origins: Vec<String>,
 
-    /// Name under which clients reach this device; repeat it, or separate names by commas. Beside its addresses,
-    /// localhost, its host name alone and with .local, and A-B-C-D.further-link.pi-top.com
+    /// Name under which clients reach this device; repeat it, or separate names by commas. Beside its
+    /// addresses, localhost, its host name alone and with .local, and A-B-C-D.further-link.pi-top.com
     #[arg(long = "allow-host", env = "FURTHER_LINK_ALLOW_HOSTS", value_name = "NAME", value_parser = host, value_delimiter = ',')]
     pub(crate) allow_hosts: Vec<String>,
 
-    /// Serve programs that send no Origin (whatever is no browser) from other machines, too. They can run programs then, without a token if there is none
+    /// Serve programs that send no Origin (whatever is no browser) from other machines, too. They can run
+    /// programs then, without a token if there is none
     #[arg(long, env = "FURTHER_LINK_ALLOW_NO_ORIGIN", value_parser = is_on, num_args = 0..=1, require_equals = true,
         default_value = "", default_missing_value = "1", hide_default_value = true, hide_possible_values = true)]
     pub(crate) allow_no_origin: bool,
 
-    /// File with a token in its first line, which everything but /status and /version then needs. `further-link token`
-    /// makes one. Read once, at the start
+    /// File with a token in its first line, which everything but /status and /version then needs.
+    /// `further-link token` makes one. Read once, at the start
     #[arg(long, global = true, env = "FURTHER_LINK_TOKEN_FILE", value_name = "PATH", value_parser = absolute)]
     pub(crate) token_file: Option<PathBuf>,
 
@@ -89,7 +110,18 @@ pub struct Config {
         value_parser = clap::value_parser!(u16).range(1..=8192))]
     pub(crate) max_connections_per_address: u16,
 
-    /// Socket of a running helper. Its own settings then apply: work dir, temp dir, users and grace are not passed on.
+    /// Most programs at once, over all connections.
+    #[arg(long, env = "FURTHER_LINK_MAX_PROGRAMS", value_name = "NUMBER", default_value_t = 512,
+        value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) max_programs: u16,
+
+    /// Most programs at once on one connection.
+    #[arg(long, env = "FURTHER_LINK_MAX_PROGRAMS_PER_CONNECTION", value_name = "NUMBER", default_value_t = 256,
+        value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) max_programs_per_connection: u16,
+
+    /// Socket of a running helper. Its own settings then apply: work dir, temp dir, users and grace are not
+    /// passed on.
     #[arg(long, env = "FURTHER_LINK_HELPER_SOCKET", value_name = "PATH", value_parser = absolute)]
     pub(crate) helper_socket: Option<PathBuf>,
 
@@ -115,8 +147,9 @@ pub struct Config {
 
 /// Where the files for TLS lie.
 #[derive(Debug, Args)]
-pub(crate) struct TlsPlaces {
-    /// Directory of your own cert.pem and key.pem [default: ./extra if it is there, else /etc/further-link/extra]
+pub(crate) struct TlsDirs {
+    /// Directory of your own cert.pem and key.pem [default: ./extra if it is there, else
+    /// /etc/further-link/extra]
     #[arg(long, env = "FURTHER_LINK_EXTRA_DIR", value_name = "DIR", value_parser = absolute, global = true)]
     pub(crate) extra_dir: Option<PathBuf>,
 
@@ -126,8 +159,8 @@ pub(crate) struct TlsPlaces {
     pub(crate) state_dir: Option<PathBuf>,
 }
 
-/// A switch: on, off, or refused. Unset is off, and so is empty. Any other word stops the start: a typing mistake must
-/// not open a device.
+/// A switch: on, off, or refused. Unset is off, and so is empty. Any other word stops the start: a typing
+/// mistake must not open a device.
 fn is_on(text: &str) -> Result<bool, &'static str> {
     match text.trim().to_ascii_lowercase().as_str() {
         "1" | "true" | "yes" | "on" => Ok(true),

@@ -1,7 +1,8 @@
 //! The daemon: starts things in the only right order, serves, and ends them.
 //!
-//! [`run`] reads the settings' files, starts the helper while it may be started, gives up root, and only then makes threads,
-//! sockets and the network. [`serve`] is what is left: a listener, a helper, and everything between them.
+//! [`run`] reads the settings' files, starts the helper while it may be started, gives up root, and only then
+//! makes threads, sockets and the network. [`serve`] is what is left: a listener, a helper, and everything
+//! between them.
 
 use std::{io, net::IpAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
@@ -18,38 +19,39 @@ use crate::{
     access::Access,
     access::limits::ConnectionLimits,
     access::tokens::{self, TokenFileError},
-    config::Config,
-    device::cgroups,
-    helper::embedded::TheHelper,
-    helper::pool::Helpers,
+    cli::{BAD_SETTING, Cli},
+    config::{Config, setting},
+    device::{addresses, cgroups, names},
+    helper::embedded::HelperProcess,
+    helper::pool::{HelperAddress, HelperPool},
     http::listen,
+    http::pings::Pings,
     http::routes::App,
     http::upload::Bodies,
     lifecycle::notify,
     lifecycle::panics,
     lifecycle::privilege::{self, PrivilegeError},
     lifecycle::shutdown::Shutdown,
-    log,
     memory::budget::Budgets,
     process::channel::line::MAX_LINE,
     session::Shared,
-    tls::certificate::Places as CertificatePlaces,
-    tls::{Keeper, Prepared, Source, Tls, TlsError},
+    tls::certificate::CertificateDirs,
+    tls::{CertificateReloader, CertificateSource, PreparedTls, Tls, TlsError},
     upload::Uploads,
     upload::download::Downloads,
 };
 
 /// How long programs have to end when this daemon is told to end: the longest usual grace and a little.
-const SHUTDOWN_LIMIT: Duration = Duration::from_secs(5);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why the daemon did not start, or had to end: one line for the log.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
-pub struct DaemonError(#[from] Failure);
+pub struct DaemonError(#[from] Cause);
 
 /// What went wrong.
 #[derive(Debug, thiserror::Error)]
-enum Failure {
+enum Cause {
     #[error("{0}")]
     Tls(#[from] TlsError),
     #[error("{0}")]
@@ -58,9 +60,7 @@ enum Failure {
     Token { path: PathBuf, error: TokenFileError },
     #[error("cannot start the helper: {0}")]
     Helper(io::Error),
-    #[error(
-        "cannot listen on port {port}: {error} (is another further-link running? --port chooses another one)"
-    )]
+    #[error("cannot listen on port {port}: {error} ({})", listen_advice(error))]
     Listen { port: u16, error: io::Error },
     #[error("the helper has ended; its last lines above say why")]
     HelperEnded,
@@ -68,15 +68,35 @@ enum Failure {
     Io(#[from] io::Error),
 }
 
+impl Cause {
+    /// Whether it stays until an administrator changes something.
+    fn is_of_a_setting(&self) -> bool {
+        matches!(self, Self::Token { .. })
+    }
+}
+
+fn listen_advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => "ports below 1024 are root's; --port chooses another one",
+        io::ErrorKind::AddrNotAvailable => {
+            "this device does not have the address; --address names one that it has"
+        }
+        _ => "is another further-link running? --port chooses another one",
+    }
+}
+
 /// Runs the daemon until it is told to end, and logs why if something else ended it.
-pub fn run(config: &Config) -> ExitCode {
-    log::start(config.debug);
+pub fn run(cli: &Cli) -> ExitCode {
+    further_link_proto::start_logging("further-link", cli.config.debug);
     panics::log_and_count();
-    match start(config) {
+    for warning in &cli.warnings {
+        warn!("{warning}");
+    }
+    match start(&cli.config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             error!("{error}");
-            ExitCode::FAILURE
+            if error.is_of_a_setting() { ExitCode::from(BAD_SETTING) } else { ExitCode::FAILURE }
         }
     }
 }
@@ -85,7 +105,7 @@ pub fn run(config: &Config) -> ExitCode {
 pub struct Setup<'config> {
     config: &'config Config,
     access: Access,
-    tls: Option<(Tls, Keeper)>,
+    tls: Option<(Tls, CertificateReloader)>,
 }
 
 impl<'config> Setup<'config> {
@@ -94,49 +114,49 @@ impl<'config> Setup<'config> {
         Ok(Self::read(config)?)
     }
 
-    fn read(config: &'config Config) -> Result<Self, Failure> {
+    fn read(config: &'config Config) -> Result<Self, Cause> {
         let access = access(config)?;
         let tls = if config.no_tls { None } else { Some(prepare_tls(config, &access, None)?.start()?) };
         Ok(Self { config, access, tls })
     }
 }
 
-fn start(config: &Config) -> Result<(), Failure> {
+fn start(config: &Config) -> Result<(), Cause> {
     // While it may be read: in development by root.
     let access = access(config)?;
     let account = privilege::service_account()?;
-    let helper = TheHelper::new(config, account.as_ref()).map_err(Failure::Helper)?;
-    // After the helper's start, which so has nothing of the key; and the files of root while they can be read.
+    let helper = HelperProcess::new(config, account.as_ref()).map_err(Cause::Helper)?;
+    // After the helper's start, which so has nothing of the key; and the files of root while they can be
+    // read.
     let tls = if config.no_tls { None } else { Some(prepare_tls(config, &access, account.as_ref())?) };
     privilege::give_up(account.as_ref())?;
-    let tls = tls.map(Prepared::start).transpose()?;
+    let tls = tls.map(PreparedTls::start).transpose()?;
     let setup = Setup { config, access, tls };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let outcome = runtime.block_on(serve_until_told(setup, &helper));
-    // Not to wait for a name server that does not answer somebody's download.
+    // Without waiting for the name server of a download.
     runtime.shutdown_background();
     outcome
 }
 
-fn access(config: &Config) -> Result<Access, Failure> {
+fn access(config: &Config) -> Result<Access, Cause> {
     let token = config
         .token_file
         .as_deref()
-        .map(|path| tokens::read(path).map_err(|error| Failure::Token { path: path.to_owned(), error }));
+        .map(|path| tokens::read(path).map_err(|error| Cause::Token { path: path.to_owned(), error }));
     Ok(Access::new(config, token.transpose()?))
 }
 
-fn prepare_tls(config: &Config, access: &Access, account: Option<&User>) -> Result<Prepared, TlsError> {
-    let places = CertificatePlaces::new(&config.tls)?;
-    Source::new(places, access.hosts()).prepare(account)
+fn prepare_tls(config: &Config, access: &Access, account: Option<&User>) -> Result<PreparedTls, TlsError> {
+    let dirs = CertificateDirs::new(&config.tls)?;
+    CertificateSource::new(dirs, access.hosts()).prepare(account)
 }
 
 /// Serves until a signal comes or the helper ends.
-async fn serve_until_told(setup: Setup<'_>, helper: &TheHelper) -> Result<(), Failure> {
+async fn serve_until_told(setup: Setup<'_>, helper: &HelperProcess) -> Result<(), Cause> {
     let port = setup.config.port;
-    let listener = listen::listener(setup.config.address, port)
-        .await
-        .map_err(|error| Failure::Listen { port, error })?;
+    let listener =
+        listen::listener(setup.config.address, port).await.map_err(|error| Cause::Listen { port, error })?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::spawn(notify::keep_watchdog_quiet());
@@ -145,16 +165,17 @@ async fn serve_until_told(setup: Setup<'_>, helper: &TheHelper) -> Result<(), Fa
         let outcome = tokio::select! {
             _ = terminate.recv() => Ok(()),
             _ = interrupt.recv() => Ok(()),
-            ended = helper.ended() => ended.map_err(Failure::Io).and(Err(Failure::HelperEnded)),
+            ended = helper.ended() => ended.map_err(Cause::Io).and(Err(Cause::HelperEnded)),
         };
         notify::stopping();
         outcome
     };
     notify::ready();
-    serve(listener, &helper.address, setup, stop).await.map_err(|DaemonError(failure)| failure)?
+    serve(listener, &helper.address, setup, stop).await.map_err(|DaemonError(cause)| cause)?
 }
 
-/// Serves on the listener, with this helper, until `stop` is done; then ends all programs. Its answer is that of `stop`.
+/// Serves on the listener, with this helper, until `stop` is done; then ends all programs. Its answer is that
+/// of `stop`.
 pub async fn serve<T>(
     listener: TcpListener,
     helper: &SocketAddrUnix,
@@ -162,22 +183,38 @@ pub async fn serve<T>(
     stop: impl Future<Output = T>,
 ) -> Result<T, DaemonError> {
     let Setup { config, access, tls } = setup;
-    log_address(&listener, tls.is_some()).map_err(Failure::Io)?;
-    if config.token_file.is_none() {
-        warn_of_open_port(&listener);
+    log_address(&listener, tls.is_some()).map_err(Cause::Io)?;
+    let on_network = listener.local_addr().is_ok_and(|address| !address.ip().is_loopback());
+    if on_network && config.token_file.is_none() {
+        // Without a token a listed page is told by a header, which a program on the network can write as
+        // well.
+        warn!(
+            "OPEN TO THE NETWORK: without a token, any machine that reaches this port can run programs here. To close it, \
+             make a token (further-link token) and name its file with {}",
+            setting!("--token-file", "FURTHER_LINK_TOKEN_FILE")
+        );
     }
     let (owner, shutdown) = Shutdown::new();
-    let helpers = Arc::new(Helpers::new(helper.clone()));
+    let max_programs = usize::from(config.max_programs);
+    let helpers = Arc::new(HelperPool::new(helper.clone(), max_programs));
     let files_address = match &config.files_socket {
-        Some(path) => SocketAddrUnix::new(path).map_err(|error| Failure::Io(error.into()))?,
+        Some(path) => SocketAddrUnix::new(path).map_err(|error| Cause::Io(error.into()))?,
         None => helper.clone(),
     };
-    let uploads = Uploads::new(Helpers::new(files_address), Downloads::new(config.allow_private_downloads));
+    let uploads =
+        Uploads::new(HelperAddress::new(files_address), Downloads::new(config.allow_private_downloads));
     let bodies = Bodies::new(usize::from(config.upload_limit) * 1024 * 1024);
     let budgets = Budgets::new(MAX_LINE);
-    let shared = Shared { helpers: Arc::clone(&helpers), uploads: Arc::new(uploads), budgets };
-    let (tls, keeper) = tls.unzip();
-    let app = Arc::new(App::new(shared, access, shutdown, bodies).with_tls(tls.clone()));
+    let shared = Shared {
+        helpers: Arc::clone(&helpers),
+        uploads: Arc::new(uploads),
+        budgets,
+        max_programs,
+        max_programs_per_connection: config.max_programs_per_connection.into(),
+    };
+    let pings = Pings::new(Duration::from_secs(config.ping_interval));
+    let (tls, reloader) = tls.unzip();
+    let app = Arc::new(App::new(shared, access, shutdown, bodies, pings).reached_by(tls.clone(), on_network));
     let limits =
         ConnectionLimits::new(config.max_connections.into(), config.max_connections_per_address.into());
     let client_timeout = Duration::from_secs(config.client_timeout);
@@ -185,14 +222,16 @@ pub async fn serve<T>(
     tasks.spawn(async move { match helpers.keep_spares().await {} });
     let refusals = Arc::clone(&app.refusals);
     tasks.spawn(async move { match refusals.keep_counting().await {} });
-    if let Some(keeper) = keeper {
-        tasks.spawn(keeper.keep_current());
+    let pings = Arc::clone(&app.pings);
+    tasks.spawn(async move { match pings.keep_pinging().await {} });
+    if let Some(reloader) = reloader {
+        tasks.spawn(reloader.keep_current());
     }
     let outcome = tokio::select! {
         outcome = stop => outcome,
         never = listen::run(listener, app, tls, Arc::new(limits), client_timeout) => match never {},
     };
-    if tokio::time::timeout(SHUTDOWN_LIMIT, owner.shut_down()).await.is_err() {
+    if tokio::time::timeout(SHUTDOWN_TIMEOUT, owner.shut_down()).await.is_err() {
         warn!("some programs have not ended yet; their helpers will end them");
     }
     Ok(outcome)
@@ -202,22 +241,24 @@ fn log_address(listener: &TcpListener, tls: bool) -> io::Result<()> {
     let address = listener.local_addr()?;
     let (host, where_else) = match address.ip() {
         ip if ip.is_unspecified() => ("localhost".to_owned(), " and all other addresses"),
-        IpAddr::V6(ip) => (format!("[{ip}]"), ""),
-        IpAddr::V4(ip) => (ip.to_string(), ""),
+        ip => (in_url(ip), ""),
     };
-    let scheme = if tls { "https" } else { "http" };
+    let (scheme, port) = (if tls { "https" } else { "http" }, address.port());
     let version = env!("CARGO_PKG_VERSION");
-    info!("further-link {version} listening on {scheme}://{host}:{}{where_else}", address.port());
+    info!("further-link {version} listening on {scheme}://{host}:{port}{where_else}");
+    if address.ip().is_unspecified() {
+        let mut names = names::local_names();
+        names.extend(addresses::of_this_device().into_iter().filter(IpAddr::is_ipv4).map(in_url));
+        let urls: Vec<String> = names.iter().map(|name| format!("{scheme}://{name}:{port}/")).collect();
+        info!("from another machine, open {} in a browser", urls.join(" or "));
+    }
     Ok(())
 }
 
-/// Without a token a listed page is told by a header, which a program on the network can write as well.
-fn warn_of_open_port(listener: &TcpListener) {
-    if listener.local_addr().is_ok_and(|address| !address.ip().is_loopback()) {
-        warn!(
-            "OPEN TO THE NETWORK: without a token, any machine that reaches this port can run programs here. \
-             To close it, make a token (further-link token) and name its file with --token-file, FURTHER_LINK_TOKEN_FILE"
-        );
+fn in_url(ip: IpAddr) -> String {
+    match ip {
+        IpAddr::V6(ip) => format!("[{ip}]"),
+        IpAddr::V4(ip) => ip.to_string(),
     }
 }
 

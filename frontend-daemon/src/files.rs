@@ -7,8 +7,8 @@ use std::{
     path::Path,
 };
 
-/// Writes a draft of mode 0600 beside the file, has `prepare` give it its final owner and mode, and puts it into its place.
-/// Also when the power fails there is the old file or the new one.
+/// Writes a draft of mode 0600 beside the file, has `prepare` give it its final owner and mode, and puts it
+/// into its place. Also when the power fails there is the old file or the new one.
 pub(crate) fn write_atomic(
     path: &Path,
     bytes: &[u8],

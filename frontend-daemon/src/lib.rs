@@ -1,14 +1,14 @@
 //! The process that faces the network. It parses everything a client can send, and has no privilege.
 //!
-//! A library, so that a test, a fuzz target or another program can construct the service: [`serve`] needs a listener, the
-//! address of a helper, and settings. `main.rs` is the program.
+//! A library, so that a test, a fuzz target or another program can construct the service: [`serve`] needs a
+//! listener, the address of a helper, and settings. `main.rs` is the program.
 //!
-//! Folders are layers. A module uses layers above its own in this table, and no other module of its layer; a test reads the
-//! imports (`tests/tests/layers.rs`).
+//! Folders are layers. A module uses layers above its own in this table, and no other module of its layer; a
+//! test reads the imports (`tests/tests/layers.rs`).
 //!
 //! | layer | modules |
 //! | --- | --- |
-//! | ground | `config`, `device`, `files`, `lifecycle`, `log`, `reply` |
+//! | ground | `config`, `device`, `files`, `lifecycle`, `reply` |
 //! | rules | `access`, `memory`, `tls` |
 //! | ends | `helper`, `outbox` |
 //! | runs and uploads | `process`, `upload` |
@@ -21,7 +21,6 @@ mod config;
 mod device;
 mod files;
 mod lifecycle;
-mod log;
 mod reply;
 
 mod access;

@@ -50,7 +50,7 @@ fn a_page_that_is_not_listed_gets_nowhere_on_any_route() {
         assert_eq!(status(&answer), "403", "{path}: {answer}");
         assert!(!answer.contains("access-control"), "{path}: {answer}");
     }
-    assert!(daemon.log().text().contains("FURTHER_LINK_ALLOW_ORIGINS"), "the log says what to change");
+    assert!(daemon.log().text().contains("--allow-origin"), "the log says what to change");
 }
 
 /// B2.1, B2.4: on the 101 of the WebSocket as well.
@@ -108,7 +108,7 @@ fn a_name_that_is_not_this_devices_is_refused_on_every_route() {
     {
         assert_eq!(status(&ask(&daemon, "GET", "/status", host, "")), "200", "{host}");
     }
-    assert!(daemon.log().text().contains("FURTHER_LINK_ALLOW_HOSTS"), "the log says what to change");
+    assert!(daemon.log().text().contains("--allow-host"), "the log says what to change");
 }
 
 /// Programs on other machines that are no browsers.
@@ -131,7 +131,7 @@ fn without_an_origin_other_machines_get_the_status_and_no_more() {
         assert_eq!(foreign, status, "{path}: shown in a foreign page");
     }
     let log = daemon.log().text();
-    assert!(log.contains("FURTHER_LINK_ALLOW_NO_ORIGIN") && log.contains("192.0.2.2"), "{log}");
+    assert!(log.contains("--allow-no-origin") && log.contains("192.0.2.2"), "{log}");
     // On the device itself by its loopback, as the spec's examples do, and by no other name.
     let local = there.connect("127.0.0.1", "127.0.0.1");
     assert_eq!(

@@ -158,15 +158,20 @@ const LIMITS: &[(&str, &str, &str, &str)] = &[
     ),
     (API, "not this machine's | 256 (`--max-connections-per-address`)", CONFIG, "default_value_t = 256"),
     (API, "| head of a request | 16 KiB, 100 headers", LISTEN, "MAX_HEAD: usize = 16 * 1024;"),
-    (API, "idle time before the next one | 10 s", LISTEN, "HEAD_LIMIT: Duration = Duration::from_secs(10);"),
+    (
+        API,
+        "idle time before the next one | 10 s",
+        LISTEN,
+        "HEAD_TIMEOUT: Duration = Duration::from_secs(10);",
+    ),
     (
         API,
         "handshake has to be done 10 seconds after",
         TLS,
-        "HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);",
+        "HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);",
     ),
     (API, "| message from a client | 4 MiB", MESSAGE, "MAX_MESSAGE: usize = 4 * 1024 * 1024;"),
-    (API, "message that was begun | 60 s", FRAGMENTS, "MESSAGE_LIMIT: Duration = Duration::from_mins(1);"),
+    (API, "message that was begun | 60 s", FRAGMENTS, "MESSAGE_TIMEOUT: Duration = Duration::from_mins(1);"),
     (API, "The first 16 KiB of each do not count", FRAGMENTS, "FRAGMENT: u64 = 16 * 1024;"),
     (
         API,
@@ -187,11 +192,12 @@ const LIMITS: &[(&str, &str, &str, &str)] = &[
     (API, "answered after 0.5 s", TOKENS, "FIRST_DELAY: Duration = Duration::from_millis(500);"),
     (API, "at most 4 s; after ten", TOKENS, "LONGEST_DELAY: Duration = Duration::from_secs(4);"),
     (API, "until a minute has passed", TOKENS, "MEMORY: Duration = Duration::from_mins(1);"),
-    (API, "| programs at once on one connection | 64", SESSION, "MAX_PROCESSES: usize = 64;"),
-    (API, "| programs at once, of all connections | 512", HELPER, "MAX_RUNS: usize = 512;"),
+    (API, "| programs at once on one connection | 256", CONFIG, "NUMBER\", default_value_t = 256,"),
+    (API, "| programs at once, of all connections | 512", CONFIG, "NUMBER\", default_value_t = 512,"),
+    (API, "takes more than 50 ms", SESSION, "START_PATIENCE: Duration = Duration::from_millis(50);"),
     (API, "time that an input waits for room | 16 MiB", INPUT, "MAX_WAITING: usize = 16 * 1024 * 1024;"),
     (API, "16 MiB; 5 s", INPUT, "MAX_WAIT: Duration = Duration::from_secs(5);"),
-    (API, "complete within 10 s", CONNECTION, "LINE_LIMIT: Duration = Duration::from_secs(10);"),
+    (API, "complete within 10 s", CONNECTION, "LINE_TIMEOUT: Duration = Duration::from_secs(10);"),
     (API, "all programs together | 64 MiB, and 64 KiB for each", INPUT, "FREE: usize = 64 * 1024;"),
     (API, "all programs together | 64 MiB", BUDGET, "ALL_INPUT: usize = 64 * 1024 * 1024;"),
     (API, "line on the user channel | 4 MiB", LINE, "MAX_LINE: usize = 4 * 1024 * 1024;"),
@@ -209,7 +215,7 @@ const LIMITS: &[(&str, &str, &str, &str)] = &[
     (API, "messages of at most 64 KiB", OUTPUT, "MAX_PIECE: usize = 64 * 1024;"),
     (API, "Never longer than 100 ms", OUTPUT, "MAX_GATHER: Duration = Duration::from_millis(100);"),
     (API, "| body of an upload | 64 MiB (`--upload-limit`, at most 128)", CONFIG, "default_value_t = 64,"),
-    (API, "| time for a start | 30 s", PROCESS, "START_LIMIT: Duration = Duration::from_secs(30);"),
+    (API, "| time for a start | 30 s", PROCESS, "START_TIMEOUT: Duration = Duration::from_secs(30);"),
     (API, "at most 5 redirects", DOWNLOAD, "MAX_REDIRECTS: usize = 5;"),
     (API, "redirects, at most 256 MiB", DOWNLOAD, "MAX_DOWNLOAD: u64 = 256 * 1024 * 1024;"),
     (API, "10 minutes in all", DOWNLOAD, "total: Duration::from_mins(10),"),
@@ -218,10 +224,10 @@ const LIMITS: &[(&str, &str, &str, &str)] = &[
         API,
         "30 s without a byte of the body",
         UPLOAD_HTTP,
-        "SILENCE_LIMIT: Duration = Duration::from_secs(30);",
+        "SILENCE_TIMEOUT: Duration = Duration::from_secs(30);",
     ),
-    (API, "body, or 10 minutes for it", UPLOAD_HTTP, "BODY_LIMIT: Duration = Duration::from_mins(10);"),
-    (API, "for 30 s there was no room", UPLOAD_HTTP, "ROOM_LIMIT: Duration = Duration::from_secs(30);"),
+    (API, "body, or 10 minutes for it", UPLOAD_HTTP, "BODY_TIMEOUT: Duration = Duration::from_mins(10);"),
+    (API, "for 30 s there was no room", UPLOAD_HTTP, "ROOM_TIMEOUT: Duration = Duration::from_secs(30);"),
     (API, "128 MiB of bodies", UPLOAD_HTTP, "MAX_BODIES: usize = 128 * 1024 * 1024;"),
     (API, "8 uploads at once", "frontend-daemon/src/upload/mod.rs", "MAX_UPLOADS: usize = 8;"),
     (API, "more than 10,000 files", "frontend-daemon/src/upload/request.rs", "MAX_FILES: usize = 10_000;"),
@@ -255,7 +261,6 @@ const COMPATIBILITY: &str = "docs/compatibility.md";
 const DEFECTS: &str = "docs/defects.md";
 const DOWNLOAD: &str = "frontend-daemon/src/upload/download.rs";
 const FRAGMENTS: &str = "frontend-daemon/src/http/fragments.rs";
-const HELPER: &str = "frontend-daemon/src/helper/pool.rs";
 const INPUT: &str = "frontend-daemon/src/process/input.rs";
 const KEYS: &str = "frontend-daemon/src/process/channel/keys.rs";
 const LINE: &str = "frontend-daemon/src/process/channel/line.rs";

@@ -10,10 +10,11 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use further_link_tests::authority::Chain;
+use further_link_tests::daemon::Builder;
 use further_link_tests::scratch::{Scratch, directory_for, file_for, mode_of, set_mode};
 use further_link_tests::snippets::python;
 use further_link_tests::stream::{Stream, Trust};
-use further_link_tests::{DEADLINE, Daemon, accounts, binaries};
+use further_link_tests::{DEADLINE, Daemon, accounts, binaries, http, wait_until};
 
 /// `further-link fingerprint` with the folders of a daemon, as somebody.
 fn fingerprint(scratch: &Scratch, user: &str) -> Output {
@@ -57,7 +58,7 @@ fn it_is_made_at_the_first_start_and_belongs_to_the_frontend_alone() {
     let daemon = Daemon::builder().tls().start();
     assert_eq!(daemon.run_once(python("print('hi')")).stdout, "hi\n");
     let (state, service) = (daemon.scratch().state(), accounts::service());
-    let names = ["key.pem", "cert.pem", "ca-key.pem", "ca.pem"];
+    let names = ["key.pem", "cert.pem", "ca-key.pem", "ca.pem", "device"];
     let files = names.iter().map(|name| (state.join(name), 0o600));
     for (path, mode) in files.chain([(state.clone(), 0o700)]) {
         assert_eq!(mode_of(&path), mode, "{}", path.display());
@@ -110,7 +111,7 @@ fn the_fingerprint_that_is_told_is_the_one_that_is_shown() {
     // The files of an administrator go first, for the command as for the daemon.
     Chain::new().write(&daemon.scratch().extra(), 0o644);
     let shown = || (seen_by_openssl(&daemon), value(&fingerprint(daemon.scratch(), "root"), "SHA-256"));
-    further_link_tests::wait_until(2 * DEADLINE, "both tell of the new one", || {
+    wait_until(2 * DEADLINE, "both tell of the new one", || {
         let (seen_now, printed) = shown();
         seen_now == printed && seen_now != seen
     });
@@ -217,9 +218,7 @@ fn another_name_of_the_device_is_added_with_the_same_key() {
     assert!(value(&after, "names").contains("pi7.school.example"), "{after:?}");
     assert_eq!(value(&after, "public key"), value(&before, "public key"));
     let expected = value(&after, "SHA-256");
-    further_link_tests::wait_until(2 * DEADLINE, "the first one shows it, too", || {
-        seen_by_openssl(&first) == expected
-    });
+    wait_until(2 * DEADLINE, "the first one shows it, too", || seen_by_openssl(&first) == expected);
 }
 
 /// Neither the helper nor a program has the key, open or in its memory's files.
@@ -354,4 +353,70 @@ fn without_an_authority_its_path_says_why() {
     assert!(answer.status == 404 && answer.body.contains("administrator"), "{}", answer.body);
     let answer = Daemon::start().http("GET", "/certificate");
     assert!(answer.status == 404 && answer.body.contains("plain http"), "{}", answer.body);
+}
+
+/// G10: the card of one Raspberry Pi, copied for a class.
+#[test]
+fn a_copy_of_another_device_makes_keys_of_its_own_and_says_so() {
+    let first = Daemon::builder().tls().start();
+    let original = first.scratch().state();
+    let start_with = |edit: &str| {
+        let builder = Daemon::builder().tls();
+        let state = builder.scratch().state();
+        let script = format!(
+            "mkdir -p {0} && cp -a {1}/. {0}/ && cd {0} && {{ {edit}; }}",
+            state.display(),
+            original.display()
+        );
+        accounts::run("/bin/sh", &["-ec", &script]);
+        (builder.start(), state)
+    };
+    let key = |state: &Path| fs::read(state.join("key.pem")).unwrap();
+    for edit in
+        ["sed -i 's/ .*/ another/' device", "sed -i '/serial/d; s/machine .*/machine another/' device"]
+    {
+        let (copy, state) = start_with(edit);
+        assert!(copy.log().text().contains("this card or disk is a copy"), "{edit}: {}", copy.log().text());
+        assert_ne!(key(&state), key(&original), "{edit}");
+        assert_eq!(fs::read(state.join("key.pem.of-another-device")).unwrap(), key(&original), "{edit}");
+        assert_eq!(
+            fs::read(state.join("device")).unwrap(),
+            fs::read(original.join("device")).unwrap(),
+            "{edit}"
+        );
+        assert_eq!(copy.run_once(python("print('hi')")).stdout, "hi\n", "{edit}");
+    }
+    // The same device; and one from before there were marks.
+    for edit in ["true", "rm device"] {
+        let (same, state) = start_with(edit);
+        assert!(!same.log().text().contains("is a copy"), "{edit}: {}", same.log().text());
+        assert_eq!(key(&state), key(&original), "{edit}");
+    }
+}
+
+/// F7: without a restart.
+#[test]
+fn a_new_host_name_counts_at_once_and_is_in_the_next_certificate() {
+    let named_first = |builder: Builder| {
+        let script = "hostname first && exec \"$@\"";
+        builder.wrapped_in(&["unshare", "--uts", "--", "sh", "-c", script, "sh"]).start()
+    };
+    let rename = |daemon: &Daemon| {
+        let pid = daemon.pid().to_string();
+        accounts::run("/usr/bin/nsenter", &["--uts", "--target", &pid, "hostname", "second"]);
+    };
+    let plain = named_first(Daemon::builder());
+    let asked = |host: &str| {
+        let request = format!("GET /status HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        http::exchange(plain.address(), request.as_bytes()).status
+    };
+    assert_eq!((asked("first.local"), asked("second.local")), (200, 421));
+    rename(&plain);
+    wait_until(DEADLINE, "the new name counts", || asked("second.local") == 200);
+    let secure = named_first(Daemon::builder().tls());
+    rename(&secure);
+    let is_of_second = |line: &str| line.contains("made a certificate for") && line.contains("second.local");
+    let log = secure.log();
+    let renewed = log.wait_for(DEADLINE, |log| log.lines().any(is_of_second).then_some(()));
+    assert!(renewed.is_some(), "{}", log.text());
 }

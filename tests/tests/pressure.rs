@@ -215,7 +215,7 @@ fn flooding_programs_starve_nobody() {
 /// API.md, "Limits": one more is refused in words, and room comes back.
 #[test]
 fn a_connection_runs_64_programs_at_once() {
-    let daemon = Daemon::start();
+    let daemon = Daemon::builder().argument("--max-programs-per-connection=64").start();
     let mut client = daemon.run("");
     for number in 0..64 {
         client.start(&number.to_string(), program("/usr/bin/cat"));

@@ -78,7 +78,7 @@ fn expect_picture(client: &mut Client, id: &str, looks: &str) {
 }
 
 const KEYS: &str = r#"
-import signal
+import signal, sys
 from further_link import KeyboardButton
 
 def heard(text):
@@ -88,7 +88,8 @@ for name in ("ArrowUp", " ", "é"):
     key = KeyboardButton(name)
     key.when_pressed = lambda name=name: heard(name + " down")
     key.when_released = lambda name=name: heard(name + " up")
-print("ready", flush=True)
+# In one write: the thread that hears the keys prints as well.
+sys.stdout.write("ready\n")
 signal.pause()
 "#;
 

@@ -303,7 +303,7 @@ fn long_messages_leave_no_memory_with_their_connections() {
 /// `API.md`, "Limits": a minute. The longest test of this file waits for it.
 #[test]
 fn a_message_that_is_never_completed_ends_its_connection_and_an_idle_one_stays() {
-    let daemon = Daemon::start();
+    let daemon = Daemon::builder().argument("--ping-interval=0").start();
     let mut idle = daemon.run("");
     let begun = Instant::now();
     let (half_head, half_frame, fragment) = (raw(&daemon), raw(&daemon), raw(&daemon));

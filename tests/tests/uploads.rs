@@ -273,7 +273,7 @@ fn a_wrong_upload_on_run_py_gets_the_texts_of_the_original() {
         (json!(null), EXCEPTION),
         (json!(5), EXCEPTION),
         (json!({"name": "d", "files": []}), EXCEPTION),
-        (json!({"name": 5, "files": {}}), EXCEPTION),
+        (json!({"name": 5, "files": {}}), BAD),
         (texts("../d", &[]), "Bad upload"),
         (texts("", &[]), "Bad upload"),
         (texts("d", &[("a", ""), ("a/b", "")]), "Bad upload"),

@@ -1,4 +1,4 @@
-//! Who was let in: what the access decision answers, and what log and limits go by.
+//! The caller of a request that was let in: what the access decision answers, for the log and the limits.
 
 use std::fmt;
 

@@ -1,27 +1,36 @@
-//! Which requests are served at all: decided once for each, upgrades and preflights included, before it is routed and
-//! before anything of its body is read. `refused` has the answers; `tokens` slows down those who guess.
+//! Which requests are served at all: decided once for each, upgrades and preflights included, before it is
+//! routed and before anything of its body is read. `refused` has the answers; `tokens` slows down guessing.
 //!
-//! A web page cannot choose its `Origin`, so a page that is not listed gets nowhere (D2). A page whose name was made to
-//! point at this device (DNS rebinding) is told by `Host`. Names are compared whole: never a suffix of `pi-top.com`, where
-//! anybody can get a name for any address. What is no browser can send any header it likes: there only the token counts.
+//! A web page cannot choose its `Origin`, so a page that is not listed gets nowhere (D2). A page whose name
+//! was made to point at this device (DNS rebinding) is told by `Host`. Names are compared whole: never a
+//! suffix of `pi-top.com`, where anyone can get a name for any address. A program that is no browser can send
+//! any header: only the token counts there.
 
-use std::net::IpAddr;
+use std::{
+    net::IpAddr,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use further_link_proto::Token;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use percent_encoding::percent_decode_str;
 
-use crate::{access::caller::Caller, access::refused::Refused, config::Config, device::DEVICE_DOMAIN};
+use crate::{
+    access::caller::Caller, access::refused::Refused, config::Config, device::DEVICE_DOMAIN,
+    device::names::host_names,
+};
 
 /// The page that clients of the original come from.
-const USUAL_ORIGIN: &str = "https://further.pi-top.com";
+pub(crate) const DEFAULT_ORIGIN: &str = "https://further.pi-top.com";
 /// How a page's request came about, as every current browser says (Fetch Metadata, W3C).
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 /// Headers of proxies (RFC 7239, RFC 9110, and what nginx, Apache, caddy and traefik send).
 const PROXY_HEADERS: [&str; 3] = ["forwarded", "via", "x-real-ip"];
 const PROXY_HEADER_PREFIX: &str = "x-forwarded-";
 /// Harmless, and what people and monitoring look at first: no token, no origin.
-const OPEN_PATHS: [&str; 6] = [
+const OPEN_PATHS: [&str; 7] = [
+    "/",
     "/status",
     "/version",
     "/certificate",
@@ -29,24 +38,28 @@ const OPEN_PATHS: [&str; 6] = [
     "/certificate.crt",
     "/certificate.mobileconfig",
 ];
-/// The query parameter for those who cannot set headers: browsers, for a WebSocket.
+/// An unknown name makes this process look for a new host name, this often at the most.
+const NAMES_INTERVAL: Duration = Duration::from_secs(1);
+/// The query parameter for clients that cannot set headers: browsers, for a WebSocket.
 const TOKEN_PARAMETER: &str = "token";
 
-/// Who may come in.
+/// The rules of access.
 pub(crate) struct Access {
     origins: Vec<String>,
+    /// Names that the settings add.
     hosts: Vec<String>,
+    device: DeviceNames,
     /// Whether this server speaks TLS.
     tls: bool,
     /// Serve what names no origin, from anywhere.
     no_origin: bool,
-    /// Without it, and but for [`OPEN_PATHS`], nobody is served, if there is one.
+    /// If set, every request except [`OPEN_PATHS`] must present it.
     token: Option<Token>,
 }
 
 /// What is decided on.
 #[derive(Clone, Copy)]
-pub(crate) struct Asked<'a> {
+pub(crate) struct RequestHead<'a> {
     pub(crate) method: &'a Method,
     pub(crate) uri: &'a Uri,
     pub(crate) headers: &'a HeaderMap,
@@ -57,20 +70,27 @@ pub(crate) struct Asked<'a> {
 }
 
 impl Access {
-    /// The configured origins and host names, as `config` has checked and lowered them, beside the usual ones.
+    /// The configured origins and host names, as `config` has checked and lowered them, beside the usual
+    /// ones.
     pub(crate) fn new(config: &Config, token: Option<Token>) -> Self {
-        let device = rustix::system::uname().nodename().to_string_lossy().to_ascii_lowercase();
-        // An unset variable of a unit file is one empty name, which must not let in requests that name nothing.
+        // An unset variable of a unit file is one empty name, which must not let in requests that name
+        // nothing.
         let filled =
             |names: &[String]| names.iter().filter(|name| !name.is_empty()).cloned().collect::<Vec<_>>();
         let mut hosts = filled(&config.allow_hosts);
-        hosts.extend(["localhost".to_owned(), format!("{device}.local"), device]);
+        hosts.push("localhost".to_owned());
         let mut origins = filled(&config.allow_origins);
-        origins.push(USUAL_ORIGIN.to_owned());
-        Self { origins, hosts, tls: !config.no_tls, no_origin: config.allow_no_origin, token }
+        origins.push(DEFAULT_ORIGIN.to_owned());
+        let device = DeviceNames::default();
+        Self { origins, hosts, device, tls: !config.no_tls, no_origin: config.allow_no_origin, token }
     }
 
-    /// The names of this device, without those that are addresses with dashes.
+    /// Whether clients need a token.
+    pub(crate) fn wants_token(&self) -> bool {
+        self.token.is_some()
+    }
+
+    /// The names that the settings give to this device.
     pub(crate) fn hosts(&self) -> &[String] {
         &self.hosts
     }
@@ -86,8 +106,8 @@ impl Access {
         hosts.next().is_none() && host.is_none_or(is_same)
     }
 
-    /// Decides whether a request is served, and says who asks.
-    pub(crate) fn decide(&self, asked: Asked<'_>) -> Result<Caller, Refused> {
+    /// Decides whether a request is served, and names the caller.
+    pub(crate) fn decide(&self, asked: RequestHead<'_>) -> Result<Caller, Refused> {
         let host = asked.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
         if !self.is_this_device(host_name(host), asked.local) {
             return Err(Refused::Host);
@@ -96,7 +116,8 @@ impl Access {
         if origin.is_some_and(|origin| !self.is_listed(origin, host)) {
             return Err(Refused::Origin);
         }
-        // Browsers ask without the token whether they may ask with it; the answer says nothing that is not public.
+        // Browsers ask without the token whether they may ask with it; the answer says nothing that is not
+        // public.
         let preflight = asked.method == Method::OPTIONS && origin.is_some();
         if preflight || OPEN_PATHS.contains(&asked.uri.path()) {
             return Ok(Caller::Public);
@@ -122,11 +143,12 @@ impl Access {
         let dashed = name.strip_suffix(DEVICE_DOMAIN).map(|address| address.replace('-', "."));
         match literal(dashed.as_deref().unwrap_or(&name)) {
             Some(address) => address == local.to_canonical(),
-            None => self.hosts.contains(&name),
+            None => self.hosts.contains(&name) || self.device.contains(&name),
         }
     }
 
-    /// A listed origin, or the page of this very server. Without TLS of ours a proxy may have put TLS before it.
+    /// A listed origin, or the page of this very server. Without TLS of ours a proxy may have put TLS before
+    /// it.
     fn is_listed(&self, origin: &HeaderValue, host: &str) -> bool {
         let Ok(origin) = origin.to_str() else { return false };
         let origin = origin.to_ascii_lowercase();
@@ -134,6 +156,39 @@ impl Access {
         let own = origin.strip_prefix("https://").or_else(plain);
         self.origins.contains(&origin) || own.is_some_and(|own| own.eq_ignore_ascii_case(host))
     }
+}
+
+/// The host names of the device, which may change while this runs.
+#[derive(Default)]
+struct DeviceNames(Mutex<Option<(Instant, Vec<String>)>>);
+
+impl DeviceNames {
+    /// Whether this is a name of the device. A name on the local network may have got a number from avahi,
+    /// since another device has the same (`pi-2.local`): it is the device's by the same right.
+    fn contains(&self, name: &str) -> bool {
+        let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_known = |names: &[String]| {
+            let unnumbered = without_number(name);
+            names.iter().any(|known| known == name || Some(known) == unnumbered.as_ref())
+        };
+        match &*names {
+            Some((_, known)) if is_known(known) => return true,
+            Some((read, _)) if read.elapsed() < NAMES_INTERVAL => return false,
+            _ => {}
+        }
+        let current = host_names();
+        let known = is_known(&current);
+        *names = Some((Instant::now(), current));
+        known
+    }
+}
+
+/// `pi.local` of `pi-2.local`.
+fn without_number(name: &str) -> Option<String> {
+    let (host, number) = name.strip_suffix(".local")?.rsplit_once('-')?;
+    let is_number =
+        !number.is_empty() && number.len() < 4 && number.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| format!("{host}.local"))
 }
 
 /// A browser does not name the origin of a page that only links here or shows something from here.
@@ -148,8 +203,8 @@ fn is_passed_on(headers: &HeaderMap) -> bool {
         .any(|name| PROXY_HEADERS.contains(&name.as_str()) || name.as_str().starts_with(PROXY_HEADER_PREFIX))
 }
 
-/// Somebody on this very machine, who calls it so. By another name the connection may have been passed on by something
-/// that runs here (a reverse proxy, a forwarded port) for somebody who does not.
+/// A program on this machine that calls it so. By another name the connection may come from another machine,
+/// passed on by a program here (a reverse proxy, a forwarded port).
 fn is_local(peer: IpAddr, host_name: &str) -> bool {
     let name = host_name.strip_suffix('.').unwrap_or(host_name);
     let named = name.eq_ignore_ascii_case("localhost") || literal(name).is_some_and(|ip| ip.is_loopback());
@@ -157,7 +212,7 @@ fn is_local(peer: IpAddr, host_name: &str) -> bool {
 }
 
 /// Whether the request has the token, in the header or in the query.
-fn shows(asked: Asked<'_>, secret: &Token) -> Result<(), Refused> {
+fn shows(asked: RequestHead<'_>, secret: &Token) -> Result<(), Refused> {
     let header = asked.headers.get(header::AUTHORIZATION).map(|value| value.to_str().unwrap_or_default());
     let shown = match header {
         Some(header) => header.split_once(' ').map(|(scheme, token)| (scheme, token.trim().to_owned())),
@@ -246,7 +301,7 @@ mod tests {
             Verb::Get => Method::GET,
             Verb::Options => Method::OPTIONS,
         };
-        access.decide(Asked {
+        access.decide(RequestHead {
             method: &method,
             uri: &request.target.parse().unwrap(),
             headers: &headers,
@@ -267,6 +322,20 @@ mod tests {
         let mut headers = vec![(header::HOST, host)];
         headers.extend(origin.map(|origin| (header::ORIGIN, origin)));
         decide(&access, Request { target: "/status", headers: &headers, ..RUN })
+    }
+
+    #[test]
+    fn a_name_that_avahi_has_numbered_is_the_devices() {
+        assert_eq!(without_number("pi-2.local").as_deref(), Some("pi.local"));
+        assert_eq!(without_number("further-link-12.local").as_deref(), Some("further-link.local"));
+        for other in
+            ["pi.local", "pi-2", "pi-.local", "pi-2a.local", "pi-12345.local", "-2", "pi-2.school.example"]
+        {
+            assert_eq!(without_number(other), None, "{other}");
+        }
+        let own = crate::device::names::local_names().remove(0);
+        assert_eq!(decided(&own.replace(".local", "-2.local"), None), Ok(()));
+        assert_eq!(decided("stranger-2.local", None), Err(Refused::Host));
     }
 
     #[test]

@@ -1,12 +1,13 @@
-//! How many connections there may be at once, in all and from one network, and how many bytes of unfinished messages
-//! they may make this process keep.
+//! How many connections there may be at once, in all and from one network, and how many bytes of unfinished
+//! messages they may make this process keep.
 //!
-//! `listen` reserves a permit for each connection that it accepts. Connections that no decision has let in yet live in a
-//! small pool of their own; when it is full the oldest goes, of the network that has most (as sshd's `MaxStartups` drops
-//! connections before the login). A connection that was let in keeps its permit for as long as it lasts.
+//! `listen` reserves a permit for each connection that it accepts. Connections that no decision has let in
+//! yet live in a small pool of their own; when it is full the oldest goes, of the network that has most (as
+//! sshd's `MaxStartups` drops connections before the login). A connection that was let in keeps its permit
+//! for as long as it lasts.
 //!
-//! The devices of a home or a school reach the network by one IPv6 /64, and one machine can have all addresses of it: that
-//! is one network here.
+//! The devices of a home or a school reach the network by one IPv6 /64, and one machine can have all
+//! addresses of it: that is one network here.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -24,7 +25,8 @@ const MAX_WAITING: usize = 256;
 const MAX_WAITING_PER_ADDRESS: usize = 32;
 /// The same from this machine, where a proxy may stand for many clients.
 const MAX_WAITING_LOOPBACK: usize = 128;
-/// Bytes of unfinished messages, over all connections: sixteen of the largest. The unit's `MemoryMax=` is four times that.
+/// Bytes of unfinished messages, over all connections: sixteen of the largest. The unit's `MemoryMax=` is
+/// four times that.
 const MAX_UNFINISHED: usize = 64 * 1024 * 1024;
 /// The same from one address that is not this machine's: others get through whatever one does.
 const MAX_UNFINISHED_PER_ADDRESS: usize = MAX_UNFINISHED / 4;
@@ -111,7 +113,8 @@ impl ConnectionLimits {
         Self { total, per_address, used: Mutex::default() }
     }
 
-    /// A permit for a connection that was just accepted, and what completes when it has to go for a newer one.
+    /// A permit for a connection that was just accepted, and what completes when it has to go for a newer
+    /// one.
     pub(crate) fn reserve(self: &Arc<Self>, address: IpAddr) -> (ConnectionPermit, Eviction) {
         let network = Network::of(address);
         let mut used = self.lock();
@@ -133,9 +136,10 @@ impl ConnectionLimits {
 
     /// Whether a network that has `here` connections may have one more, of `used` in all.
     ///
-    /// While half of all is free a network may have its full share. Below that the share shrinks with the square of what is
-    /// free, down to one: so four networks that take all they can leave half, and the next hundred cannot take all of it.
-    /// This machine's share is half of all, since a proxy here may stand for many clients.
+    /// While half of all is free a network may have its full share. Below that the share shrinks with the
+    /// square of what is free, down to one: so four networks that take all they can leave half, and the
+    /// next hundred cannot take all of it. This machine's share is half of all, since a proxy here may
+    /// stand for many clients.
     fn check(&self, network: Network, here: usize, used: usize) -> Result<(), Full> {
         let free = self.total.saturating_sub(used);
         let is_loopback = network.0.is_loopback();

@@ -1,5 +1,5 @@
-//! Who may come in, and for how much: the decision on each request, the answers to those who are not served, what pages may
-//! read of answers, tokens and those who guess them, and limits for each address.
+//! Access: the decision on each request, the answers to refused ones, tokens and their wrong guesses, and
+//! limits for each address.
 
 pub(crate) mod limits;
 pub(crate) mod peer;
@@ -12,4 +12,4 @@ mod caller;
 mod decision;
 
 pub(crate) use caller::Caller;
-pub(crate) use decision::{Access, Asked};
+pub(crate) use decision::{Access, DEFAULT_ORIGIN, RequestHead};

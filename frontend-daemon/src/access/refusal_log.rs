@@ -1,7 +1,7 @@
 //! Log lines that strangers cause: bounded in size and rate, whatever they send.
 //!
-//! One line for each reason and network in [`WINDOW`]; those that are left out are counted, and the count is logged when the
-//! window ends. Called for each refused request and connection.
+//! One line for each reason and network in [`WINDOW`]; those that are left out are counted, and the count is
+//! logged when the window ends. Called for each refused request and connection.
 
 use std::{
     collections::HashMap,
@@ -21,8 +21,8 @@ use crate::access::limits::Network;
 
 /// One line for each reason and network in this time.
 const WINDOW: Duration = Duration::from_secs(10);
-/// Reasons and networks that are told apart; the others share one line for each reason. So a window has at most forty
-/// lines, of some hundred bytes each.
+/// Reasons and networks that are told apart; the others share one line for each reason. So a window has at
+/// most forty lines, of some hundred bytes each.
 const MAX_ENTRIES: usize = 32;
 /// Most characters of a value that a stranger has sent.
 const MAX_VALUE: usize = 100;
@@ -102,7 +102,8 @@ fn summary((reason, network): Key, count: u64) -> String {
     format!("refused {network}: {reason}: {count} more times in {} seconds", WINDOW.as_secs())
 }
 
-/// A value of a request as it may stand in the log: cut, and without anything that could look like another line.
+/// A value of a request as it may stand in the log: cut, and without anything that could look like another
+/// line.
 pub(crate) fn quoted(value: &[u8]) -> String {
     let text = String::from_utf8_lossy(value);
     let escaped: String = text.chars().take(MAX_VALUE).flat_map(char::escape_debug).collect();

@@ -1,9 +1,10 @@
-//! The token that lets clients in: its file, and what happens to those who guess. `access` compares; `listen` and
+//! The token that lets clients in: its file, and what a wrong guess costs. `access` compares; `listen` and
 //! `session` ask here what a wrong guess costs.
 //!
-//! A wrong token is answered later and later, and then for a while not at all. Nobody is locked out by a neighbour's
-//! mistakes: the device's right token always gets in, since 256 random bits are not found by trying, however fast. A user's
-//! token is the helper's to compare, which is not asked for an address that has guessed too often.
+//! A wrong token is answered later and later, and then for a while not at all. No client is locked out by a
+//! neighbour's mistakes: the device's right token always gets in, since 256 random bits are not found by
+//! trying, however fast. A user's token is the helper's to compare, which is not asked for an address that
+//! has guessed too often.
 
 use std::{
     collections::HashMap,
@@ -15,8 +16,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use further_link_api::UserFailure;
 use further_link_proto::Token;
 use nix::unistd::{Group, getegid, geteuid};
+use tokio::sync::MutexGuard;
 
 use crate::access::limits::Network;
 
@@ -26,12 +29,12 @@ const MIN_TOKEN: usize = 22;
 const MAX_TOKEN_FILE: u64 = 1024;
 /// Group of the package's service, which reads the token's file.
 const SERVICE_GROUP: &str = "further-link";
-/// The first wrong token is answered after this, and each further one after twice the time before: a person who has
-/// mistyped hardly notices.
+/// The first wrong token is answered after this, and each further one after twice the time before: a typing
+/// mistake costs hardly any time.
 const FIRST_DELAY: Duration = Duration::from_millis(500);
 /// Longest delay: a browser waits that long without asking its person.
 const LONGEST_DELAY: Duration = Duration::from_secs(4);
-/// Wrong tokens from one address; further ones are refused at once. Nobody mistypes so often.
+/// Wrong tokens from one address; further ones are refused at once. No person mistypes so often.
 const MAX_FAILURES: u32 = 10;
 /// This long after the last wrong token that counted all is forgotten.
 const MEMORY: Duration = Duration::from_mins(1);
@@ -47,7 +50,7 @@ pub(crate) enum Penalty {
     Blocked(Duration),
 }
 
-/// Who has shown wrong tokens lately.
+/// The networks that have shown wrong tokens lately.
 #[derive(Default)]
 pub(crate) struct Failures {
     networks: Mutex<HashMap<Network, Failed>>,
@@ -64,7 +67,7 @@ impl Failures {
         self.count_at(network, Instant::now())
     }
 
-    /// How long nothing is compared for this network, if it is so.
+    /// If this network is blocked: how long until its tokens are compared again.
     pub(crate) fn blocked(&self, network: Network) -> Option<Duration> {
         self.blocked_at(network, Instant::now())
     }
@@ -137,7 +140,8 @@ pub(crate) fn read(path: &Path) -> Result<Token, TokenFileError> {
     Token::new(token).map_err(|_| TokenFileError::NoToken)
 }
 
-/// The file is root's or this account's own. Only the group of the service, root's or this account's own may read it.
+/// The file is root's or this account's own. Only the group of the service, root's or this account's own may
+/// read it.
 fn check_owner(metadata: &Metadata) -> Result<(), TokenFileError> {
     let (user, group) = (geteuid().as_raw(), getegid().as_raw());
     if metadata.uid() != 0 && metadata.uid() != user {
@@ -151,26 +155,37 @@ fn check_owner(metadata: &Metadata) -> Result<(), TokenFileError> {
     Ok(())
 }
 
-/// Slows down a client that guesses the token of a user. The helper compares; this counts.
-pub(crate) struct Guard {
+/// Slows down a client that guesses the token of a user. The helper compares; this counts. One for each
+/// connection.
+#[derive(Clone)]
+pub(crate) struct TokenAttempts {
     failures: Arc<Failures>,
     network: Network,
+    /// Attempts of one connection wait for each other: many at once would all come before the first failure
+    /// counts.
+    turn: Arc<tokio::sync::Mutex<()>>,
 }
 
-impl Guard {
+/// Held during an attempt.
+pub(crate) struct Turn<'a>(#[expect(dead_code, reason = "held until it is dropped")] MutexGuard<'a, ()>);
+
+impl TokenAttempts {
     /// For a client at this address.
     pub(crate) fn new(failures: Arc<Failures>, network: Network) -> Self {
-        Self { failures, network }
+        Self { failures, network, turn: Arc::default() }
     }
 
-    /// Refuses once too many tokens were wrong, with the reason: the helper is not asked then.
-    pub(crate) fn check(&self) -> Result<(), String> {
-        self.failures.blocked(self.network).map_or(Ok(()), |time| {
-            Err(format!("too many wrong tokens; try again in {} seconds", seconds(time)))
-        })
+    /// Waits for the connection's other attempts. Once too many tokens were wrong it fails, and the helper is
+    /// not asked.
+    pub(crate) async fn begin(&self) -> Result<Turn<'_>, UserFailure> {
+        let turn = Turn(self.turn.lock().await);
+        match self.failures.blocked(self.network) {
+            None => Ok(turn),
+            Some(time) => Err(UserFailure::Blocked { seconds: seconds(time) }),
+        }
     }
 
-    /// A token was wrong: the answer comes late.
+    /// Counts a wrong token, and delays its answer.
     pub(crate) async fn wrong(&self) {
         if let Penalty::Delay(time) = self.failures.count(self.network) {
             tokio::time::sleep(time).await;

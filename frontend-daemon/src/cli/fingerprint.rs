@@ -1,13 +1,13 @@
 //! `further-link fingerprint`: prints what a person compares with what the browser shows.
 //!
-//! It reads the files that the daemon serves, by the same settings, and changes nothing: it makes no certificate, and
-//! needs no key.
+//! It reads the files that the daemon serves, by the same settings, and changes nothing: it makes no
+//! certificate, and needs no key.
 
 use std::io::{self, Write};
 
 use crate::{
-    config::TlsPlaces,
-    tls::certificate::{AUTHORITY, CERTIFICATE, FileError, KEY, Places, Reason, Text},
+    config::TlsDirs,
+    tls::certificate::{AUTHORITY, CERTIFICATE, CertificateDirs, FileError, FileErrorKind, KEY, PemFile},
 };
 
 /// Why there is nothing to print.
@@ -23,7 +23,7 @@ pub(crate) enum FingerprintError {
         .0.extra.display(),
         .0.state.display()
     )]
-    None(Places),
+    None(CertificateDirs),
     #[error("{0}")]
     Io(#[from] io::Error),
 }
@@ -31,31 +31,37 @@ pub(crate) enum FingerprintError {
 impl From<FileError> for FingerprintError {
     fn from(error: FileError) -> Self {
         match error.reason {
-            Reason::Denied(_) => Self::NotAllowed(error),
+            FileErrorKind::Denied(_) => Self::NotAllowed(error),
             _ => Self::File(error),
         }
     }
 }
 
 /// Prints it.
-pub(crate) fn print(options: &TlsPlaces) -> Result<(), FingerprintError> {
-    let places = Places::new(options)?;
-    let extra = Text::read(&places.extra.join(CERTIFICATE))?;
-    // As the daemon does: one file alone is a mistake, not a reason to serve the other directory's.
-    if extra.is_none() && places.extra.join(KEY).exists() {
-        let reason = Reason::Alone(places.extra.join(KEY));
-        return Err(FileError { path: places.extra.join(CERTIFICATE), reason }.into());
+pub(crate) fn print(options: &TlsDirs) -> Result<(), FingerprintError> {
+    let dirs = CertificateDirs::new(options)?;
+    let mut extra = PemFile::read(&dirs.extra.join(CERTIFICATE))?;
+    // As the daemon does: with one file alone it serves the device's own certificate.
+    let has_key = dirs.extra.join(KEY).exists();
+    if extra.is_some() != has_key {
+        let (missing, there) = if has_key { (CERTIFICATE, KEY) } else { (KEY, CERTIFICATE) };
+        let reason = FileErrorKind::Alone(dirs.extra.join(there));
+        let error = FileError { path: dirs.extra.join(missing), reason };
+        eprintln!(
+            "further-link: {error}. The certificate that this device has made for itself is served meanwhile"
+        );
+        extra = None;
     }
-    let (of_device, authority) = (extra.is_none(), places.state.join(AUTHORITY));
+    let (of_device, authority) = (extra.is_none(), dirs.state.join(AUTHORITY));
     let certificate = match extra {
         Some(extra) => Some(extra),
-        None => Text::read(&places.state.join(CERTIFICATE))?,
+        None => PemFile::read(&dirs.state.join(CERTIFICATE))?,
     };
-    let certificate = certificate.ok_or(FingerprintError::None(places))?;
+    let certificate = certificate.ok_or(FingerprintError::None(dirs))?;
     let (chain, about) = certificate.certificates()?;
     write!(io::stdout(), "certificate: {}\n{about}", certificate.path.display())?;
     // The one that has signed it is what people install.
-    let authority = if of_device { Text::read(&authority)? } else { None };
+    let authority = if of_device { PemFile::read(&authority)? } else { None };
     if let Some(authority) = authority {
         let (authorities, about) = authority.certificates()?;
         if chain.get(1) == authorities.first() {

@@ -1,14 +1,19 @@
-//! The command line: the settings, and the subcommands that `further-link` runs for an administrator at a terminal instead
-//! of serving. One variant each; what needs more than some lines lives in a file of its own.
+//! The command line: the settings, and the subcommands that `further-link` runs for an administrator at a
+//! terminal instead of serving. One variant each; what needs more than some lines lives in a file of its own.
 
+mod environment;
 mod fingerprint;
 mod token;
 
 use std::{fmt::Display, process::ExitCode};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::config::Config;
+
+/// The exit code for a setting that cannot be used (`EX_CONFIG` of sysexits.h). The unit does not start again
+/// after it.
+pub(crate) const BAD_SETTING: u8 = 78;
 
 /// Runs a person's programs on this device for a browser.
 #[derive(Debug, Parser)]
@@ -20,6 +25,31 @@ pub struct Cli {
     /// The settings.
     #[command(flatten)]
     pub config: Config,
+    /// What is to be said about the settings at the start.
+    #[arg(skip)]
+    pub warnings: Vec<String>,
+}
+
+impl Cli {
+    /// Reads the command line and the environment. An empty variable counts as not given. Prints what is
+    /// wrong, or the help that was asked for.
+    pub fn read() -> Result<Self, ExitCode> {
+        let command = Self::command().mut_args(environment::without_empty_variable);
+        let mut declared = command.clone();
+        declared.build();
+        let parsed = command.try_get_matches().and_then(|matches| {
+            let cli = Self::from_arg_matches(&matches)?;
+            Ok(Self { warnings: environment::warnings(&declared, &matches), ..cli })
+        });
+        parsed.map_err(|error| match environment::bad_variable(&declared, &error) {
+            Some(text) => {
+                eprintln!("further-link: {text}");
+                ExitCode::from(BAD_SETTING)
+            }
+            // Prints help and version to standard output, and mistakes to standard error.
+            None => error.exit(),
+        })
+    }
 }
 
 /// Something else than to serve.
@@ -54,16 +84,28 @@ fn told(outcome: Result<(), impl Display>) -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
-    fn the_readme_lists_every_option_and_variable() {
-        let readme = include_str!("../../../README.md");
+    fn the_page_of_settings_the_man_page_and_the_packages_file_have_every_option() {
+        let page = include_str!("../../../docs/settings.md");
+        let man = include_str!("../../../man/further-link.1").replace('\\', "");
+        let package = include_str!("../../../systemd/default/further-link");
         for argument in Cli::command().get_arguments() {
-            let option = format!("`--{}", argument.get_long().expect("every argument has a long form"));
-            assert!(readme.contains(&option), "{option} is missing");
+            let option = argument.get_long().expect("every argument has a long form");
             let variable = argument.get_env().expect("every argument has a variable").to_str().unwrap();
-            assert!(readme.contains(&format!("`{variable}`")), "{variable} is missing");
+            let row = page.lines().find(|line| line.starts_with(&format!("| `--{option}")));
+            let row = row.unwrap_or_else(|| panic!("docs/settings.md: --{option}"));
+            assert!(row.contains(&format!("| `{variable}` |")), "docs/settings.md: {row}");
+            if let Some(default) = argument.get_default_values().first().filter(|value| !value.is_empty()) {
+                let default = format!("| {} |", default.to_str().unwrap());
+                assert!(row.contains(&default), "docs/settings.md: {default} is the default: {row}");
+            }
+            assert!(
+                man.contains(option) && man.contains(variable),
+                "man/further-link.1: --{option}, {variable}"
+            );
+            let is_for_the_package = !environment::OF_THE_UNITS.contains(&variable);
+            assert_eq!(package.contains(variable), is_for_the_package, "systemd/default: {variable}");
         }
     }
 

@@ -1,5 +1,5 @@
-//! `further-link token`: makes the token of `--token-file` and says how clients use it. The daemon itself never makes one,
-//! and never writes the file.
+//! `further-link token`: makes the token of `--token-file` and says how clients use it. The daemon itself
+//! never makes one, and never writes the file.
 
 use std::{
     fs::{self, File, Permissions},
@@ -20,12 +20,12 @@ const BYTES: usize = 32;
 /// The packaged service's group: its file may be root's, and is read by this group.
 const SERVICE_GROUP: &str = "further-link";
 /// Where the package's documentation puts it.
-const USUAL_PLACE: &str = "/etc/further-link/token";
+const DEFAULT_PLACE: &str = "/etc/further-link/token";
 
 /// How to make it.
 #[derive(Debug, clap::Args)]
 pub struct Options {
-    /// Replace the token there is: after a restart of the service the old one lets nobody in.
+    /// Replace the token there is: after a restart of the service the old one is refused.
     #[arg(long)]
     new: bool,
 
@@ -71,8 +71,8 @@ pub(crate) fn run(options: &Options, config: &Config) -> Result<(), NewTokenErro
 }
 
 fn hints(out: &mut impl Write, why: &str) -> Result<(), NewTokenError> {
-    writeln!(out, "\n{why}\n  sudo further-link token --token-file {USUAL_PLACE}")?;
-    writeln!(out, "and set FURTHER_LINK_TOKEN_FILE={USUAL_PLACE} in /etc/default/further-link.")?;
+    writeln!(out, "\n{why}\n  sudo further-link token --token-file {DEFAULT_PLACE}")?;
+    writeln!(out, "and set FURTHER_LINK_TOKEN_FILE={DEFAULT_PLACE} in /etc/default/further-link.")?;
     Ok(())
 }
 
@@ -85,7 +85,7 @@ fn print(out: &mut impl Write, address: &str) -> Result<(), NewTokenError> {
         out,
         "or send the header \"Authorization: Bearer TOKEN\". Whoever has it can run programs here."
     )?;
-    // On paper or in a file nobody wants it; for a text of this length there always is one.
+    // Paper and files get none; for a text of this length there always is one.
     if io::stdout().is_terminal()
         && let Ok(code) = QrCode::new(address)
     {
@@ -114,7 +114,7 @@ fn write(path: &Path, token: &str) -> io::Result<()> {
     write_atomic(path, format!("{token}\n").as_bytes(), give_to_service)
 }
 
-/// Root's file, which the packaged service can read and nobody else.
+/// Root's file, which only the packaged service can read.
 fn give_to_service(file: &File) -> io::Result<()> {
     if !Uid::effective().is_root() {
         return Ok(());

@@ -1,7 +1,8 @@
-//! The addresses of this device: for the names in its own certificate, and to be refused when something is downloaded.
+//! The addresses of this device: for the names in its own certificate, and to be refused when something is
+//! downloaded.
 //!
-//! Read from /proc: the usual way, a netlink socket, is closed to the packaged frontend (`RestrictAddressFamilies=`), and
-//! should stay so. Where /proc does not tell, there are none.
+//! Read from /proc: the usual way, a netlink socket, is closed to the packaged frontend
+//! (`RestrictAddressFamilies=`), and should stay so. Where /proc does not tell, there are none.
 
 use std::{
     fs,
@@ -47,8 +48,8 @@ fn parse_v4(trie: &str) -> Vec<Ipv4Addr> {
     found
 }
 
-/// One line for each: address, number of the interface, length of the prefix, scope, flags, name; all hexadecimal.
-/// Without those that have one of these flags.
+/// One line for each: address, number of the interface, length of the prefix, scope, flags, name; all
+/// hexadecimal. Without those that have one of these flags.
 fn parse_v6(table: &str, unwanted: u32) -> Vec<Ipv6Addr> {
     let parse = |line: &str| {
         let mut fields = line.split_whitespace();

@@ -1,7 +1,7 @@
 //! Says once, at the start of the service, which of the units' limits this kernel cannot keep.
 //!
-//! Raspberry Pi kernels boot without the memory controller unless told otherwise; `MemoryMax=` then does nothing, and
-//! nobody would know until a program takes the device along.
+//! Raspberry Pi kernels boot without the memory controller unless told otherwise; `MemoryMax=` then does
+//! nothing, and it would show only when a program takes the device along.
 
 use std::{fs, path::Path};
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod addresses;
 pub(crate) mod cgroups;
+pub(crate) mod names;
 pub(crate) mod packages;
 
 /// Names of devices in pi-top's domain: `A-B-C-D.further-link.pi-top.com` has the address `A.B.C.D`.

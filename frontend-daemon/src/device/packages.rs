@@ -1,8 +1,8 @@
-//! The installed version of a Debian package, read from dpkg's and apt's own files. No program is started, so nothing can
-//! be injected into one (D3), and the daemon needs no right to execute anything.
+//! The installed version of a Debian package, read from dpkg's and apt's own files. No program is started, so
+//! nothing can be injected into one (D3), and the daemon needs no right to execute anything.
 //!
-//! The answers are those of `apt-cache policy` (B1.5): the version, `(none)` for a package that is known but not
-//! installed, nothing for an unknown one.
+//! The answers are those of `apt-cache policy` (B1.5): the version, `(none)` for a package that is known but
+//! not installed, nothing for an unknown one.
 
 use std::{
     fs::{self, File},
@@ -30,7 +30,8 @@ pub(crate) fn installed_version(root: &Path, package: &str) -> io::Result<Option
     }
 }
 
-/// Debian policy 5.6.1: lower case letters, digits, `+`, `-`, `.`; at least two characters; an alphanumeric first.
+/// Debian policy 5.6.1: lower case letters, digits, `+`, `-`, `.`; at least two characters; an alphanumeric
+/// first.
 fn is_package_name(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     name.len() >= 2

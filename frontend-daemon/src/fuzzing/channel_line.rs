@@ -1,6 +1,6 @@
 //! Lines of the user channel: bytes in any pieces give the same lines, and any line gives a message or none.
 
-use crate::process::channel::line::{Lines, Said, parse};
+use crate::process::channel::line::{Lines, ProgramMessage, parse};
 
 /// The first byte says how long the pieces are.
 pub fn channel_line(bytes: &[u8]) {
@@ -20,8 +20,8 @@ pub fn channel_line(bytes: &[u8]) {
     for line in found {
         if let Ok(said) = parse(&line) {
             let (kind, key, text) = match &said {
-                Said::Video(frame) => ("video", "output", &**frame),
-                Said::KeyListen(key) => ("keylisten", "key", key.as_str()),
+                ProgramMessage::Video(frame) => ("video", "output", &**frame),
+                ProgramMessage::KeyListen(key) => ("keylisten", "key", key.as_str()),
             };
             let again = serde_json::json!({"type": kind, "data": {key: text}}).to_string();
             assert_eq!(parse(again.as_bytes()), Ok(said));

@@ -1,4 +1,5 @@
-//! Raw bytes of a connection, through hyper, the access decision and the routes: whatever comes, the service goes on.
+//! Raw bytes of a connection, through hyper, the access decision and the routes: whatever comes, the service
+//! goes on.
 
 use std::{
     cell::RefCell,
@@ -17,8 +18,8 @@ use tokio::{
 use crate::{
     access::{Access, limits::ConnectionLimits, peer::Client},
     config::Config,
-    helper::pool::Helpers,
-    http::{listen::serve_stream, routes::App, upload::Bodies},
+    helper::pool::{HelperAddress, HelperPool},
+    http::{listen::serve_stream, pings::Pings, routes::App, upload::Bodies},
     lifecycle::shutdown::Shutdown,
     memory::budget::Budgets,
     process::channel::line::MAX_LINE,
@@ -65,13 +66,21 @@ fn service_without_helper() -> (Runtime, Arc<App>) {
     let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
     let config = Config::parse_from(["further-link", "--no-tls"]);
     let (_, address) = further_link_proto::bind_listener(None).expect("a socket");
-    let uploads = Uploads::new(Helpers::new(address.clone()), Downloads::new(false));
+    let uploads = Uploads::new(HelperAddress::new(address.clone()), Downloads::new(false));
     let shared = Shared {
-        helpers: Arc::new(Helpers::new(address)),
+        helpers: Arc::new(HelperPool::new(address, 8)),
         uploads: Arc::new(uploads),
         budgets: Budgets::new(MAX_LINE),
+        max_programs: 8,
+        max_programs_per_connection: 8,
     };
     let (_, shutdown) = Shutdown::new();
-    let app = App::new(shared, Access::new(&config, None), shutdown, Bodies::new(1024 * 1024));
+    let app = App::new(
+        shared,
+        Access::new(&config, None),
+        shutdown,
+        Bodies::new(1024 * 1024),
+        Pings::new(MOST_TIME),
+    );
     (runtime, Arc::new(app))
 }

@@ -1,5 +1,5 @@
-//! The access decision, for any head of a request that hyper could hand over: it is held against rules that are written
-//! down once more, and more simply, here.
+//! The access decision, for any head of a request that hyper could hand over: it is held against rules that
+//! are written down once more, and more simply, here.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 
 use crate::{
     access::refused::Refused,
-    access::{Access, Asked},
+    access::{Access, RequestHead},
     config::Config,
 };
 
@@ -55,7 +55,7 @@ fn decoded(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// What has to be so where somebody was let in.
+/// What has to be so for a request that was let in.
 fn check_let_in(chosen: &Chosen, access: &Access, uri: &Uri, headers: &HeaderMap) {
     let text = |name| {
         headers.get(name).map(|value: &HeaderValue| value.to_str().unwrap_or_default().to_ascii_lowercase())
@@ -110,9 +110,9 @@ pub fn request(bytes: &[u8]) {
     let access = Access::new(&config, token);
     let (local, peer) = if chosen.local { (LOOPBACK, LOOPBACK) } else { (DEVICE, NEIGHBOUR) };
     let method = if chosen.options { Method::OPTIONS } else { Method::GET };
-    match access.decide(Asked { method: &method, uri: &uri, headers: &headers, local, peer }) {
+    match access.decide(RequestHead { method: &method, uri: &uri, headers: &headers, local, peer }) {
         Ok(_) => check_let_in(&chosen, &access, &uri, &headers),
-        // The reasons that tokens give are for those only who have one to show.
+        // Reasons about tokens are given only where there is a token.
         Err(Refused::NoToken | Refused::WrongToken) => assert!(chosen.token),
         Err(Refused::NoOrigin) => assert!(!chosen.token && !headers.contains_key(header::ORIGIN)),
         Err(Refused::Host | Refused::Origin) => {}

@@ -1,10 +1,10 @@
-//! Bodies of uploads: any bytes give a request or a reason, names stay below their directory, and texts are decoded as
-//! `serde_json` decodes them.
+//! Bodies of uploads: any bytes give a request or a reason, names stay below their directory, and texts are
+//! decoded as `serde_json` decodes them.
 
 use serde_json::value::RawValue;
 
 use crate::upload::{
-    json_str::{Piece, Text},
+    json_str::{JsonStr, Piece},
     request::{self, Content},
 };
 
@@ -13,14 +13,14 @@ pub fn upload_body(bytes: &[u8]) {
     if let Ok(literal) = serde_json::from_slice::<&RawValue>(bytes)
         && literal.get().starts_with('"')
     {
-        let ours = Text::new(literal.get()).ok().map(decoded);
+        let ours = JsonStr::new(literal.get()).ok().map(decoded);
         assert_eq!(ours, serde_json::from_str::<String>(literal.get()).ok());
     }
     match request::parse(bytes) {
         Ok(request) => {
             for (path, content) in &request.files {
                 assert!(path.names().all(|name| name != ".." && !name.is_empty()));
-                if let Content::Text(text) = content {
+                if let Content::Text { text, .. } = content {
                     decoded(*text);
                 }
             }
@@ -29,7 +29,7 @@ pub fn upload_body(bytes: &[u8]) {
     }
 }
 
-fn decoded(text: Text<'_>) -> String {
+fn decoded(text: JsonStr<'_>) -> String {
     let mut decoded = String::new();
     for piece in text.pieces() {
         match piece {

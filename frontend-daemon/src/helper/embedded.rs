@@ -1,7 +1,9 @@
-//! Which helper this process talks to: the one whose socket was configured, or in development one that it starts itself.
+//! Which helper this process talks to: the one whose socket was configured, or in development one that it
+//! starts itself.
 //!
-//! Its own helper is a second process with the same program file (`further-link exec-helper`), started before root is
-//! given up. A packaged frontend is built without the feature `embedded-helper` and has none of the helper's code.
+//! Its own helper is a second process with the same program file (`further-link exec-helper`), started before
+//! root is given up. A packaged frontend is built without the feature `embedded-helper` and has none of the
+//! helper's code.
 
 use std::{
     io,
@@ -15,15 +17,15 @@ use rustix::{
 };
 use tokio::io::Interest;
 
-use crate::{config::Config, helper::async_fd::watch};
+use crate::{config::Config, helper::async_fd::register};
 
 /// Where the helper listens, and its process if it is our own.
-pub(crate) struct TheHelper {
+pub(crate) struct HelperProcess {
     pub(crate) address: SocketAddrUnix,
     own: Option<Child>,
 }
 
-impl TheHelper {
+impl HelperProcess {
     /// Finds or starts it. `account` is whom this process will be.
     pub(crate) fn new(config: &Config, account: Option<&User>) -> io::Result<Self> {
         match &config.helper_socket {
@@ -32,13 +34,13 @@ impl TheHelper {
         }
     }
 
-    /// Waits until our own helper ends, which it does not do before this process ends unless something is wrong.
-    /// systemd looks after the other kind.
+    /// Waits until our own helper ends, which it does not do before this process ends unless something is
+    /// wrong. systemd looks after the other kind.
     pub(crate) async fn ended(&self) -> io::Result<()> {
         let Some(child) = &self.own else { return std::future::pending().await };
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         let pid = pid.ok_or_else(|| io::Error::other("the helper has no pid"))?;
-        let process = watch(pidfd_open(pid, PidfdFlags::empty())?, Interest::READABLE)?;
+        let process = register(pidfd_open(pid, PidfdFlags::empty())?, Interest::READABLE)?;
         process.readable().await?.retain_ready();
         Ok(())
     }
@@ -66,12 +68,13 @@ mod own {
     use nix::unistd::{Uid, User};
     use tracing::warn;
 
-    use super::TheHelper;
+    use super::HelperProcess;
     use crate::config::Config;
 
     /// The first argument under which this program is the helper.
     const SUBCOMMAND: &str = "exec-helper";
-    /// The package for user programs in the checkout that this was built in: importable without installing it.
+    /// The package for user programs in the checkout that this was built in: importable without installing
+    /// it.
     const PYTHON_PACKAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../python");
 
     pub(super) fn run_if_asked() -> Option<ExitCode> {
@@ -79,7 +82,7 @@ mod own {
         asked.then(|| further_link_exec_helper::main("further-link exec-helper", env::args().skip(2)))
     }
 
-    pub(super) fn start(config: &Config, account: Option<&User>) -> io::Result<TheHelper> {
+    pub(super) fn start(config: &Config, account: Option<&User>) -> io::Result<HelperProcess> {
         let (listener, address) = further_link_proto::bind_listener(None)?;
         let mut command = Command::new("/proc/self/exe");
         command.arg0("further-link-exec-helper").arg(SUBCOMMAND).stdin(Stdio::from(listener));
@@ -106,11 +109,11 @@ mod own {
                 command.arg(name).arg(path);
             }
         }
-        Ok(TheHelper { address, own: Some(command.spawn()?) })
+        Ok(HelperProcess { address, own: Some(command.spawn()?) })
     }
 
-    /// Who may run programs: those named; else `pi`, if root starts this and there is a `pi`; else whoever starts it (the
-    /// spec, "Options": `user`). The helper is told by name in any case.
+    /// The users of programs: those named; else `pi`, if root starts this and there is a `pi`; else the user
+    /// who starts it (the spec, "Options": `user`). The helper is told by name in any case.
     fn allowed_users(config: &Config) -> io::Result<String> {
         if !config.allow_users.is_empty() {
             return Ok(config.allow_users.join(","));
@@ -136,14 +139,14 @@ mod own {
 
     use nix::unistd::User;
 
-    use super::TheHelper;
+    use super::HelperProcess;
     use crate::config::Config;
 
     pub(super) fn run_if_asked() -> Option<ExitCode> {
         None
     }
 
-    pub(super) fn start(_: &Config, _: Option<&User>) -> io::Result<TheHelper> {
+    pub(super) fn start(_: &Config, _: Option<&User>) -> io::Result<HelperProcess> {
         Err(io::Error::other("this build has no helper of its own: name its socket with --helper-socket"))
     }
 }

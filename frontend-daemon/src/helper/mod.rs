@@ -1,4 +1,5 @@
-//! The frontend's side of the helper: connections to it, its descriptors in tokio's reactor, and its refusals in words.
+//! The frontend's side of the helper: connections to it, its descriptors in tokio's reactor, and its refusals
+//! in words.
 
 pub(crate) mod async_fd;
 pub(crate) mod embedded;

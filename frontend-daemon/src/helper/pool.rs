@@ -1,7 +1,8 @@
-//! The way to the root side: connections to the helper, one spare kept waiting, and the conversation of one run.
+//! The way to the root side: connections to the helper, one spare kept waiting, and the conversation of one
+//! run.
 //!
-//! A helper instance is a process of its own, so connecting makes one. The spare is connected and ready before anybody
-//! asks, so that a start costs no more than the helper's exec.
+//! A helper instance is a process of its own, so connecting makes one. The spare is connected and ready
+//! before a client asks, so that a start costs no more than the helper's exec.
 
 use std::{
     convert::Infallible,
@@ -20,25 +21,24 @@ use tokio::{
 };
 use tracing::warn;
 
-use crate::helper::async_fd::watch;
+use crate::helper::async_fd::register;
 
 /// How long to try while the helper's queue of connections is full.
-const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Between two tries.
 const CONNECT_PAUSE: Duration = Duration::from_millis(5);
 
-/// Between the last start, of which this is the beginning, and the making of the next spare, which needs the processor as
-/// much as the new program does.
+/// Between the last start, of which this is the beginning, and the making of the next spare, which needs the
+/// processor as much as the new program does.
 const SPARE_PAUSE: Duration = Duration::from_millis(3);
 
-/// Most programs at once, over all connections: a hall full of browsers on one device. Below what the helper's socket
-/// accepts (`MaxConnections=`), so that this refusal, which says why, comes first.
-pub(crate) const MAX_RUNS: usize = 512;
+/// A spare is replaced after this: before the helper's own limit of five minutes.
+const SPARE_LIFETIME: Duration = Duration::from_mins(4);
 
 /// Why the helper could not be talked to.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HelperError {
-    #[error("{MAX_RUNS} programs run already")]
+    #[error("as many programs run as may")]
     Busy,
     #[error("cannot connect to the helper: {0}")]
     Connect(io::Error),
@@ -47,8 +47,9 @@ pub(crate) enum HelperError {
 }
 
 impl HelperError {
-    /// The helper closed with a request of ours unread. What it said before, if anything, comes with the next read.
-    pub(crate) fn is_unread(&self) -> bool {
+    /// The helper closed with a request of ours unread. What it said before, if anything, comes with the next
+    /// read.
+    fn is_unread(&self) -> bool {
         let Self::Socket(SocketError::Io(error)) = self else { return false };
         matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
     }
@@ -60,68 +61,19 @@ impl From<io::Error> for HelperError {
     }
 }
 
-/// Where helpers come from.
-pub(crate) struct Helpers {
-    address: SocketAddrUnix,
-    spare: Mutex<Option<Conversation>>,
-    /// Told when one is taken.
-    taken: Notify,
-    places: Arc<Semaphore>,
-}
+/// Where the helper listens.
+pub(crate) struct HelperAddress(SocketAddrUnix);
 
-impl Helpers {
+impl HelperAddress {
     pub(crate) fn new(address: SocketAddrUnix) -> Self {
-        Self {
-            address,
-            spare: Mutex::new(None),
-            taken: Notify::new(),
-            places: Arc::new(Semaphore::new(MAX_RUNS)),
-        }
+        Self(address)
     }
 
-    /// A helper that waits for its request, and a place among all runs for as long as the conversation lasts.
-    pub(crate) async fn take(&self) -> Result<Conversation, HelperError> {
-        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| HelperError::Busy)?;
-        let spare = self.spare().take();
-        self.taken.notify_one();
-        let mut conversation = match spare.filter(Conversation::is_waiting) {
-            Some(conversation) => conversation,
-            None => self.connect().await?,
-        };
-        conversation.place = Some(place);
-        Ok(conversation)
-    }
-
-    /// Sees to it that there is a spare, for as long as this is polled. Not in the middle of many starts, where it would only
-    /// cost more than a helper that is asked at once.
-    pub(crate) async fn keep_spares(&self) -> Infallible {
-        loop {
-            self.keep_spare().await;
-            self.taken.notified().await;
-            while timeout(SPARE_PAUSE, self.taken.notified()).await.is_ok() {}
-        }
-    }
-
-    async fn keep_spare(&self) {
-        if self.spare().is_some() {
-            return;
-        }
-        match self.connect().await {
-            Ok(conversation) => *self.spare() = Some(conversation),
-            // The next start will try by itself, and tell its client.
-            Err(error) => warn!("no spare helper: {error}"),
-        }
-    }
-
-    fn spare(&self) -> std::sync::MutexGuard<'_, Option<Conversation>> {
-        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A helper of its own for one request.
+    /// Connects to a new helper, for one request.
     pub(crate) async fn connect(&self) -> Result<Conversation, HelperError> {
-        let give_up = Instant::now() + CONNECT_LIMIT;
+        let give_up = Instant::now() + CONNECT_TIMEOUT;
         loop {
-            match further_link_proto::connect(&self.address).and_then(Conversation::new) {
+            match further_link_proto::connect(&self.0).and_then(Conversation::new) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < give_up => {
                     sleep(CONNECT_PAUSE).await;
                 }
@@ -131,18 +83,98 @@ impl Helpers {
     }
 }
 
+/// The helpers for programs: a slot for each that runs, and one spare.
+pub(crate) struct HelperPool {
+    address: HelperAddress,
+    spare: Mutex<Option<Conversation>>,
+    /// Notified at each checkout.
+    taken: Notify,
+    slots: Arc<Semaphore>,
+}
+
+impl HelperPool {
+    /// For this many programs at once.
+    pub(crate) fn new(address: SocketAddrUnix, slots: usize) -> Self {
+        Self {
+            address: HelperAddress::new(address),
+            spare: Mutex::new(None),
+            taken: Notify::new(),
+            slots: Arc::new(Semaphore::new(slots)),
+        }
+    }
+
+    /// A helper that has read the request, and its answer. A spare may have died while it waited (an update,
+    /// a kill): when the request was not read nothing was started, and another helper is asked.
+    pub(crate) async fn ask(
+        &self,
+        request: &Request,
+    ) -> Result<(Conversation, Event, Vec<OwnedFd>), HelperError> {
+        let mut conversation = self.checkout().await?;
+        let mut answer = conversation.ask(request).await;
+        if answer.as_ref().is_err_and(HelperError::is_unread) {
+            drop(conversation);
+            conversation = self.checkout().await?;
+            answer = conversation.ask(request).await;
+        }
+        let (event, descriptors) = answer?;
+        Ok((conversation, event, descriptors))
+    }
+
+    /// A helper that waits for its request. It has its slot for as long as the conversation lasts.
+    async fn checkout(&self) -> Result<Conversation, HelperError> {
+        let slot = Arc::clone(&self.slots).try_acquire_owned().map_err(|_| HelperError::Busy)?;
+        let spare = self.spare().take();
+        self.taken.notify_one();
+        let mut conversation = match spare.filter(Conversation::is_waiting) {
+            Some(conversation) => conversation,
+            None => self.address.connect().await?,
+        };
+        conversation.slot = Some(slot);
+        Ok(conversation)
+    }
+
+    /// Sees to it that there is a spare, for as long as this is polled. Not in the middle of many starts,
+    /// where it would only cost more than a helper that is asked at once.
+    pub(crate) async fn keep_spares(&self) -> Infallible {
+        loop {
+            self.keep_spare().await;
+            if timeout(SPARE_LIFETIME, self.taken.notified()).await.is_err() {
+                // The next one knows the policy as it is now.
+                drop(self.spare().take());
+                continue;
+            }
+            while timeout(SPARE_PAUSE, self.taken.notified()).await.is_ok() {}
+        }
+    }
+
+    async fn keep_spare(&self) {
+        if self.spare().is_some() {
+            return;
+        }
+        match self.address.connect().await {
+            Ok(conversation) => *self.spare() = Some(conversation),
+            // The next start will try by itself, and tell its client.
+            Err(error) => warn!("no spare helper: {error}"),
+        }
+    }
+
+    fn spare(&self) -> std::sync::MutexGuard<'_, Option<Conversation>> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// One connection to one helper: one run. Dropping it stops the run.
 pub(crate) struct Conversation {
     connection: AsyncFd<Connection>,
     /// None in a spare.
-    place: Option<OwnedSemaphorePermit>,
+    slot: Option<OwnedSemaphorePermit>,
 }
 
 impl Conversation {
     fn new(connection: Connection) -> io::Result<Self> {
         // Not for writing: each request that the helper reads would wake this process.
-        let connection = watch(connection, Interest::READABLE)?;
-        Ok(Self { connection, place: None })
+        let connection = register(connection, Interest::READABLE)?;
+        Ok(Self { connection, slot: None })
     }
 
     /// False once the helper has gone: a waiting one has nothing to say.
@@ -161,10 +193,34 @@ impl Conversation {
         }
     }
 
+    /// Sends a request, and waits for the answer.
+    async fn ask(&self, request: &Request) -> Result<(Event, Vec<OwnedFd>), HelperError> {
+        self.send(request).await?;
+        self.recv().await
+    }
+
+    /// Sends the first request of a helper without a spare, and waits for the answer. A helper that has
+    /// refused already may hang up with the request unread.
+    pub(crate) async fn begin(&self, request: &Request) -> Result<(Event, Vec<OwnedFd>), HelperError> {
+        match self.send(request).await {
+            Err(error) if !error.is_unread() => Err(error),
+            _ => self.recv_last().await,
+        }
+    }
+
+    /// The next event of a helper that may end with requests of ours unread: the kernel says "reset" first
+    /// then, and gives what was said before with the next read.
+    pub(crate) async fn recv_last(&self) -> Result<(Event, Vec<OwnedFd>), HelperError> {
+        match self.recv().await {
+            Err(error) if error.is_unread() => self.recv().await,
+            other => other,
+        }
+    }
+
     /// Waits until the helper has read something. Rare: only the pieces of large uploads fill the socket.
     async fn writable(&self) -> io::Result<()> {
         let copy = self.connection.get_ref().as_fd().try_clone_to_owned()?;
-        watch(copy, Interest::WRITABLE)?.writable().await?.retain_ready();
+        register(copy, Interest::WRITABLE)?.writable().await?.retain_ready();
         Ok(())
     }
 
@@ -198,18 +254,21 @@ mod tests {
             }
             ends.len() - before
         };
-        let helpers = Helpers::new(address);
+        let helpers = HelperPool::new(address, 8);
         let starts = async {
             sleep(SPARE_PAUSE).await;
             assert_eq!(connected(), 1);
             let mut taken = Vec::new();
             for _ in 0..5 {
-                taken.push(helpers.take().await.unwrap());
+                taken.push(helpers.checkout().await.unwrap());
                 sleep(SPARE_PAUSE / 2).await;
             }
             // The first was the spare.
             assert_eq!(connected(), 4);
             sleep(SPARE_PAUSE).await;
+            assert_eq!(connected(), 1);
+            // An old one is replaced.
+            sleep(SPARE_LIFETIME).await;
             assert_eq!(connected(), 1);
         };
         tokio::select! {

@@ -1,6 +1,8 @@
-//! A descriptor from the helper, made non-blocking and watched: the leader of a terminal, or one end of a pipe.
+//! A descriptor from the helper, made non-blocking and watched: the leader of a terminal, or one end of a
+//! pipe.
 //!
-//! The non-blocking flag belongs to this end's open file; the program's end is another one and does not change.
+//! The non-blocking flag belongs to this end's open file; the program's end is another one and does not
+//! change.
 
 use std::{
     io,
@@ -11,22 +13,22 @@ use further_link_proto::WindowSize;
 use rustix::io::Errno;
 use tokio::io::{Interest, unix::AsyncFd};
 
-use crate::helper::async_fd::watch;
+use crate::helper::async_fd::register;
 
 /// What a read has found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Found {
+pub(crate) enum Read {
     /// Bytes, and there may be more.
-    Some,
+    More,
     /// All there was, perhaps nothing. The next byte makes the stream readable.
-    All,
+    Drained,
     /// Nothing will come any more.
-    End,
+    Eof,
 }
 
-fn is_nothing_more(found: &io::Result<Found>) -> bool {
+fn is_nothing_more(found: &io::Result<Read>) -> bool {
     match found {
-        Ok(found) => *found == Found::All,
+        Ok(found) => *found == Read::Drained,
         Err(error) => error.kind() == io::ErrorKind::WouldBlock,
     }
 }
@@ -37,7 +39,7 @@ pub(crate) struct Stream(AsyncFd<OwnedFd>);
 impl Stream {
     pub(crate) fn new(descriptor: OwnedFd, interest: Interest) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&descriptor, true)?;
-        Ok(Self(watch(descriptor, interest)?))
+        Ok(Self(register(descriptor, interest)?))
     }
 
     /// Waits until `read` does not answer "would block".
@@ -51,16 +53,16 @@ impl Stream {
         }
     }
 
-    /// Reads into the free room of the buffer, of which there must be some, and waits for the first byte. `is_all` tells
-    /// of a read's length, and the room that it had, whether it has emptied the stream.
+    /// Reads into the free room of the buffer, of which there must be some, and waits for the first byte.
+    /// `drained` tells of a read's length, and the room that it had, whether it has emptied the stream.
     pub(crate) async fn read(
         &self,
         buffer: &mut Vec<u8>,
-        is_all: impl Fn(usize, usize) -> bool,
-    ) -> io::Result<Found> {
+        drained: impl Fn(usize, usize) -> bool,
+    ) -> io::Result<Read> {
         loop {
             let mut ready = self.0.readable().await?;
-            let found = self.read_now(buffer, &is_all);
+            let found = self.read_now(buffer, &drained);
             if is_nothing_more(&found) {
                 ready.clear_ready();
             }
@@ -75,27 +77,27 @@ impl Stream {
     pub(crate) fn try_read(
         &self,
         buffer: &mut Vec<u8>,
-        is_all: impl Fn(usize, usize) -> bool,
-    ) -> io::Result<Found> {
-        let mut found = Ok(Found::All);
+        drained: impl Fn(usize, usize) -> bool,
+    ) -> io::Result<Read> {
+        let mut found = Ok(Read::Drained);
         let tried = self.0.try_io(Interest::READABLE, |_| {
-            found = self.read_now(buffer, &is_all);
+            found = self.read_now(buffer, &drained);
             // This answer, and in here only, makes `read` wait for what comes after this read.
             if is_nothing_more(&found) { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
         });
         match (found, tried) {
-            (Err(error), _) if error.kind() == io::ErrorKind::WouldBlock => Ok(Found::All),
+            (Err(error), _) if error.kind() == io::ErrorKind::WouldBlock => Ok(Read::Drained),
             (found, _) => found,
         }
     }
 
     /// A terminal whose programs have all closed it answers EIO (pty(7)).
-    fn read_now(&self, buffer: &mut Vec<u8>, is_all: impl Fn(usize, usize) -> bool) -> io::Result<Found> {
+    fn read_now(&self, buffer: &mut Vec<u8>, drained: impl Fn(usize, usize) -> bool) -> io::Result<Read> {
         let room = buffer.capacity() - buffer.len();
         match rustix::io::read(self, rustix::buffer::spare_capacity(buffer)) {
-            Ok(0) | Err(Errno::IO) => Ok(Found::End),
-            Ok(length) if is_all(length, room) => Ok(Found::All),
-            Ok(_) => Ok(Found::Some),
+            Ok(0) | Err(Errno::IO) => Ok(Read::Eof),
+            Ok(length) if drained(length, room) => Ok(Read::Drained),
+            Ok(_) => Ok(Read::More),
             Err(error) => Err(error.into()),
         }
     }
@@ -152,11 +154,11 @@ mod tests {
         let short = |length, room| length < room;
         for byte in [b"a", b"b", b"c"] {
             rustix::io::write(&writer, byte).unwrap();
-            assert_eq!(stream.read(&mut buffer, short).await.unwrap(), Found::All);
-            assert_eq!(stream.try_read(&mut buffer, short).unwrap(), Found::All);
+            assert_eq!(stream.read(&mut buffer, short).await.unwrap(), Read::Drained);
+            assert_eq!(stream.try_read(&mut buffer, short).unwrap(), Read::Drained);
         }
         drop(writer);
-        assert_eq!(stream.read(&mut buffer, short).await.unwrap(), Found::End);
+        assert_eq!(stream.read(&mut buffer, short).await.unwrap(), Read::Eof);
         assert_eq!(buffer, b"abc");
     }
 }

@@ -1,4 +1,5 @@
-//! `GET /certificate`: the certificate authority of this device, in the forms that browsers and systems install.
+//! `GET /certificate`: the certificate authority of this device, in the forms that browsers and systems
+//! install.
 //!
 //! `routes` calls it for every client: a certificate is no secret. The key is not known here.
 

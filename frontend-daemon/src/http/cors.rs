@@ -1,5 +1,5 @@
-//! What the browser of a page is told (B2): answers to preflights, and that a page may read an answer. Which pages may is
-//! decided in `access` before anything here is asked.
+//! What the browser of a page is told (B2): answers to preflights, and that a page may read an answer. Which
+//! pages may is decided in `access` before anything here is asked.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use warp::reply::Response;

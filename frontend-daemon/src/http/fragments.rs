@@ -1,8 +1,10 @@
-//! What lies between the network and the WebSocket library, so that nobody's unfinished message costs more than its
-//! share: frames go through one after the other, long ones cut into fragments (RFC 6455, 5.4), which mean the same.
+//! Sits between the socket and the WebSocket library, and bounds the memory that an unfinished message can
+//! hold: frames go through one after the other, long ones cut into fragments (RFC 6455, 5.4), which mean the
+//! same.
 //!
-//! The library keeps room for the longest frame that a connection has ever seen. Of fragments it keeps the bytes that
-//! have come, until their message is complete. Those bytes are counted here (`limits`), and must come in time.
+//! The library keeps room for the longest frame that a connection has ever seen. Of fragments it keeps the
+//! bytes that have come, until their message is complete. Those bytes are counted here (`limits`), and must
+//! come in time.
 
 use std::{
     io::{self, Cursor},
@@ -22,20 +24,21 @@ use tokio_tungstenite::tungstenite::protocol::frame::{
     coding::{Control, Data, OpCode},
 };
 
-use crate::access::limits::ConnectionPermit;
+use crate::{access::limits::ConnectionPermit, http::pings::Pulse};
 
-/// Longest fragment that the library sees. A connection may keep as much without being counted, so that whatever others
-/// do keystrokes and short programs get through. A multiple of the mask's 4 bytes.
+/// Longest fragment that the library sees. A connection may keep as much without being counted, so that
+/// whatever others do keystrokes and short programs get through. A multiple of the mask's 4 bytes.
 const FRAGMENT: u64 = 16 * 1024;
-/// Read at once. Messages from clients are mostly keystrokes; larger ones are read in several steps.
+/// Bytes of one read. Messages from clients are mostly keystrokes; larger ones are read in several steps.
 const READ_BUFFER: usize = 4 * 1024;
 /// A message that was begun has to be complete after this: 4 MiB need 70 kB/s, less than the worst Wi-Fi has.
-const MESSAGE_LIMIT: Duration = Duration::from_mins(1);
+const MESSAGE_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// The stream of one WebSocket, as its library sees it.
 pub(crate) struct Fragments<S> {
     stream: S,
     permit: Arc<ConnectionPermit>,
+    pulse: Arc<Pulse>,
     /// Read, and not looked at yet.
     input: BytesMut,
     /// Header of a fragment, made here and not passed on yet.
@@ -48,15 +51,15 @@ pub(crate) struct Fragments<S> {
     counted: usize,
     deadline: Option<Pin<Box<Sleep>>>,
     /// The client does not read what is written.
-    deaf: bool,
+    write_blocked: bool,
 }
 
 /// What is still to come of a frame.
 struct Frame {
     header: FrameHeader,
-    /// Of the whole frame.
+    /// Bytes of the whole frame that are still to come.
     left: u64,
-    /// Of this fragment of it.
+    /// Bytes of this fragment that are still to come.
     fragment_left: u64,
     /// It is not passed on.
     skipped: bool,
@@ -69,10 +72,11 @@ impl Frame {
 }
 
 impl<S> Fragments<S> {
-    pub(crate) fn new(stream: S, permit: Arc<ConnectionPermit>) -> Self {
+    pub(crate) fn new(stream: S, permit: Arc<ConnectionPermit>, pulse: Arc<Pulse>) -> Self {
         Self {
             stream,
             permit,
+            pulse,
             input: BytesMut::new(),
             header: BytesMut::new(),
             frame: None,
@@ -80,7 +84,7 @@ impl<S> Fragments<S> {
             unfinished: 0,
             counted: 0,
             deadline: None,
-            deaf: false,
+            write_blocked: false,
         }
     }
 
@@ -99,7 +103,8 @@ impl<S> Fragments<S> {
             } else if self.frame.as_ref().is_some_and(|frame| frame.left > 0) {
                 self.next_fragment()?;
             } else if out.remaining() < before && self.frame.as_ref().is_some_and(Frame::ends_a_message) {
-                // What the library does with the message comes first: until it asks for more, its bytes count.
+                // What the library does with the message comes first: until it asks for more, its bytes
+                // count.
                 break;
             } else if !self.next_frame()? {
                 break;
@@ -166,8 +171,9 @@ impl<S> Fragments<S> {
         if matches!(header.opcode, OpCode::Data(_)) {
             self.in_message = true;
         }
-        // Only the last ping needs an answer (RFC 6455, 5.5.3), and a client that hears none does not miss it.
-        let skipped = self.deaf && header.opcode == OpCode::Control(Control::Ping);
+        // Only the last ping needs an answer (RFC 6455, 5.5.3), and a client that hears none does not miss
+        // it.
+        let skipped = self.write_blocked && header.opcode == OpCode::Control(Control::Ping);
         self.frame = Some(Frame { header, left: length, fragment_left: 0, skipped });
         // At least one, also for a frame without payload.
         self.next_fragment()?;
@@ -235,7 +241,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Fragments<S> {
                 Poll::Ready(Ok(_)) => {}
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending if this.is_owed() => {
-                    let deadline = this.deadline.get_or_insert_with(|| Box::pin(sleep(MESSAGE_LIMIT)));
+                    let deadline = this.deadline.get_or_insert_with(|| Box::pin(sleep(MESSAGE_TIMEOUT)));
                     return deadline.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()));
                 }
                 Poll::Pending => return Poll::Pending,
@@ -251,7 +257,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Fragments<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.deaf = polled.is_pending();
+        self.write_blocked = polled.is_pending();
+        if polled.is_ready() {
+            self.pulse.note_write();
+        }
         polled
     }
 

@@ -1,6 +1,6 @@
 //! The property that `fragments` promises: any split of any frames gives the same messages.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use futures_util::StreamExt;
 use tokio::io::{AsyncWriteExt, duplex};
@@ -19,7 +19,7 @@ use tokio_tungstenite::{
 };
 
 use super::fragments::Fragments;
-use crate::access::limits::ConnectionLimits;
+use crate::{access::limits::ConnectionLimits, http::pings::Pings};
 
 /// Numbers that are the same in each run, for a seed (xorshift).
 struct Random(u64);
@@ -88,7 +88,7 @@ async fn received(bytes: &[u8], random: &mut Random) -> Vec<Vec<u8>> {
         client
     };
     let receive = async {
-        let stream = Fragments::new(server, Arc::new(permit));
+        let stream = Fragments::new(server, Arc::new(permit), Pings::new(Duration::ZERO).register());
         let socket = WebSocketStream::from_raw_socket(stream, Role::Server, None).await;
         let data = socket.filter_map(async |message| match message {
             Ok(Message::Binary(data)) => Some(data.to_vec()),

@@ -32,7 +32,7 @@ use crate::{
     access::peer::Client,
     access::refused::Refused,
     access::tokens::{Penalty, seconds},
-    access::{Access, Asked, Caller},
+    access::{Access, Caller, RequestHead},
     http::cors,
     http::routes::{App, routes},
     reply::text,
@@ -40,21 +40,22 @@ use crate::{
 };
 
 /// A client has this long to send the head of a request. A page needs milliseconds; a slow line some seconds.
-const HEAD_LIMIT: Duration = Duration::from_secs(10);
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Most bytes of a request's head: cookies of a whole site fit in a quarter of it.
 const MAX_HEAD: usize = 16 * 1024;
-/// The time after which a silent client is gone is cut into so many parts: two of silence, then a probe in each.
+/// The time after which a silent client is gone is cut into so many parts: two of silence, then a probe in
+/// each.
 const PROBES: u32 = 6;
-/// Most bytes that the kernel keeps for a client and has not sent. More would be old pictures in front of new text; less
-/// would keep a fast network waiting for us. The kernel asks for more when half of it is sent.
+/// Most bytes that the kernel keeps for a client and has not sent. More would be old pictures in front of new
+/// text; less would keep a fast network waiting for us. The kernel asks for more when half of it is sent.
 const MAX_UNSENT: u32 = 128 * 1024;
 /// When a client that met too many connections is to try again: some will have ended by then.
 const RETRY_SECONDS: u64 = 10;
 /// After an accept that failed for lack of descriptors or memory: some will be free by then.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// The listener: passed by the service manager, or bound to this address. Without an address it is bound to all, IPv6
-/// and IPv4.
+/// The listener: passed by the service manager, or bound to this address. Without an address it is bound to
+/// all, IPv6 and IPv4.
 pub(crate) async fn listener(address: Option<IpAddr>, port: u16) -> io::Result<TcpListener> {
     let mut passed = listenfd::ListenFd::from_env();
     if let Some(listener) = passed.take_tcp_listener(0)? {
@@ -127,7 +128,7 @@ where
         return Ok(text(StatusCode::BAD_REQUEST, "400: Bad Request"));
     }
     let origin = request.headers().get(ORIGIN).cloned();
-    let decision = app.access.decide(Asked {
+    let decision = app.access.decide(RequestHead {
         method: request.method(),
         uri: request.uri(),
         headers: request.headers(),
@@ -158,8 +159,8 @@ where
     Ok(response)
 }
 
-/// Takes the connection out of the pool of those that no decision has let in, and logs it once. Where there are too many
-/// connections, the answer that says so.
+/// Takes the connection out of the pool of those that no decision has let in, and logs it once. Where there
+/// are too many connections, the answer that says so.
 fn let_in(caller: &Caller, app: &App, client: &Client) -> Option<Response> {
     if *caller == Caller::Public {
         return None;
@@ -197,7 +198,7 @@ async fn refuse(refused: Refused, request: &Request<Incoming>, app: &App, client
         }
     }
     refused.log(&app.refusals, request.headers(), client.permit.network());
-    refused.response()
+    refused.response(request.headers())
 }
 
 async fn serve<S>(stream: TcpStream, service: S, tls: Option<Tls>, client_timeout: Duration)
@@ -233,7 +234,7 @@ where
 {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_LIMIT)
+        .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(MAX_HEAD)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
@@ -242,9 +243,10 @@ where
     }
 }
 
-/// Keystrokes must not wait for one another; and a client that vanishes (a cable pulled, Wi-Fi gone) must be noticed, so
-/// that its programs end. The kernel does it: probes when nothing is said, a limit for what is not acknowledged (tcp(7)).
-/// Clients see nothing of it (B3.1), and one that is merely slow to read still acknowledges.
+/// Keystrokes must not wait for one another; and a client that vanishes (a cable pulled, Wi-Fi gone) must be
+/// noticed, so that its programs end. The kernel does it: probes when nothing is said, a limit for what is
+/// not acknowledged (tcp(7)). Clients see nothing of it (B3.1), and one that is merely slow to read still
+/// acknowledges.
 fn prepare(stream: &TcpStream, client_timeout: Duration) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let tick = (client_timeout / PROBES).max(Duration::from_secs(1));

@@ -1,6 +1,7 @@
 //! The network side: accepts connections, answers HTTP requests, and carries their messages.
 
 pub(crate) mod listen;
+pub(crate) mod pings;
 pub(crate) mod routes;
 pub(crate) mod upload;
 
@@ -9,5 +10,6 @@ mod cors;
 mod fragments;
 #[cfg(test)]
 mod fragments_tests;
+mod front_page;
 mod upgrade;
 mod websocket;

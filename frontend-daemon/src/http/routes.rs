@@ -1,4 +1,5 @@
-//! The routes of HTTP, with their plain answers and errors (B1). `listen` calls them for requests that are let in.
+//! The routes of HTTP, with their plain answers and errors (B1). `listen` calls them for requests that are
+//! let in.
 
 use std::{collections::HashMap, convert::Infallible, path::Path, sync::Arc};
 
@@ -15,10 +16,12 @@ use crate::{
     access::Access,
     access::peer::Client,
     access::refusal_log::RefusalLog,
-    access::run_as::Choices,
-    access::tokens::{Failures, Guard},
+    access::run_as::RunOptions,
+    access::tokens::{Failures, TokenAttempts},
     device::packages,
     http::certificate::{self, Form},
+    http::front_page::{self, Entrance, Transport},
+    http::pings::Pings,
     http::upgrade::upgrade_to_websocket,
     http::upload::Bodies,
     http::websocket,
@@ -43,30 +46,55 @@ pub(crate) struct App {
     pub(crate) failures: Arc<Failures>,
     pub(crate) refusals: Arc<RefusalLog>,
     pub(crate) shutdown: Shutdown,
+    pub(crate) pings: Arc<Pings>,
     shared: Shared,
     bodies: Bodies,
     tls: Option<Tls>,
+    /// Whether other machines can reach the port.
+    on_network: bool,
     /// Reading package lists takes a while and much memory bandwidth: one at a time.
     package_lookup: Semaphore,
 }
 
 impl App {
-    pub(crate) fn new(shared: Shared, access: Access, shutdown: Shutdown, bodies: Bodies) -> Self {
+    pub(crate) fn new(
+        shared: Shared,
+        access: Access,
+        shutdown: Shutdown,
+        bodies: Bodies,
+        pings: Pings,
+    ) -> Self {
         Self {
             access,
             failures: Arc::default(),
             refusals: Arc::default(),
             shutdown,
+            pings: Arc::new(pings),
             shared,
             bodies,
             tls: None,
+            on_network: false,
             package_lookup: Semaphore::new(1),
         }
     }
 
-    /// The same, with a certificate to tell of.
-    pub(crate) fn with_tls(self, tls: Option<Tls>) -> Self {
-        Self { tls, ..self }
+    /// The same, with what its first page tells.
+    pub(crate) fn reached_by(self, tls: Option<Tls>, on_network: bool) -> Self {
+        Self { tls, on_network, ..self }
+    }
+
+    fn front_page(&self) -> Response {
+        let transport = match &self.tls {
+            None => Transport::Http,
+            Some(tls) if tls.authority().is_some() => Transport::OwnCertificate,
+            Some(_) => Transport::OtherCertificate,
+        };
+        let entrance = match (self.access.wants_token(), self.on_network) {
+            (true, _) => Entrance::Token,
+            (false, true) => Entrance::Network,
+            (false, false) => Entrance::Device,
+        };
+        front_page::response(transport, entrance)
     }
 }
 
@@ -92,6 +120,7 @@ fn authority_certificate(
 pub(crate) fn routes(
     app: &Arc<App>,
 ) -> impl Filter<Extract = (impl Reply + use<>,), Error = Infallible> + Clone + use<> {
+    let front_page = warp::path::end().and(warp::get()).and(with(app)).map(|app: Arc<App>| app.front_page());
     let status = warp::path!("status").and(warp::get()).map(|| text(StatusCode::OK, "OK"));
     let version =
         warp::path!("version").and(warp::get()).map(|| version_text(Some(env!("CARGO_PKG_VERSION"))));
@@ -103,7 +132,16 @@ pub(crate) fn routes(
     let run_py = endpoint(warp::path!("run-py"), Dialect::RunPy, app);
     let upload = upload(app);
     no_trailing_slash()
-        .and(status.or(version).or(apt_version).or(run).or(run_py).or(upload).or(authority_certificate(app)))
+        .and(
+            front_page
+                .or(status)
+                .or(version)
+                .or(apt_version)
+                .or(run)
+                .or(run_py)
+                .or(upload)
+                .or(authority_certificate(app)),
+        )
         .recover(error)
 }
 
@@ -125,7 +163,8 @@ fn no_trailing_slash() -> impl Filter<Extract = (), Error = Rejection> + Clone {
         .untuple_one()
 }
 
-/// `POST /upload` (B1.6). Other methods are answered here, since this path allows others than the rest (B1.7).
+/// `POST /upload` (B1.6). Other methods are answered here, since this path allows others than the rest
+/// (B1.7).
 fn upload(app: &Arc<App>) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + use<> {
     let post = warp::post()
         .and(warp::header::headers_cloned())
@@ -134,9 +173,9 @@ fn upload(app: &Arc<App>) -> impl Filter<Extract = (Response,), Error = Rejectio
         .and(warp::ext::get::<Client>())
         .and(with(app))
         .then(|headers: HeaderMap, query, body, client: Client, app: Arc<App>| async move {
-            let choices = choices(&headers, query, Dialect::RunPy);
-            let guard = Guard::new(Arc::clone(&app.failures), client.permit.network());
-            app.bodies.answer(&app.shared.uploads, &choices, &guard, &headers, body).await
+            let options = run_options(&headers, query, Dialect::RunPy, client.permit.number());
+            let attempts = TokenAttempts::new(Arc::clone(&app.failures), client.permit.network());
+            app.bodies.answer(&app.shared.uploads, &options, &attempts, &headers, body).await
         });
     let other = warp::any().map(|| method_not_allowed("POST,OPTIONS"));
     warp::path!("upload").and(post.or(other).unify())
@@ -154,9 +193,9 @@ fn endpoint<P: Filter<Extract = (), Error = Rejection> + Clone>(
         .and(warp::ext::get::<Client>())
         .and(with(app))
         .map(move |headers: HeaderMap, query: HashMap<String, String>, upgrade, client: Client, app| {
-            let choices = choices(&headers, query, dialect);
+            let options = run_options(&headers, query, dialect, client.permit.number());
             let serve = move |stream| async move {
-                serve(stream, choices, dialect, app, &client).await;
+                serve(stream, options, dialect, app, &client).await;
                 debug!("{} has gone", client.address);
                 // All of it, for its place among the connections.
                 drop(client);
@@ -166,25 +205,39 @@ fn endpoint<P: Filter<Extract = (), Error = Rejection> + Clone>(
 }
 
 /// The options of the connection (B3.5). What is not known is ignored.
-fn choices(headers: &HeaderMap, mut query: HashMap<String, String>, dialect: Dialect) -> Choices {
+fn run_options(
+    headers: &HeaderMap,
+    mut query: HashMap<String, String>,
+    dialect: Dialect,
+    connection: u64,
+) -> RunOptions {
     let on = query.get("pty").is_some_and(|value| value == "1" || value.eq_ignore_ascii_case("true"));
     let size = if dialect == Dialect::Run { FIRST_SIZE } else { FIRST_SIZE_RUN_PY };
     let header = headers.get(USER_TOKEN).map(|token| token.to_str().unwrap_or_default().to_owned());
     let user_token = header.or_else(|| query.remove("user_token")).filter(|token| !token.is_empty());
-    Choices { user: query.remove("user"), user_token, terminal: on.then_some(size) }
+    RunOptions { user: query.remove("user"), user_token, terminal: on.then_some(size), connection }
 }
 
 async fn serve(
     stream: TokioIo<Upgraded>,
-    choices: Choices,
+    options: RunOptions,
     dialect: Dialect,
     app: Arc<App>,
     client: &Client,
 ) {
     let (outbox, messages) = outbox(dialect);
-    let guard = Guard::new(Arc::clone(&app.failures), client.permit.network());
-    let session = Session::new(app.shared.clone(), choices, guard, outbox);
-    websocket::serve(stream, dialect, session, messages, Arc::clone(&client.permit), &app.shutdown).await;
+    let attempts = TokenAttempts::new(Arc::clone(&app.failures), client.permit.network());
+    let session = Session::new(app.shared.clone(), options, attempts, outbox);
+    websocket::serve(
+        stream,
+        dialect,
+        session,
+        messages,
+        Arc::clone(&client.permit),
+        app.pings.register(),
+        &app.shutdown,
+    )
+    .await;
 }
 
 async fn apt_version(app: &App, package: &str) -> Response {
@@ -225,10 +278,10 @@ mod tests {
 
     use super::*;
 
-    fn chosen(query: &str, dialect: Dialect) -> Choices {
+    fn chosen(query: &str, dialect: Dialect) -> RunOptions {
         let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
         let query = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        choices(&HeaderMap::new(), query, dialect)
+        run_options(&HeaderMap::new(), query, dialect, 1)
     }
 
     #[test]
@@ -254,6 +307,6 @@ mod tests {
         assert_eq!(chosen("user_token=", Dialect::Run).user_token, None);
         let headers = HeaderMap::from_iter([(USER_TOKEN, HeaderValue::from_static("of header"))]);
         let query = HashMap::from([("user_token".to_owned(), "of query".to_owned())]);
-        assert_eq!(choices(&headers, query, Dialect::Run).user_token.as_deref(), Some("of header"));
+        assert_eq!(run_options(&headers, query, Dialect::Run, 1).user_token.as_deref(), Some("of header"));
     }
 }

@@ -1,4 +1,5 @@
-//! The upgrade of a request to a WebSocket. It is done here, since warp's own WebSocket hides the buffer sizes.
+//! The upgrade of a request to a WebSocket. It is done here, since warp's own WebSocket hides the buffer
+//! sizes.
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use hyper::upgrade::{OnUpgrade, Upgraded};

@@ -1,11 +1,12 @@
 //! `POST /upload`: its body into memory, within limits, and its answers (B11).
 //!
-//! `http` calls it for requests whose access was decided on. Bodies of all clients together have a limit, so that no
-//! number of clients can use up the daemon's memory; a text is decoded where it lies (`json_str`).
+//! `http` calls it for requests whose access was decided on. Bodies of all clients together have a limit, so
+//! that no number of clients can use up the daemon's memory; a text is decoded where it lies (`json_str`).
 
 use std::{fmt::Display, pin::Pin, time::Duration};
 
 use bytes::Buf;
+use further_link_api::UserFailure;
 use futures_util::{Stream, StreamExt};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use tokio::{
@@ -16,27 +17,27 @@ use tracing::debug;
 use warp::reply::Response;
 
 use crate::{
-    access::run_as::Choices,
-    access::tokens::Guard,
+    access::run_as::RunOptions,
+    access::tokens::TokenAttempts,
     reply::text,
-    upload::request::{self, Fault},
+    upload::request::{self, ErrorKind},
     upload::{UploadError, Uploads},
 };
 
-/// Bytes of all bodies at once: two of the default limit, or one of the largest that can be set. Half of what the unit
-/// grants (`MemoryMax=`).
+/// Bytes of all bodies at once: two of the default limit, or one of the largest that can be set. Half of what
+/// the unit grants (`MemoryMax=`).
 const MAX_BODIES: usize = 128 * 1024 * 1024;
 /// How long a request waits for room among them.
-const ROOM_LIMIT: Duration = Duration::from_secs(30);
+const ROOM_TIMEOUT: Duration = Duration::from_secs(30);
 /// What a client is told to wait before it tries again, in seconds.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("10");
 /// Longest time without a byte of a body: a Wi-Fi that is gone for a moment comes back in it.
-const SILENCE_LIMIT: Duration = Duration::from_secs(30);
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest time for a body: the default limit over 1 Mbit/s.
-const BODY_LIMIT: Duration = Duration::from_mins(10);
-/// A client that is still sending when it is refused would not see the answer if the connection was closed under it: for
-/// so long what it sends is read and thrown away.
-const LINGER_LIMIT: Duration = Duration::from_secs(5);
+const BODY_TIMEOUT: Duration = Duration::from_mins(10);
+/// A client that is still sending when it is refused would not see the answer if the connection was closed
+/// under it: for so long what it sends is read and thrown away.
+const LINGER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The one-line reason behind a status whose body is the original's (B11.4, B11.5).
 const REASON: HeaderName = HeaderName::from_static("further-link-error");
@@ -58,20 +59,20 @@ struct Patience {
     body: Duration,
 }
 
-const USUAL: Patience = Patience { room: ROOM_LIMIT, silence: SILENCE_LIMIT, body: BODY_LIMIT };
+const DEFAULT: Patience = Patience { room: ROOM_TIMEOUT, silence: SILENCE_TIMEOUT, body: BODY_TIMEOUT };
 
-/// Room is taken in such steps.
+/// Reservation is taken in such steps.
 const ROOM_STEP: usize = 1024 * 1024;
 
 /// An answer that is not 200.
-struct Failure {
+struct ErrorReply {
     status: StatusCode,
     /// The original's text where it has one.
     body: String,
     why: String,
 }
 
-impl Failure {
+impl ErrorReply {
     fn new(status: StatusCode, why: impl Display) -> Self {
         let reason = status.canonical_reason().unwrap_or_default();
         Self { status, body: format!("{}: {reason}", status.as_u16()), why: why.to_string() }
@@ -83,23 +84,26 @@ impl Failure {
     }
 }
 
-impl From<UploadError> for Failure {
+impl From<UploadError> for ErrorReply {
     fn from(error: UploadError) -> Self {
         let status = match &error {
-            UploadError::Wrong(wrong) => match wrong.fault {
-                Fault::TooLarge => return Self::too_large(&wrong.why),
+            UploadError::UploadRequestError(wrong) => match wrong.kind {
+                ErrorKind::TooLarge => return Self::too_large(&wrong.why),
                 // The original had a text of its own for odd types: D46.
-                Fault::Shape | Fault::OddType => StatusCode::BAD_REQUEST,
-                Fault::Impossible => StatusCode::INTERNAL_SERVER_ERROR,
+                ErrorKind::Shape | ErrorKind::OddType => StatusCode::BAD_REQUEST,
+                ErrorKind::Impossible => StatusCode::INTERNAL_SERVER_ERROR,
             },
-            UploadError::Forbidden(_) => StatusCode::FORBIDDEN,
+            UploadError::User(
+                UserFailure::TokenMissing { .. }
+                | UserFailure::TokenWrong { .. }
+                | UserFailure::Blocked { .. },
+            ) => StatusCode::FORBIDDEN,
             UploadError::Busy => StatusCode::SERVICE_UNAVAILABLE,
             UploadError::User(_)
             | UploadError::NotStored(_)
             | UploadError::Download { .. }
             | UploadError::CachePath(_)
-            | UploadError::Slow
-            | UploadError::NoHelper => StatusCode::INTERNAL_SERVER_ERROR,
+            | UploadError::Slow => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self::new(status, error)
     }
@@ -108,20 +112,20 @@ impl From<UploadError> for Failure {
 impl Bodies {
     /// `limit` bytes for each, at most [`MAX_BODIES`].
     pub(crate) fn new(limit: usize) -> Self {
-        Self { room: Semaphore::new(MAX_BODIES), limit: limit.min(MAX_BODIES), patience: USUAL }
+        Self { room: Semaphore::new(MAX_BODIES), limit: limit.min(MAX_BODIES), patience: DEFAULT }
     }
 
     /// Handles one request.
     pub(crate) async fn answer<B: Buf, E: Display>(
         &self,
         uploads: &Uploads,
-        choices: &Choices,
-        guard: &Guard,
+        options: &RunOptions,
+        attempts: &TokenAttempts,
         headers: &HeaderMap,
         body: impl Stream<Item = Result<B, E>> + Send + 'static,
     ) -> Response {
         let outcome = match self.receive(headers, Box::pin(body)).await {
-            Ok((body, _room)) => store(uploads, choices, guard, &body).await,
+            Ok((body, _room)) => store(uploads, options, attempts, &body).await,
             Err(failure) => Err(failure),
         };
         respond(outcome, accepts_json(headers))
@@ -132,7 +136,7 @@ impl Bodies {
         &self,
         headers: &HeaderMap,
         mut stream: Pin<Box<impl Stream<Item = Result<B, E>> + Send + 'static>>,
-    ) -> Result<(Vec<u8>, SemaphorePermit<'_>), Failure> {
+    ) -> Result<(Vec<u8>, SemaphorePermit<'_>), ErrorReply> {
         let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
         let announced = announced.map(|length| length.parse().unwrap_or(usize::MAX));
         let expected = announced.unwrap_or(self.limit);
@@ -145,7 +149,7 @@ impl Bodies {
         let mut body = Vec::new();
         // Memory that nothing is written to costs nothing yet.
         if body.try_reserve_exact(expected).is_err() {
-            return Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, "there is no memory for it now"));
+            return Err(ErrorReply::new(StatusCode::SERVICE_UNAVAILABLE, "there is no memory for it now"));
         }
         let end = Instant::now() + self.patience.body;
         loop {
@@ -155,10 +159,10 @@ impl Bodies {
                 Ok(None) => return room.map(|room| (body, room)).ok_or_else(no_room),
                 Ok(Some(Err(error))) => {
                     debug!("body of an upload: {error}");
-                    return Err(Failure::new(StatusCode::BAD_REQUEST, "the body breaks off"));
+                    return Err(ErrorReply::new(StatusCode::BAD_REQUEST, "the body breaks off"));
                 }
                 Err(_elapsed) => {
-                    return Err(Failure::new(StatusCode::REQUEST_TIMEOUT, "the body comes too slowly"));
+                    return Err(ErrorReply::new(StatusCode::REQUEST_TIMEOUT, "the body comes too slowly"));
                 }
             };
             while piece.has_remaining() {
@@ -189,38 +193,46 @@ impl Bodies {
         timeout(self.patience.room, self.room.acquire_many(bytes)).await.ok()?.ok()
     }
 
-    fn too_large(&self) -> Failure {
-        Failure::too_large(format!("Maximum request body size {} exceeded.", self.limit))
+    fn too_large(&self) -> ErrorReply {
+        ErrorReply::too_large(format!("Maximum request body size {} exceeded.", self.limit))
     }
 }
 
-fn no_room() -> Failure {
-    Failure::new(StatusCode::SERVICE_UNAVAILABLE, "other uploads need all memory now")
+fn no_room() -> ErrorReply {
+    ErrorReply::new(StatusCode::SERVICE_UNAVAILABLE, "other uploads need all memory now")
 }
 
-async fn store(uploads: &Uploads, choices: &Choices, guard: &Guard, body: &[u8]) -> Result<(), Failure> {
-    // Half a second for the largest body on a slow device: other tasks of this thread go on elsewhere meanwhile.
-    let request = tokio::task::block_in_place(|| request::parse(body)).map_err(UploadError::Wrong)?;
-    Ok(uploads.store(choices, guard, &request).await?)
+async fn store(
+    uploads: &Uploads,
+    options: &RunOptions,
+    attempts: &TokenAttempts,
+    body: &[u8],
+) -> Result<(), ErrorReply> {
+    // Half a second for the largest body on a slow device: other tasks of this thread go on elsewhere
+    // meanwhile.
+    let request =
+        tokio::task::block_in_place(|| request::parse(body)).map_err(UploadError::UploadRequestError)?;
+    Ok(uploads.store(options, attempts, &request).await?)
 }
 
 /// Reads on for a while, so that the answer gets through.
 fn linger<B, E>(mut stream: Pin<Box<impl Stream<Item = Result<B, E>> + Send + 'static>>) {
-    tokio::spawn(timeout(LINGER_LIMIT, async move { while let Some(Ok(_)) = stream.next().await {} }));
+    tokio::spawn(timeout(LINGER_TIMEOUT, async move { while let Some(Ok(_)) = stream.next().await {} }));
 }
 
-/// Whether the client names JSON as what it wants. `*/*`, which most send without a thought, gets the older form.
+/// Whether the client names JSON as what it wants. `*/*`, which most send without a thought, gets the older
+/// form.
 fn accepts_json(headers: &HeaderMap) -> bool {
     let values = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let mut types = values.flat_map(|value| value.split(','));
     types.any(|one| one.split(';').next().is_some_and(|name| name.trim().eq_ignore_ascii_case(JSON)))
 }
 
-fn respond(outcome: Result<(), Failure>, json: bool) -> Response {
+fn respond(outcome: Result<(), ErrorReply>, json: bool) -> Response {
     let (status, body, value) = match &outcome {
         // Nothing is skipped here: what was to be fetched was fetched, now or before.
         Ok(()) => (StatusCode::OK, "OK", serde_json::json!({ "success": true, "fetched_urls": true })),
-        Err(Failure { status, body, why }) => {
+        Err(ErrorReply { status, body, why }) => {
             (*status, body.as_str(), serde_json::json!({ "success": false, "error": why }))
         }
     };
@@ -293,7 +305,7 @@ mod tests {
         bodies.patience.silence = SHORT;
         let silent = once(async { piece("a") }).chain(pending());
         assert_eq!(received(&bodies, "2", silent).await, Err(408));
-        bodies.patience = Patience { silence: SHORT * 100, body: SHORT, ..USUAL };
+        bodies.patience = Patience { silence: SHORT * 100, body: SHORT, ..DEFAULT };
         let dripping = unfold((), |()| async {
             tokio::time::sleep(SHORT / 10).await;
             Some((piece("a"), ()))
@@ -313,7 +325,7 @@ mod tests {
         let body = || futures_util::stream::iter([piece("a"), piece("b")]);
         assert_eq!(received(&bodies, "2", body()).await, Err(503));
         assert_eq!(
-            respond(Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, "")), false).headers()["retry-after"],
+            respond(Err(ErrorReply::new(StatusCode::SERVICE_UNAVAILABLE, "")), false).headers()["retry-after"],
             "10"
         );
         drop(others);
@@ -322,7 +334,7 @@ mod tests {
 
     #[test]
     fn a_reason_is_a_header_whatever_characters_it_has() {
-        let response = respond(Err(Failure::new(StatusCode::BAD_REQUEST, "ä\r\nX: y")), false);
+        let response = respond(Err(ErrorReply::new(StatusCode::BAD_REQUEST, "ä\r\nX: y")), false);
         assert_eq!(response.headers()[REASON], "???X: y");
     }
 }

@@ -1,5 +1,5 @@
-//! One WebSocket: frames in, one after the other, into the session; messages out of the outbox, as many at once as there
-//! are. The only file that knows the WebSocket library.
+//! One WebSocket: frames in, one after the other, into the session; messages out of the outbox, as many at
+//! once as there are. The only file that knows the WebSocket library.
 
 use std::{collections::VecDeque, io::ErrorKind, sync::Arc, time::Duration};
 
@@ -29,22 +29,25 @@ use further_link_api::{Dialect, MAX_MESSAGE, parse};
 use crate::{
     access::limits::ConnectionPermit,
     http::fragments::Fragments,
+    http::pings::Pulse,
     lifecycle::shutdown::Shutdown,
-    outbox::{self, Gone, Messages},
+    outbox::{self, Disconnected, OutboxReceiver},
     session::Session,
 };
 
-/// Read at once. Messages from clients are mostly keystrokes; larger ones are read in several steps.
+/// Bytes of one read. Messages from clients are mostly keystrokes; larger ones are read in several steps.
 const READ_BUFFER: usize = 1024;
 /// Written at once at the most; what is there is flushed in any case before waiting.
 const WRITE_BUFFER: usize = 64 * 1024;
 /// A client that does not read has this long to take the last words. Its programs do not wait for that.
-const GOODBYE_LIMIT: Duration = Duration::from_secs(1);
-/// Most frames, and bytes, that are read while a message is being handled: the pings of an hour. Then the client waits.
+const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Most frames, and bytes, that are read while a message is being handled: the pings of an hour. Then the
+/// client waits.
 const MAX_AHEAD: usize = 1024;
 /// The frame that goes beyond it is still taken.
 const MAX_AHEAD_BYTES: usize = 64 * 1024;
-/// Largest message that is written as one WebSocket frame: larger than all output, so that only video frames are not.
+/// Largest message that is written as one WebSocket frame: larger than all output, so that only video frames
+/// are not.
 const LARGEST_WHOLE: usize = 512 * 1024;
 
 /// How the conversation with the client came to its end.
@@ -77,25 +80,27 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
     dialect: Dialect,
     mut session: Session,
-    mut messages: Messages,
+    mut messages: OutboxReceiver,
     permit: Arc<ConnectionPermit>,
+    pulse: Arc<Pulse>,
     shutdown: &Shutdown,
 ) {
-    let stream = Fragments::new(stream, permit);
+    let stream = Fragments::new(stream, permit, Arc::clone(&pulse));
     let (mut sink, mut stream) =
         WebSocketStream::from_raw_socket(stream, Role::Server, Some(config())).await.split();
     let end = tokio::select! {
         end = read(&mut stream, dialect, &mut session) => end,
-        end = write(&mut sink, &mut messages) => end,
+        end = write(&mut sink, &mut messages, &pulse) => end,
         () = shutdown.begun() => End::Shutdown,
     };
-    // Nobody reads any more: what programs still print is thrown away from here on.
+    // The client is gone: what programs still print is thrown away from here on.
     drop(messages);
     // Boxed, as what a connection need not have room for while it lasts.
     Box::pin(async { tokio::join!(say_goodbye(sink, stream, end), session.close()) }).await;
 }
 
-/// Says why the connection ends, and that it does (TLS has a word for it), to a client that listens. Then it is closed.
+/// Says why the connection ends, and that it does (TLS has a word for it), to a client that listens. Then it
+/// is closed.
 async fn say_goodbye<S: AsyncRead + AsyncWrite + Unpin>(
     mut sink: SplitSink<WebSocketStream<S>, Message>,
     stream: SplitStream<WebSocketStream<S>>,
@@ -109,7 +114,7 @@ async fn say_goodbye<S: AsyncRead + AsyncWrite + Unpin>(
         End::Panicked => Some((CloseCode::Error, "internal error, see the log of further-link")),
         End::Shutdown => Some((CloseCode::Away, "further-link is shutting down")),
     };
-    let said = tokio::time::timeout(GOODBYE_LIMIT, async {
+    let said = tokio::time::timeout(GOODBYE_TIMEOUT, async {
         if let Some((code, reason)) = code {
             let frame = CloseFrame { code, reason: reason.into() };
             if let Err(error) = sink.send(Message::Close(Some(frame))).await {
@@ -163,14 +168,14 @@ async fn read<S: AsyncRead + AsyncWrite + Unpin>(
             handled = session.handle(message) => handled,
             () = ahead.watch(stream) => Ok(()),
         };
-        if let Err(Gone) = handled {
+        if let Err(Disconnected) = handled {
             return End::Client;
         }
     }
 }
 
-/// What is read while a message is being handled, whatever that takes (an upload with a slow download): so that the client's
-/// end is noticed, and its programs end.
+/// What is read while a message is being handled, whatever that takes (an upload with a slow download): so
+/// that the client's end is noticed, and its programs end.
 #[derive(Default)]
 struct Ahead {
     frames: VecDeque<Option<Result<Message, tungstenite::Error>>>,
@@ -207,7 +212,7 @@ impl Ahead {
                 self.bytes += message.len();
                 self.frames.push_back(frame);
             } else {
-                // What waits is for nobody any more.
+                // The client is gone: what waits has no receiver.
                 self.frames = VecDeque::from([frame]);
                 return;
             }
@@ -218,21 +223,29 @@ impl Ahead {
 
 async fn write<S: AsyncRead + AsyncWrite + Unpin>(
     sink: &mut SplitSink<WebSocketStream<S>, Message>,
-    messages: &mut Messages,
+    messages: &mut OutboxReceiver,
+    pulse: &Pulse,
 ) -> End {
-    while let Some(first) = messages.next().await {
-        if let Err(error) = write_available(sink, first, messages).await {
+    loop {
+        let written = tokio::select! {
+            biased;
+            first = messages.next() => match first {
+                Some(first) => write_available(sink, first, messages).await,
+                None => return End::Client,
+            },
+            () = pulse.due() => sink.send(Message::Ping(Bytes::new())).await,
+        };
+        if let Err(error) = written {
             debug!("websocket: {error}");
-            break;
+            return End::Client;
         }
     }
-    End::Client
 }
 
 async fn write_available<S: AsyncRead + AsyncWrite + Unpin>(
     sink: &mut SplitSink<WebSocketStream<S>, Message>,
     first: outbox::Message,
-    messages: &mut Messages,
+    messages: &mut OutboxReceiver,
 ) -> Result<(), tungstenite::Error> {
     let mut next = Some(first);
     while let Some(message) = next {
@@ -246,8 +259,8 @@ async fn write_available<S: AsyncRead + AsyncWrite + Unpin>(
     sink.flush().await
 }
 
-/// Writes a large message as several WebSocket frames (RFC 6455, 5.4), which the other side joins. The library copies each
-/// frame into a buffer that keeps its size as long as the connection lasts.
+/// Writes a large message as several WebSocket frames (RFC 6455, 5.4), which the other side joins. The
+/// library copies each frame into a buffer that keeps its size as long as the connection lasts.
 async fn write_in_parts<S: AsyncRead + AsyncWrite + Unpin>(
     sink: &mut SplitSink<WebSocketStream<S>, Message>,
     message: outbox::Message,

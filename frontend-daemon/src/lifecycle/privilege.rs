@@ -1,5 +1,5 @@
-//! The frontend never serves the network as root. Started as root it becomes an account without rights, for good, before
-//! a second thread exists and before the first byte from the network is read.
+//! The frontend never serves the network as root. Started as root it becomes an account without rights, for
+//! good, before a second thread exists and before the first byte from the network is read.
 
 use caps::CapSet;
 use nix::{
@@ -24,7 +24,7 @@ pub(crate) enum PrivilegeError {
     Regained,
 }
 
-/// Whom this process will be: none if it stays who it is.
+/// The account of this process from then on; none if it stays the same.
 pub(crate) fn service_account() -> Result<Option<User>, PrivilegeError> {
     if !Uid::effective().is_root() {
         return Ok(None);

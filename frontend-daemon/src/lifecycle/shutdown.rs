@@ -4,7 +4,8 @@ use std::convert::Infallible;
 
 use tokio::sync::{mpsc, watch};
 
-/// Tells every connection when to end, and lets the owner wait until they have. Each connection holds a clone.
+/// Tells every connection when to end, and lets the owner wait until they have. Each connection holds a
+/// clone.
 #[derive(Clone)]
 pub(crate) struct Shutdown {
     begun: watch::Receiver<bool>,

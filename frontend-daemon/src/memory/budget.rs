@@ -1,10 +1,11 @@
-//! Room for what is large and waits: lines of user channels, unsent frames, input that is not read. Who keeps such a
-//! thing takes room for it first, so that the sum over all connections and runs stays far below the unit's `MemoryMax=`.
+//! Memory budgets for what is large and waits: lines of user channels, unsent frames, unread input. The owner
+//! of such a thing takes room for it first, so that the sum over all connections and runs stays far below the
+//! unit's `MemoryMax=`.
 //!
-//! Room is waited for by `channel::connection` only, and always for a whole line at once; `input` never waits for it. So
-//! nobody waits for room while holding room, and there is no circle: who has room waits for a program that writes its
-//! line, for a program that reads its input, or for a client that reads, and each of them can be ended by `stop`. Two
-//! levels (a run's share, and all) are always taken in this order.
+//! Reservation is waited for by `channel::connection` only, and always for a whole line at once; `input`
+//! never waits for it. So a task that holds room never waits for room, and there is no circle: it waits for a
+//! program that writes its line, for a program that reads its input, or for a client that reads, and each of
+//! them can be ended by `stop`. Two levels (a run's share, and all) are always taken in this order.
 
 use std::sync::Arc;
 
@@ -13,30 +14,30 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// What is counted: a KiB. Smaller things are kept without room.
 const UNIT: usize = 1024;
 
-/// For all user channels together, in bytes: sixteen of the largest lines, or some 200 frames of a camera. With as much
-/// for the input, and as much for what is free of it, a quarter of `MemoryMax=` is left.
+/// For all user channels together, in bytes: sixteen of the largest lines, or some 200 frames of a camera.
+/// With as much for the input, and as much for what is free of it, a quarter of `MemoryMax=` is left.
 const ALL_CHANNELS: usize = 64 * 1024 * 1024;
 /// For all input that waits, in bytes: four programs that read nothing can have their full queues.
 const ALL_INPUT: usize = 64 * 1024 * 1024;
-/// For one run's channel: a frame that is being sent, one that waits, and one that is being read. More would help nobody,
-/// and so one run alone cannot take the room of all.
+/// For one run's channel: a frame that is being sent, one that waits, and one that is being read. More would
+/// not help, and so one run alone cannot take the room of all.
 const LINES_OF_ONE_CHANNEL: usize = 3;
-/// Connections to all user channels together: 32 runs with all that they may have. Each may keep 64 KiB without room, and
-/// their descriptors fit into `LimitNOFILE=`.
+/// Connections to all user channels together: 32 runs with all that they may have. Each may keep 64 KiB
+/// without room, and their descriptors fit into `LimitNOFILE=`.
 const ALL_CONNECTIONS: usize = 1024;
 
 /// An amount of memory that many share.
 #[derive(Clone)]
 pub(crate) struct Budget {
-    /// The narrowest first: whoever takes room takes it of each, in this order.
+    /// The narrowest first: room is taken of each, in this order.
     levels: Vec<Arc<Semaphore>>,
     /// What the narrowest has in all; more than that would never come.
     most: u32,
 }
 
-/// Room that was taken, given back when it is dropped.
+/// Reservation that was taken, given back when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Room(Vec<OwnedSemaphorePermit>);
+pub(crate) struct Reservation(Vec<OwnedSemaphorePermit>);
 
 /// The budgets of this daemon.
 #[derive(Clone)]
@@ -45,7 +46,7 @@ pub(crate) struct Budgets {
     /// In bytes.
     one_channel: usize,
     pub(crate) input: Budget,
-    /// Places for connections to user channels.
+    /// Slots for connections to user channels.
     pub(crate) connections: Arc<Semaphore>,
 }
 
@@ -80,29 +81,29 @@ impl Budget {
         Self { levels, most }
     }
 
-    /// Waits for room; those who wait are served in turn.
-    pub(crate) async fn take(&self, bytes: usize) -> Room {
+    /// Waits for room. Waiting tasks are served in turn.
+    pub(crate) async fn take(&self, bytes: usize) -> Reservation {
         let mut taken = Vec::with_capacity(self.levels.len());
         for level in &self.levels {
-            // Nobody closes these semaphores.
+            // These semaphores are never closed.
             taken.extend(Arc::clone(level).acquire_many_owned(units(bytes).min(self.most)).await);
         }
-        Room(taken)
+        Reservation(taken)
     }
 
     /// Takes room if there is some now.
-    pub(crate) fn try_take(&self, bytes: usize) -> Option<Room> {
+    pub(crate) fn try_take(&self, bytes: usize) -> Option<Reservation> {
         let taken = self
             .levels
             .iter()
             .map(|level| Arc::clone(level).try_acquire_many_owned(units(bytes).min(self.most)));
-        taken.collect::<Result<_, _>>().ok().map(Room)
+        taken.collect::<Result<_, _>>().ok().map(Reservation)
     }
 }
 
-impl Room {
+impl Reservation {
     /// Keeps so much and gives the rest back.
-    pub(crate) fn keep(mut self, bytes: usize) -> Self {
+    pub(crate) fn shrink_to(mut self, bytes: usize) -> Self {
         let kept = usize::try_from(units(bytes)).unwrap_or(usize::MAX);
         for permit in &mut self.0 {
             drop(permit.split(permit.num_permits().saturating_sub(kept)));
@@ -130,7 +131,7 @@ mod tests {
         let room = budget.try_take(6 * UNIT).unwrap();
         assert!(budget.try_take(5 * UNIT).is_none());
         assert!(budget.take(5 * UNIT).now_or_never().is_none());
-        let room = room.keep(5 * UNIT);
+        let room = room.shrink_to(5 * UNIT);
         let other = budget.try_take(5 * UNIT).unwrap();
         assert!(budget.try_take(1).is_none());
         drop((room, other));
@@ -145,7 +146,7 @@ mod tests {
         assert!(one.try_take(1).is_none());
         assert!(other.try_take(5 * UNIT).is_none());
         let few = other.try_take(4 * UNIT).unwrap();
-        drop(room.keep(UNIT));
+        drop(room.shrink_to(UNIT));
         assert!(other.try_take(2 * UNIT).is_some());
         drop(few);
         assert!(all.try_take(10 * UNIT).is_some());

@@ -1,8 +1,8 @@
-//! Video frames that wait for one client: of each process the newest only. A camera that is faster than the client costs
-//! one frame of memory, and the client sees what is now, not what was.
+//! Video frames that wait for one client: of each process the newest only. A camera that is faster than the
+//! client costs one frame of memory, and the client sees what is now, not what was.
 //!
-//! The one place where something a program said may be dropped. `outbox` owns it: programs' channels put frames in, the
-//! socket takes them out when no other message waits.
+//! The one place where something a program said may be dropped. `outbox` owns it: programs' channels put
+//! frames in, the socket takes them out when no other message waits.
 
 use std::{
     collections::VecDeque,
@@ -24,7 +24,7 @@ pub(crate) struct Frames {
 
 #[derive(Default)]
 struct State {
-    /// One of a process, in the order in which they are sent: who was served goes to the end.
+    /// At most one frame for each process, served round robin.
     waiting: VecDeque<(ProcessId, Message)>,
     /// The client is gone.
     closed: bool,
@@ -57,7 +57,7 @@ impl Frames {
         state.waiting.remove(place).map(|(_, frame)| frame)
     }
 
-    /// Waits until there may be one. The socket's writer is the only one who waits.
+    /// Waits until there may be one. Only the socket's writer waits.
     pub(crate) async fn filled(&self) {
         self.filled.notified().await;
     }

@@ -1,13 +1,13 @@
 //! A message for a client as it waits in the outbox: its text, and the memory it was granted.
 
-use crate::memory::budget::Room;
+use crate::memory::budget::Reservation;
 
 /// One message as it goes to the client.
 #[derive(Debug)]
 pub(crate) struct Message {
     pub(crate) json: String,
-    /// Of a large frame, until it is sent.
-    pub(crate) room: Option<Room>,
+    /// Memory reserved for a large frame, released once it has been sent.
+    pub(crate) room: Option<Reservation>,
 }
 
 impl From<String> for Message {

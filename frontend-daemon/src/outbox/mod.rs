@@ -1,10 +1,11 @@
 //! The bounded queue of messages towards one client, and beside it the newest video frame of each process.
 //!
-//! Whoever has something to say waits here when the client is slow, and nothing is dropped: a full outbox is what makes a
-//! program wait. The queue is short and its waiters are served in turn, so that one flooding program delays another
+//! A sender waits here when the client is slow, and nothing is dropped: a full outbox makes the program wait.
+//! The queue is short and its waiters are served in turn, so that one flooding program delays another
 //! one's line by a few messages only. A session knows an outbox, never a socket.
 //!
-//! Frames do not wait in the queue: they are sent when it is empty, and newer ones replace unsent ones (`frames`).
+//! Frames do not wait in the queue: they are sent when it is empty, and newer ones replace unsent ones
+//! (`frames`).
 
 mod frames;
 mod message;
@@ -17,15 +18,16 @@ use tokio::sync::mpsc;
 
 use further_link_api::{Dialect, ProcessId, ServerMessage};
 
-use crate::{memory::budget::Room, outbox::frames::Frames};
+use crate::{memory::budget::Reservation, outbox::frames::Frames};
 
-/// Messages that wait while one is being sent. Each has at most 64 KiB of output (`process::output`), so this
-/// bounds the memory of a connection whose client does not read. The last frame of a program has its own room.
+/// Capacity of the queue, not counting the message that is being sent. Each has at most 64 KiB of output
+/// (`process::output`), so this bounds the memory of a connection whose client does not read. The last frame
+/// of a program has its own room.
 const CAPACITY: usize = 4;
 
-/// The client is gone; what is said to it is not kept.
+/// The client is gone; messages to it are not kept.
 #[derive(Debug)]
-pub(crate) struct Gone;
+pub(crate) struct Disconnected;
 
 /// The sending side, cloned for each process.
 #[derive(Clone)]
@@ -36,55 +38,55 @@ pub(crate) struct Outbox {
     dialect: Dialect,
 }
 
-/// The side that the socket empties. Dropping it means that the client is gone.
-pub(crate) struct Messages {
+/// The side that the socket empties. It is dropped when the client is gone.
+pub(crate) struct OutboxReceiver {
     queue: mpsc::Receiver<Box<Message>>,
     frames: Arc<Frames>,
 }
 
 /// Both sides.
-pub(crate) fn outbox(dialect: Dialect) -> (Outbox, Messages) {
+pub(crate) fn outbox(dialect: Dialect) -> (Outbox, OutboxReceiver) {
     let (queue, receiver) = mpsc::channel(CAPACITY);
     let frames = Arc::new(Frames::default());
-    (Outbox { queue, frames: Arc::clone(&frames), dialect }, Messages { queue: receiver, frames })
+    (Outbox { queue, frames: Arc::clone(&frames), dialect }, OutboxReceiver { queue: receiver, frames })
 }
 
 impl Outbox {
     /// Queues a message, waiting for room.
-    pub(crate) async fn say(
+    pub(crate) async fn send(
         &self,
         message: ServerMessage<'_>,
         process: Option<&ProcessId>,
-    ) -> Result<(), Gone> {
+    ) -> Result<(), Disconnected> {
         let message = Box::new(message.to_json(self.dialect, process).into());
-        self.queue.send(message).await.map_err(|_| Gone)
+        self.queue.send(message).await.map_err(|_| Disconnected)
     }
 
-    /// Waits until the connection has taken all that was said so far. Whoever says something meanwhile is next.
-    pub(crate) async fn taken(&self) -> Result<(), Gone> {
-        self.queue.reserve_many(CAPACITY).await.map(drop).map_err(|_| Gone)
+    /// Waits until the connection has taken all messages so far. One that is sent meanwhile comes next.
+    pub(crate) async fn flushed(&self) -> Result<(), Disconnected> {
+        self.queue.reserve_many(CAPACITY).await.map(drop).map_err(|_| Disconnected)
     }
 
-    /// Shows a frame as soon as nothing else is to be said, unless a newer one comes before that. `room` is what was
-    /// taken for the line it came in.
-    pub(crate) fn show(&self, frame: &str, process: &ProcessId, room: Option<Room>) {
+    /// Shows a frame as soon as nothing else is to be said, unless a newer one comes before that. `room` is
+    /// what was taken for the line it came in.
+    pub(crate) fn set_frame(&self, frame: &str, process: &ProcessId, room: Option<Reservation>) {
         let json = ServerMessage::Video(frame.into()).to_json(self.dialect, Some(process));
-        let room = room.map(|room| room.keep(json.len()));
+        let room = room.map(|room| room.shrink_to(json.len()));
         self.frames.put(process, Message { json, room });
     }
 
-    /// The process shows nothing any more: its last frame, if it was not sent yet, goes into the queue, before what is
-    /// said next.
-    pub(crate) async fn say_last_frame(&self, process: &ProcessId) -> Result<(), Gone> {
+    /// The process shows nothing any more: its last frame, if it was not sent yet, goes into the queue,
+    /// before what is said next.
+    pub(crate) async fn flush_frame(&self, process: &ProcessId) -> Result<(), Disconnected> {
         match self.frames.take_of(process) {
-            Some(frame) => self.queue.send(Box::new(frame)).await.map_err(|_| Gone),
+            Some(frame) => self.queue.send(Box::new(frame)).await.map_err(|_| Disconnected),
             None => Ok(()),
         }
     }
 }
 
-impl Messages {
-    /// The next message, waiting for it. None when nobody can say anything any more.
+impl OutboxReceiver {
+    /// The next message, waiting for it. `None` when there are no senders any more.
     pub(crate) async fn next(&mut self) -> Option<Message> {
         loop {
             if let Some(message) = self.take() {
@@ -103,7 +105,7 @@ impl Messages {
     }
 }
 
-impl Drop for Messages {
+impl Drop for OutboxReceiver {
     fn drop(&mut self) {
         self.frames.close();
     }
@@ -118,35 +120,35 @@ mod tests {
     #[tokio::test]
     async fn who_waits_until_it_is_taken_is_behind_the_last_message_and_hears_of_the_end() {
         let (outbox, mut messages) = outbox(Dialect::Run);
-        assert!(outbox.taken().now_or_never().unwrap().is_ok());
-        outbox.say(ServerMessage::Pong, None).await.unwrap();
-        outbox.say(ServerMessage::Pong, None).await.unwrap();
-        let taken = outbox.taken();
+        assert!(outbox.flushed().now_or_never().unwrap().is_ok());
+        outbox.send(ServerMessage::Pong, None).await.unwrap();
+        outbox.send(ServerMessage::Pong, None).await.unwrap();
+        let taken = outbox.flushed();
         tokio::pin!(taken);
         for _ in 0..2 {
             assert!(taken.as_mut().now_or_never().is_none());
             assert!(messages.take().is_some());
         }
         taken.await.unwrap();
-        outbox.say(ServerMessage::Pong, None).await.unwrap();
+        outbox.send(ServerMessage::Pong, None).await.unwrap();
         drop(messages);
-        assert!(outbox.taken().await.is_err());
+        assert!(outbox.flushed().await.is_err());
     }
 
     #[tokio::test]
     async fn words_go_before_frames_and_the_last_frame_goes_before_the_last_word() {
         let (outbox, mut messages) = outbox(Dialect::Run);
         let id = ProcessId::new("1");
-        outbox.show("old", &id, None);
-        outbox.show("new", &id, None);
-        outbox.say(ServerMessage::Stdout("text".into()), Some(&id)).await.unwrap();
+        outbox.set_frame("old", &id, None);
+        outbox.set_frame("new", &id, None);
+        outbox.send(ServerMessage::Stdout("text".into()), Some(&id)).await.unwrap();
         let next = |message: Option<Message>| message.map(|message| message.json).unwrap_or_default();
         assert!(next(messages.next().await).contains("text"));
         assert!(next(messages.next().await).contains("new"));
-        outbox.show("last", &id, None);
-        outbox.say_last_frame(&id).await.unwrap();
-        outbox.say_last_frame(&id).await.unwrap();
-        outbox.say(ServerMessage::Stopped { exit_code: 0 }, Some(&id)).await.unwrap();
+        outbox.set_frame("last", &id, None);
+        outbox.flush_frame(&id).await.unwrap();
+        outbox.flush_frame(&id).await.unwrap();
+        outbox.send(ServerMessage::Stopped { exit_code: 0 }, Some(&id)).await.unwrap();
         assert!(next(messages.next().await).contains("last"));
         assert!(next(messages.next().await).contains("stopped"));
         drop(outbox);

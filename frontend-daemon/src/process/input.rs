@@ -1,8 +1,8 @@
-//! What the client types, on its way to the program's standard input: a bounded queue, so that a program which does not
-//! read stops neither the connection nor the daemon (D27).
+//! What the client types, on its way to the program's standard input: a bounded queue, so that a program
+//! which does not read stops neither the connection nor the daemon (D27).
 //!
-//! While the program reads, a full queue makes the client wait. When it has not read for a while, what does not fit is
-//! refused with an error, so that ping and stop behind it are heard.
+//! While the program reads, a full queue makes the client wait. When it has not read for a while, what does
+//! not fit is refused with an error, so that ping and stop behind it are heard.
 
 use std::{
     collections::VecDeque,
@@ -18,14 +18,16 @@ use tokio::{sync::Notify, time::timeout};
 
 use crate::{
     helper::stream::Stream,
-    memory::budget::{Budget, Room},
+    memory::budget::{Budget, Reservation},
 };
 
 /// Most bytes that wait for a program: four of the largest messages (B3.2).
 const MAX_WAITING: usize = 16 * 1024 * 1024;
-/// What may wait for a program without taking room of all programs' budget: keys must be heard, whatever others do.
+/// What may wait for a program without taking room of all programs' budget: keys must be heard, whatever
+/// others do.
 const FREE: usize = 64 * 1024;
-/// What a piece costs beside its bytes, about: without it a million single letters would count as one megabyte.
+/// What a piece costs beside its bytes, about: without it a million single letters would count as one
+/// megabyte.
 const PIECE_COST: usize = 64;
 /// A program that takes nothing for so long is not reading.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -47,7 +49,8 @@ pub(crate) struct Input {
     queue: Mutex<Queue>,
     filled: Notify,
     emptied: Notify,
-    /// Set after a wait in vain, cleared when the program reads: the next input is refused without another wait.
+    /// Set after a wait in vain, cleared when the program reads: the next input is refused without another
+    /// wait.
     stuck: AtomicBool,
 }
 
@@ -63,7 +66,7 @@ struct Queue {
 struct Piece {
     text: String,
     /// Until all of it is written.
-    _room: Option<Room>,
+    _room: Option<Reservation>,
 }
 
 impl Queue {
@@ -92,7 +95,8 @@ impl Input {
         Self { budget, queue: Mutex::default(), filled, emptied, stuck }
     }
 
-    /// Queues one input, waiting for room as long as the program reads, and not for ever: ping and stop wait behind it.
+    /// Queues one input, waiting for room as long as the program reads, and not for ever: ping and stop wait
+    /// behind it.
     pub(crate) async fn push(&self, mut input: String, is_last: bool) -> Result<(), NotTaken> {
         let end = Instant::now() + MAX_WAIT;
         loop {
@@ -130,8 +134,8 @@ impl Input {
         while let Some(piece) = self.next().await {
             let mut rest = piece.text.as_bytes();
             while !rest.is_empty() {
-                // EPIPE, or EIO on a terminal: nobody will ever read again. Later input is taken and thrown away, as a
-                // terminal would.
+                // EPIPE, or EIO on a terminal: there is no reader any more. Later input is taken and thrown
+                // away, as a terminal would.
                 let written = stream.write(rest).await.unwrap_or(rest.len());
                 rest = rest.get(written..).unwrap_or_default();
                 self.read(written);

@@ -1,7 +1,9 @@
-//! One program from `started` to `stopped`: the frontend's half of a run. One task moves everything it reads and writes.
+//! One program from `started` to `stopped`: the frontend's half of a run. One task moves everything it reads
+//! and writes.
 //!
-//! `start` returns when the helper has said whether the program runs. The handle is the session's; the task ends when the
-//! last byte of output and `stopped` are in the outbox, whether or not anybody still reads them.
+//! A start is a phase of a process, not a wait of its session: the handle exists from the first moment, and a
+//! task says `started`, or why not. The task ends when the last byte of output and `stopped` are in the
+//! outbox, whether or not a client still reads them.
 
 pub(crate) mod channel;
 pub(crate) mod output;
@@ -13,33 +15,40 @@ mod utf8;
 pub(crate) use input::NotTaken;
 
 use std::{
-    io,
+    io, mem,
     os::fd::OwnedFd,
-    sync::{Arc, Weak},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
 
-use further_link_api::{ClientError, ProcessId, ServerMessage};
+use further_link_api::{ClientError, ProcessId, ServerMessage, StartFailure, UserFailure};
 use further_link_proto::{Event, ExitStatus, Request, Run, Signal, UserName, WindowSize};
-use tokio::{io::Interest, sync::watch, task::JoinSet, time::timeout};
-use tracing::{debug, warn};
+use nix::sys::signal::Signal as NixSignal;
+use tokio::{
+    io::Interest,
+    sync::{oneshot, watch},
+    task::JoinSet,
+    time::timeout,
+};
+use tracing::{debug, info, warn};
 
 use crate::{
-    helper::pool::{Conversation, HelperError, Helpers, MAX_RUNS},
+    access::tokens::TokenAttempts,
+    helper::pool::{Conversation, HelperError, HelperPool},
     helper::reasons::not_started,
     helper::stream::Stream,
     memory::budget::Budgets,
-    outbox::{Gone, Outbox},
+    outbox::{Disconnected, Outbox},
     process::channel::UserChannel,
     process::channel::connection,
     process::channel::keys::Keyboard,
     process::input::Input,
-    process::output::{Channel, Output},
-    process::phase::{Happening, Phase},
+    process::output::{Output, OutputKind},
+    process::phase::{Phase, Transition, stopped},
 };
 
 /// A start that takes longer than this (a file system that hangs) is given up.
-const START_LIMIT: Duration = Duration::from_secs(30);
+const START_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What the client is told when the kernel has ended a program for want of memory.
 const OUT_OF_MEMORY: &str = "\r\nfurther-link: the program was ended because it used too much memory\r\n";
@@ -48,6 +57,8 @@ const OUT_OF_MEMORY: &str = "\r\nfurther-link: the program was ended because it 
 #[derive(Debug, thiserror::Error)]
 enum StartError {
     #[error(transparent)]
+    Client(#[from] StartFailure),
+    #[error(transparent)]
     Helper(#[from] HelperError),
     #[error("the helper answered {0:?}")]
     Answer(Event),
@@ -55,14 +66,48 @@ enum StartError {
     Descriptors(#[from] io::Error),
 }
 
-/// The session's handle of a process. Dropping it does not stop the process: the session stops it and waits.
+/// A program to start, and what its task needs.
+pub(crate) struct Start {
+    pub(crate) helpers: Arc<HelperPool>,
+    /// How many programs the pool has slots for.
+    pub(crate) max_programs: usize,
+    pub(crate) budgets: Budgets,
+    pub(crate) attempts: TokenAttempts,
+    pub(crate) outbox: Outbox,
+    pub(crate) id: ProcessId,
+    pub(crate) run: Run,
+    pub(crate) code: Option<String>,
+}
+
+/// The session's handle of a process, from the moment it is asked for. Dropping it does not stop the process:
+/// the session stops it and waits.
 pub(crate) struct Process {
-    /// Gone when the program has ended.
-    conversation: Weak<Conversation>,
-    input: Arc<Input>,
+    state: Arc<State>,
+}
+
+/// Completes when the client has been told whether the program runs.
+pub(crate) struct Settled(oneshot::Receiver<()>);
+
+impl Settled {
+    pub(crate) async fn wait(self) {
+        let (Ok(()) | Err(_)) = self.0.await;
+    }
+}
+
+/// What the handle and the task of a process share.
+struct State {
+    phase: watch::Sender<Phase>,
+    input: Input,
     keyboard: Arc<Keyboard>,
-    terminal: Option<Arc<Stream>>,
-    phase: Arc<watch::Sender<Phase>>,
+    reach: Mutex<Reach>,
+}
+
+/// How the session reaches the program.
+enum Reach {
+    /// Not yet: what the client asked for meanwhile.
+    Starting { size: Option<WindowSize>, signals: Vec<Signal> },
+    /// The conversation is gone when the program has ended.
+    Running { conversation: Weak<Conversation>, terminal: Option<Arc<Stream>> },
 }
 
 /// The streams of a process.
@@ -75,104 +120,71 @@ struct Streams {
 }
 
 impl Process {
-    /// Starts a program, says `started`, and lets a task of `tasks` see to the rest.
-    pub(crate) async fn start(
-        helpers: &Helpers,
-        budgets: &Budgets,
-        run: Run,
-        code: Option<&str>,
-        id: ProcessId,
-        outbox: &Outbox,
-        tasks: &mut JoinSet<()>,
-    ) -> Result<Self, ClientError> {
-        let runner = run.runner;
-        let user = run.identity.user.clone();
-        let request = Request::Run(run);
-        let (conversation, streams) = timeout(START_LIMIT, begin(helpers, &request, code))
-            .await
-            .map_err(|_elapsed| ClientError::NotStarted("the device did not start it in time".to_owned()))?
-            .map_err(|error| match error {
-                StartError::Answer(event) => not_started(&event, runner, user.as_ref().map(UserName::as_str)),
-                StartError::Helper(HelperError::Busy) => ClientError::NotStarted(format!(
-                    "{MAX_RUNS} programs run on this device already; stop one first"
-                )),
-                error => {
-                    warn!("start failed: {error}");
-                    ClientError::NotStarted(
-                        "the helper service does not answer; see the log of further-link".to_owned(),
-                    )
-                }
-            })?;
-        let conversation = Arc::new(conversation);
-        let process = Self {
-            conversation: Arc::downgrade(&conversation),
-            input: Arc::new(Input::new(budgets.input.clone())),
+    /// Begins to start a program. A task of `tasks` sees to everything else: it says `started`, or why not.
+    pub(crate) fn start(start: Start, tasks: &mut JoinSet<()>) -> (Self, Settled) {
+        let state = Arc::new(State {
+            phase: watch::Sender::new(Phase::Starting),
+            input: Input::new(start.budgets.input.clone()),
             keyboard: Arc::default(),
-            terminal: streams.terminal,
-            phase: Arc::new(watch::Sender::new(Phase::Starting.after(Happening::Started))),
-        };
-        // A client that is gone will be noticed by its session, which then stops this process.
-        let (Ok(()) | Err(Gone)) = outbox.say(ServerMessage::Started, Some(&id)).await;
-        let channel = UserChannel {
-            listener: streams.channel,
-            keyboard: Arc::clone(&process.keyboard),
-            places: Arc::clone(&budgets.connections),
-            run: connection::Run {
-                outbox: outbox.clone(),
-                id: id.clone(),
-                phase: process.phase.subscribe(),
-                budget: budgets.channel(),
-            },
-        };
-        let life = Life {
-            conversation,
-            input: Arc::clone(&process.input),
-            phase: Arc::clone(&process.phase),
-            outbox: outbox.clone(),
-            id,
-            last_words: if process.terminal.is_some() { Channel::Terminal } else { Channel::Stderr },
-        };
-        tasks.spawn(life.live(streams.input, streams.outputs, channel));
-        Ok(process)
+            reach: Mutex::new(Reach::Starting { size: None, signals: Vec::new() }),
+        });
+        let (settle, settled) = oneshot::channel();
+        tasks.spawn(start.run(Arc::clone(&state), settle));
+        (Self { state }, Settled(settled))
     }
 
-    /// Whether messages may still name it.
+    /// Whether messages may name it.
     pub(crate) fn is_live(&self) -> bool {
-        self.phase.borrow().is_live()
+        self.state.phase.borrow().is_live()
+    }
+
+    /// Whether the helper has not said yet that it runs.
+    pub(crate) fn is_starting(&self) -> bool {
+        *self.state.phase.borrow() == Phase::Starting
     }
 
     /// Queues input. With `end` nothing comes after it: a program on a pipe reads its end.
     pub(crate) async fn write(&self, input: String, end: bool) -> Result<(), NotTaken> {
-        self.input.push(input, end).await
+        self.state.input.push(input, end).await
     }
 
-    /// False without a terminal.
-    pub(crate) fn resize(&self, size: WindowSize) -> bool {
-        let Some(terminal) = &self.terminal else { return false };
-        if let Err(error) = terminal.resize(size) {
-            debug!("cannot resize: {error}");
+    /// Resizes the terminal; of one that is starting the last size counts.
+    pub(crate) fn resize(&self, new: WindowSize) {
+        match &mut *self.state.reach() {
+            Reach::Starting { size, .. } => *size = Some(new),
+            Reach::Running { terminal: Some(terminal), .. } => resize(terminal, new),
+            Reach::Running { terminal: None, .. } => {}
         }
-        true
     }
 
     /// Tells the programs that listen for the key. Never waits for them.
     pub(crate) fn key_event(&self, key: &str, event: &str) {
-        self.keyboard.event(key, event);
+        self.state.keyboard.event(key, event);
     }
 
-    /// Asks the helper to end it. A helper that is gone has ended it already.
+    /// Gives up the start, or asks the helper to end the program. A helper that is gone has ended it already.
     pub(crate) async fn stop(&self, first: Option<Signal>) {
-        self.phase.send_modify(|phase| *phase = phase.after(Happening::StopAsked));
+        self.state.moved(Transition::StopAsked);
         self.ask(&Request::Stop { first }).await;
     }
 
-    /// Has the helper send a signal to the run, which goes on.
+    /// Has the helper send a signal to the run, which goes on. One that is starting gets each signal once.
     pub(crate) async fn signal(&self, signal: Signal) {
+        if let Reach::Starting { signals, .. } = &mut *self.state.reach() {
+            if !signals.contains(&signal) {
+                signals.push(signal);
+            }
+            return;
+        }
         self.ask(&Request::Signal(signal)).await;
     }
 
     async fn ask(&self, request: &Request) {
-        if let Some(conversation) = self.conversation.upgrade()
+        let conversation = match &*self.state.reach() {
+            Reach::Starting { .. } => None,
+            Reach::Running { conversation, .. } => conversation.upgrade(),
+        };
+        if let Some(conversation) = conversation
             && let Err(error) = conversation.send(request).await
         {
             debug!("{request:?}: {error}");
@@ -180,33 +192,141 @@ impl Process {
     }
 }
 
-/// Asks a helper to start the program. A spare may have died while it waited (an update, a kill): when the request was
-/// not read nothing was started, and another one is asked.
-async fn begin(
-    helpers: &Helpers,
-    request: &Request,
-    code: Option<&str>,
-) -> Result<(Conversation, Streams), StartError> {
-    let mut conversation = helpers.take().await?;
-    let mut heard = ask(&conversation, request).await;
-    if heard.as_ref().is_err_and(HelperError::is_unread) {
-        conversation = helpers.take().await?;
-        heard = ask(&conversation, request).await;
+impl State {
+    fn moved(&self, transition: Transition) {
+        self.phase.send_modify(|phase| *phase = phase.next(transition));
     }
-    let (mut event, mut descriptors) = heard?;
-    if event == Event::Data {
-        write_code(descriptors, code.unwrap_or_default()).await?;
-        (event, descriptors) = conversation.recv().await?;
-    }
-    match event {
-        Event::Started { .. } => Ok((conversation, streams(descriptors)?)),
-        event => Err(StartError::Answer(event)),
+
+    fn reach(&self) -> MutexGuard<'_, Reach> {
+        self.reach.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-async fn ask(conversation: &Conversation, request: &Request) -> Result<(Event, Vec<OwnedFd>), HelperError> {
-    conversation.send(request).await?;
-    conversation.recv().await
+fn resize(terminal: &Stream, size: WindowSize) {
+    if let Err(error) = terminal.resize(size) {
+        debug!("cannot resize: {error}");
+    }
+}
+
+impl Start {
+    /// The task of a process: its start, and all that follows.
+    async fn run(self, state: Arc<State>, settle: oneshot::Sender<()>) {
+        let mut given_up = state.phase.subscribe();
+        // Boxed, as what a running program need not have room for.
+        let begun = tokio::select! {
+            biased;
+            begun = Box::pin(self.begin()) => begun,
+            // The conversation is dropped: its helper ends what it may have started.
+            () = stopped(&mut given_up) => Err(StartFailure::Stopped),
+        };
+        match begun {
+            Ok((conversation, streams, pid)) => self.started(state, settle, conversation, streams, pid).await,
+            Err(failure) => self.failed(&state, failure).await,
+        }
+    }
+
+    async fn failed(&self, state: &State, failure: StartFailure) {
+        info!("connection {}: a start failed: {failure}", self.connection());
+        // The id is free before the client hears of it, as at the end of a program (B6.1).
+        state.moved(Transition::Failed);
+        let error = ClientError::NotStarted(failure);
+        // Never with the process id: clients would take it for the process's own end (B4.2).
+        let (Ok(()) | Err(Disconnected)) = self.outbox.send(ServerMessage::from(&error), None).await;
+    }
+
+    async fn started(
+        self,
+        state: Arc<State>,
+        settle: oneshot::Sender<()>,
+        conversation: Conversation,
+        streams: Streams,
+        pid: u32,
+    ) {
+        let conversation = Arc::new(conversation);
+        let running = Reach::Running {
+            conversation: Arc::downgrade(&conversation),
+            terminal: streams.terminal.clone(),
+        };
+        let early = mem::replace(&mut *state.reach(), running);
+        state.moved(Transition::Started);
+        if *state.phase.borrow() == Phase::Stopped {
+            return self.failed(&state, StartFailure::Stopped).await;
+        }
+        // A client that is gone will be noticed by its session, which then stops this process.
+        let (Ok(()) | Err(Disconnected)) = self.outbox.send(ServerMessage::Started, Some(&self.id)).await;
+        let (Ok(()) | Err(())) = settle.send(());
+        if let Reach::Starting { size, signals } = early {
+            if let (Some(size), Some(terminal)) = (size, &streams.terminal) {
+                resize(terminal, size);
+            }
+            for signal in signals {
+                if let Err(error) = conversation.send(&Request::Signal(signal)).await {
+                    debug!("{signal:?}: {error}");
+                }
+            }
+        }
+        let user = self.run.identity.user.as_ref().map_or("the default user", UserName::as_str);
+        let (connection, runner) = (self.connection(), self.run.runner.name());
+        info!("connection {connection}: started {runner} as {user}, pid {pid}");
+        let channel = UserChannel {
+            listener: streams.channel,
+            keyboard: Arc::clone(&state.keyboard),
+            slots: Arc::clone(&self.budgets.connections),
+            run: connection::Run {
+                outbox: self.outbox.clone(),
+                id: self.id.clone(),
+                phase: state.phase.subscribe(),
+                budget: self.budgets.channel(),
+            },
+        };
+        let last_words = if streams.terminal.is_some() { OutputKind::Terminal } else { OutputKind::Stderr };
+        let supervisor = Supervisor { conversation, state, outbox: self.outbox, id: self.id, last_words };
+        supervisor.run(streams.input, streams.outputs, channel).await;
+    }
+
+    fn connection(&self) -> u64 {
+        self.run.identity.origin.unwrap_or_default()
+    }
+
+    /// Asks a helper to start the program, and puts what goes wrong into words for the client.
+    async fn begin(&self) -> Result<(Conversation, Streams, u32), StartFailure> {
+        let with_token = self.run.identity.token.is_some();
+        let _turn = if with_token { Some(self.attempts.begin().await?) } else { None };
+        let begun = timeout(START_TIMEOUT, self.ask()).await;
+        let begun = begun.unwrap_or(Err(StartError::Client(StartFailure::TimedOut)));
+        let failure = match begun {
+            Ok(begun) => return Ok(begun),
+            Err(StartError::Client(failure)) => failure,
+            Err(StartError::Answer(event)) => {
+                let user = self.run.identity.user.as_ref().map(UserName::as_str);
+                not_started(&event, self.run.runner, user)
+            }
+            Err(StartError::Helper(HelperError::Busy)) => {
+                StartFailure::DeviceFull { most: self.max_programs }
+            }
+            Err(error) => {
+                warn!("start failed: {error}");
+                StartFailure::NoHelper
+            }
+        };
+        if matches!(failure, StartFailure::User(UserFailure::TokenWrong { .. })) {
+            self.attempts.wrong().await;
+        }
+        Err(failure)
+    }
+
+    async fn ask(&self) -> Result<(Conversation, Streams, u32), StartError> {
+        let request = Request::Run(self.run.clone());
+        let (conversation, mut event, mut descriptors) = self.helpers.ask(&request).await?;
+        if event == Event::Data {
+            write_code(descriptors, self.code.as_deref().unwrap_or_default()).await?;
+            (event, descriptors) = conversation.recv().await?;
+        }
+        match event {
+            Event::Started { pid } => Ok((conversation, streams(descriptors)?, pid)),
+            event => Err(StartError::Answer(event)),
+        }
+    }
 }
 
 async fn write_code(descriptors: Vec<OwnedFd>, code: &str) -> Result<(), StartError> {
@@ -228,14 +348,14 @@ fn streams(mut descriptors: Vec<OwnedFd>) -> Result<Streams, StartError> {
     match (descriptors.next(), descriptors.next(), descriptors.next()) {
         (Some(leader), None, None) => {
             let leader = stream(leader, Interest::READABLE | Interest::WRITABLE)?;
-            let outputs = vec![Output::new(Channel::Terminal, Arc::clone(&leader))];
+            let outputs = vec![Output::new(OutputKind::Terminal, Arc::clone(&leader))];
             Ok(Streams { input: Arc::clone(&leader), outputs, terminal: Some(leader), channel })
         }
         (Some(stdin), Some(stdout), Some(stderr)) => Ok(Streams {
             input: stream(stdin, Interest::WRITABLE)?,
             outputs: vec![
-                Output::new(Channel::Stdout, stream(stdout, Interest::READABLE)?),
-                Output::new(Channel::Stderr, stream(stderr, Interest::READABLE)?),
+                Output::new(OutputKind::Stdout, stream(stdout, Interest::READABLE)?),
+                Output::new(OutputKind::Stderr, stream(stderr, Interest::READABLE)?),
             ],
             terminal: None,
             channel,
@@ -244,64 +364,81 @@ fn streams(mut descriptors: Vec<OwnedFd>) -> Result<Streams, StartError> {
     }
 }
 
-/// What the task of a process holds.
-struct Life {
+/// What the task of a running process holds.
+struct Supervisor {
     conversation: Arc<Conversation>,
-    input: Arc<Input>,
-    phase: Arc<watch::Sender<Phase>>,
+    state: Arc<State>,
     outbox: Outbox,
     id: ProcessId,
     /// Where the daemon itself has something to say.
-    last_words: Channel,
+    last_words: OutputKind,
 }
 
-impl Life {
-    async fn live(self, stdin: Arc<Stream>, outputs: Vec<Output>, channel: UserChannel) {
-        let outputs =
-            outputs.into_iter().map(|output| output.run(&self.outbox, &self.id, self.phase.subscribe()));
+impl Supervisor {
+    async fn run(self, stdin: Arc<Stream>, outputs: Vec<Output>, channel: UserChannel) {
+        let phase = &self.state.phase;
+        let outputs = outputs.into_iter().map(|output| output.run(&self.outbox, &self.id, phase.subscribe()));
         let output = futures_util::future::join_all(outputs);
         let end = async {
             let status = self.exit_status().await;
-            self.happened(Happening::Exited);
-            status
+            let was_stopped = *phase.borrow() == Phase::Stopping;
+            self.state.moved(Transition::Exited);
+            (status, was_stopped)
         };
-        let status = tokio::select! {
+        let (status, was_stopped) = tokio::select! {
             (status, _, ()) = async { tokio::join!(end, output, channel.serve()) } => status,
-            never = self.input.feed(stdin) => match never {},
+            never = self.state.input.feed(stdin) => match never {},
         };
-        if status == ExitStatus::OutOfMemory {
-            // Where the person looks: behind what the program printed last.
-            let words = self.last_words.message(OUT_OF_MEMORY);
-            let (Ok(()) | Err(Gone)) = self.outbox.say(words, Some(&self.id)).await;
+        if let Some(words) = last_words(status, was_stopped, self.last_words) {
+            // After what the program printed last, where its user looks.
+            let message = self.last_words.message(&words);
+            let (Ok(()) | Err(Disconnected)) = self.outbox.send(message, Some(&self.id)).await;
         }
-        let (Ok(()) | Err(Gone)) = self.outbox.say_last_frame(&self.id).await;
+        let (Ok(()) | Err(Disconnected)) = self.outbox.flush_frame(&self.id).await;
         // The id is free before the client hears of it (B6.1).
-        self.happened(Happening::Drained);
-        let exit_code = exit_code(status);
-        let (Ok(()) | Err(Gone)) =
-            self.outbox.say(ServerMessage::Stopped { exit_code }, Some(&self.id)).await;
+        self.state.moved(Transition::Drained);
+        let stopped = ServerMessage::Stopped { exit_code: exit_code(status) };
+        let (Ok(()) | Err(Disconnected)) = self.outbox.send(stopped, Some(&self.id)).await;
         // The connection goes first: what the helper does when the conversation is closed can wait.
         tokio::task::yield_now().await;
     }
 
     /// Waits for the helper's last event. A helper that is gone without one was killed, and its run with it.
     async fn exit_status(&self) -> ExitStatus {
-        let mut heard = self.conversation.recv().await;
-        if heard.as_ref().is_err_and(HelperError::is_unread) {
-            // The helper ended with our `Stop` unread: the kernel says "reset" first, and then what was said before.
-            heard = self.conversation.recv().await;
-        }
-        match heard {
+        match self.conversation.recv_last().await {
             Ok((Event::Exited(status), _)) => return status,
             Ok((event, _)) => warn!("the helper said {event:?} out of place"),
             Err(error) => warn!("the helper of a run has gone: {error}"),
         }
         ExitStatus::Signaled(9)
     }
+}
 
-    fn happened(&self, happening: Happening) {
-        self.phase.send_modify(|phase| *phase = phase.after(happening));
-    }
+/// What is said after the output of a program that did not end by itself, nor because its client has stopped
+/// it.
+fn last_words(status: ExitStatus, was_stopped: bool, kind: OutputKind) -> Option<String> {
+    let words = match status {
+        ExitStatus::OutOfMemory => return Some(OUT_OF_MEMORY.to_owned()),
+        ExitStatus::Signaled(signal) if !was_stopped => fault(signal)?,
+        ExitStatus::Signaled(_) | ExitStatus::Exited(_) => return None,
+    };
+    Some(if kind == OutputKind::Terminal { format!("\r\n{words}\r\n") } else { format!("{words}\n") })
+}
+
+/// The signals of faults, in the words of a shell. Without them a crash looks like an end.
+fn fault(signal: u8) -> Option<&'static str> {
+    Some(match NixSignal::try_from(i32::from(signal)).ok()? {
+        NixSignal::SIGILL => "Illegal instruction",
+        NixSignal::SIGTRAP => "Trace/breakpoint trap",
+        NixSignal::SIGABRT => "Aborted",
+        NixSignal::SIGBUS => "Bus error",
+        NixSignal::SIGFPE => "Floating point exception",
+        NixSignal::SIGSEGV => "Segmentation fault",
+        NixSignal::SIGSYS => "Bad system call",
+        NixSignal::SIGXCPU => "CPU time limit exceeded",
+        NixSignal::SIGXFSZ => "File size limit exceeded",
+        _ => return None,
+    })
 }
 
 /// The exit code, or minus the signal number (B6.2).

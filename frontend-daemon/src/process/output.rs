@@ -1,10 +1,11 @@
-//! A stream of a program's output on its way to the client: read, gathered, decoded, said. Lossless at any rate.
+//! A stream of a program's output on its way to the client: read, gathered, decoded, said. Lossless at any
+//! rate.
 //!
-//! Reading stops while the outbox is full, so a slow client makes the program wait in its write. What a program writes in
-//! several small writes at one moment (a traceback, an answer behind an echoed line) is gathered into one message, as
-//! clients of the original expect (B6.8); a keystroke's echo is sent at once.
+//! Reading stops while the outbox is full, so a slow client makes the program wait in its write. What a
+//! program writes in several small writes at one moment (a traceback, an answer behind an echoed line) is
+//! gathered into one message, as clients of the original expect (B6.8); a keystroke's echo is sent at once.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, ops::ControlFlow, sync::Arc, time::Duration};
 
 use tokio::{
     sync::watch,
@@ -14,34 +15,35 @@ use tokio::{
 use further_link_api::{ProcessId, ServerMessage};
 
 use crate::{
-    helper::stream::{Found, Stream},
-    outbox::{Gone, Outbox},
+    helper::stream::{Read, Stream},
+    outbox::{Disconnected, Outbox},
     process::phase::{Phase, ended},
-    process::utf8::Decoder,
+    process::utf8::Utf8Decoder,
 };
 
 /// Most bytes of output in one message: what a pipe holds (pipe(7)), so one read can empty it.
 pub(crate) const MAX_PIECE: usize = 64 * 1024;
 /// First size of the buffer: enough for a person's lines, so that a silent program costs little.
 const FIRST_BUFFER: usize = 4 * 1024;
-/// How long streams may stay open after the program's end with nobody writing: somebody outside of the run holds them.
-/// The original meant to wait as long (B6.9).
-const DRAIN_LIMIT: Duration = Duration::from_secs(1);
+/// How long streams may stay open after the program's end without a writer: a process outside of the run
+/// holds them. The original meant to wait as long (B6.9).
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 /// The longest that a first byte waits for company: the original's tick (B6.7).
 const MAX_GATHER: Duration = Duration::from_millis(100);
 
 /// Which stream it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Channel {
+pub(crate) enum OutputKind {
     Terminal,
     Stdout,
     Stderr,
 }
 
-impl Channel {
-    /// How long to wait for more after these bytes. `python3 -u` writes a line and its end separately, and a traceback in
-    /// dozens of pieces; on a busy device a whole time slice of the scheduler (some ms) may lie between two of them. So a
-    /// line on a pipe waits for its end. A terminal waits only for what follows a line: keys have to feel immediate.
+impl OutputKind {
+    /// How long to wait for more after these bytes. `python3 -u` writes a line and its end separately, and a
+    /// traceback in dozens of pieces; on a busy device a whole time slice of the scheduler (some ms) may
+    /// lie between two of them. So a line on a pipe waits for its end. A terminal waits only for what
+    /// follows a line: keys have to feel immediate.
     fn patience(self, gathered: &[u8]) -> Option<Duration> {
         match self {
             Self::Terminal => gathered.contains(&b'\n').then_some(Duration::from_millis(10)),
@@ -51,11 +53,12 @@ impl Channel {
         }
     }
 
-    /// Whether a read of this length into this much room has left nothing: then asking once more would answer "would
-    /// block", having waited for the kernel's thread that fills a terminal. Where it is not sure, the answer is no.
-    fn is_all(self, length: usize, room: usize) -> bool {
-        // What did not fit into the line discipline (4 KiB) is behind it. A pipe may hide anything: it gives one packet at a
-        // time, if the program wants it so (O_DIRECT in pipe(2)).
+    /// Whether a read of this length into this much room has left nothing: then asking once more would answer
+    /// "would block", having waited for the kernel's thread that fills a terminal. Where it is not sure,
+    /// the answer is no.
+    fn drained(self, length: usize, room: usize) -> bool {
+        // What did not fit into the line discipline (4 KiB) is behind it. A pipe may hide anything: it gives
+        // one packet at a time, if the program wants it so (O_DIRECT in pipe(2)).
         self == Self::Terminal && length < room && length < 2048
     }
 
@@ -70,7 +73,7 @@ impl Channel {
 
 /// Moves one stream until it ends.
 pub(crate) struct Output {
-    channel: Channel,
+    kind: OutputKind,
     stream: Arc<Stream>,
     buffer: Vec<u8>,
 }
@@ -78,41 +81,35 @@ pub(crate) struct Output {
 /// Waits until what is left of an ended program's streams and connections is waited for no longer.
 pub(crate) async fn overdue(mut phase: watch::Receiver<Phase>) {
     ended(&mut phase).await;
-    sleep(DRAIN_LIMIT).await;
-}
-
-/// Whether more is to come.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum More {
-    Maybe,
-    No,
+    sleep(DRAIN_TIMEOUT).await;
 }
 
 impl Output {
-    pub(crate) fn new(channel: Channel, stream: Arc<Stream>) -> Self {
-        Self { channel, stream, buffer: Vec::new() }
+    pub(crate) fn new(kind: OutputKind, stream: Arc<Stream>) -> Self {
+        Self { kind, stream, buffer: Vec::new() }
     }
 
-    /// Ends at the end of the stream; or when the process is draining, nobody writes, and the limit is over. Without a
-    /// client the output is read all the same, so that a program which is being stopped can say its last words to nobody
-    /// instead of hanging in a write.
+    /// Ends at the end of the stream; or when the process is draining, nothing is written, and the time is
+    /// over. Without a client the output is read all the same, so that a program which is being stopped
+    /// does not hang in a write.
     pub(crate) async fn run(mut self, outbox: &Outbox, process: &ProcessId, phase: watch::Receiver<Phase>) {
         let overdue = overdue(phase);
         tokio::pin!(overdue);
         let mut is_overdue = false;
-        let mut decoder = Decoder::default();
+        let mut decoder = Utf8Decoder::default();
         let mut client = Ok(());
-        let mut more = More::Maybe;
-        while more == More::Maybe {
+        let mut more = ControlFlow::Continue(());
+        while more == ControlFlow::Continue(()) {
             if is_overdue {
-                // Not without a pause for others, if somebody outside of the run floods what nobody reads any more.
+                // A pause for others: a process outside of the run may flood a stream that has no reader any
+                // more.
                 tokio::task::yield_now().await;
                 more = self.leftovers();
             } else {
                 more = tokio::select! {
                     more = self.first_bytes() => match more {
-                        More::Maybe => self.gather().await,
-                        More::No => More::No,
+                        ControlFlow::Continue(()) => self.gather().await,
+                        ControlFlow::Break(()) => ControlFlow::Break(()),
                     },
                     () = &mut overdue => {
                         is_overdue = true;
@@ -123,29 +120,30 @@ impl Output {
             let full = self.buffer.len() >= MAX_PIECE;
             client = self.deliver(&mut decoder, outbox, process, client).await;
             if full && client.is_ok() {
-                // A flood would read on, and the runtime keeps the connection's task, which it has just woken, waiting on
-                // this thread until it stops (the slot of the last woken task is not given to other threads). So the
-                // queue would fill up in front of other programs' words.
-                client = outbox.taken().await;
+                // A flood would read on, and the runtime keeps the connection's task, which it has just
+                // woken, waiting on this thread until it stops (the slot of the last woken
+                // task is not given to other threads). So the queue would fill up in front of
+                // other programs' words.
+                client = outbox.flushed().await;
             }
         }
         let rest = decoder.finish();
         if client.is_ok() && !rest.is_empty() {
             // A client that is gone by now misses nothing it could still get.
-            let (Ok(()) | Err(Gone)) = outbox.say(self.channel.message(&rest), Some(process)).await;
+            let (Ok(()) | Err(Disconnected)) = outbox.send(self.kind.message(&rest), Some(process)).await;
         }
     }
 
     async fn deliver(
         &mut self,
-        decoder: &mut Decoder,
+        decoder: &mut Utf8Decoder,
         outbox: &Outbox,
         process: &ProcessId,
-        client: Result<(), Gone>,
-    ) -> Result<(), Gone> {
+        client: Result<(), Disconnected>,
+    ) -> Result<(), Disconnected> {
         let text = decoder.decode(&self.buffer);
         let client = match client {
-            Ok(()) if !text.is_empty() => outbox.say(self.channel.message(&text), Some(process)).await,
+            Ok(()) if !text.is_empty() => outbox.send(self.kind.message(&text), Some(process)).await,
             unchanged => unchanged,
         };
         drop(text);
@@ -154,59 +152,59 @@ impl Output {
     }
 
     /// Waits for the first bytes.
-    async fn first_bytes(&mut self) -> More {
+    async fn first_bytes(&mut self) -> ControlFlow<()> {
         make_room(&mut self.buffer);
-        let channel = self.channel;
-        more(self.stream.read(&mut self.buffer, |length, room| channel.is_all(length, room)).await)
+        let kind = self.kind;
+        more(self.stream.read(&mut self.buffer, |length, room| kind.drained(length, room)).await)
     }
 
     /// Takes what is there, and waits a moment for what belongs to it.
-    async fn gather(&mut self) -> More {
+    async fn gather(&mut self) -> ControlFlow<()> {
         let latest = Instant::now() + MAX_GATHER;
         loop {
-            if self.take_available() == More::No {
-                return More::No;
+            if self.take_available() == ControlFlow::Break(()) {
+                return ControlFlow::Break(());
             }
             if self.buffer.len() >= MAX_PIECE {
-                return More::Maybe;
+                return ControlFlow::Continue(());
             }
-            let Some(patience) = self.channel.patience(&self.buffer) else { return More::Maybe };
+            let Some(patience) = self.kind.patience(&self.buffer) else { return ControlFlow::Continue(()) };
             let until = latest.min(Instant::now() + patience);
             let came = tokio::select! {
                 more = self.first_bytes() => more,
-                () = sleep_until(until) => return More::Maybe,
+                () = sleep_until(until) => return ControlFlow::Continue(()),
             };
-            if came == More::No {
-                return More::No;
+            if came == ControlFlow::Break(()) {
+                return ControlFlow::Break(());
             }
         }
     }
 
     /// Reads without waiting until nothing is there or the piece is full.
-    fn take_available(&mut self) -> More {
+    fn take_available(&mut self) -> ControlFlow<()> {
         while self.buffer.len() < MAX_PIECE {
             make_room(&mut self.buffer);
-            let channel = self.channel;
-            let result = self.stream.try_read(&mut self.buffer, |length, room| channel.is_all(length, room));
-            let emptied = matches!(result, Ok(Found::All));
-            if more(result) == More::No {
-                return More::No;
+            let kind = self.kind;
+            let result = self.stream.try_read(&mut self.buffer, |length, room| kind.drained(length, room));
+            let emptied = matches!(result, Ok(Read::Drained));
+            if more(result) == ControlFlow::Break(()) {
+                return ControlFlow::Break(());
             }
             if emptied {
                 break;
             }
         }
-        More::Maybe
+        ControlFlow::Continue(())
     }
 
     /// After the limit: the last piece, and then another, until nothing is there.
-    fn leftovers(&mut self) -> More {
+    fn leftovers(&mut self) -> ControlFlow<()> {
         let more = self.take_available();
-        if self.buffer.is_empty() { More::No } else { more }
+        if self.buffer.is_empty() { ControlFlow::Break(()) } else { more }
     }
 }
 
-/// Room for the next read.
+/// Reservation for the next read.
 fn make_room(buffer: &mut Vec<u8>) {
     if buffer.len() == buffer.capacity() {
         let room = if buffer.capacity() == 0 { FIRST_BUFFER } else { buffer.capacity() };
@@ -214,14 +212,14 @@ fn make_room(buffer: &mut Vec<u8>) {
     }
 }
 
-fn more(found: io::Result<Found>) -> More {
+fn more(found: io::Result<Read>) -> ControlFlow<()> {
     match found {
-        Ok(Found::End) => More::No,
-        Ok(Found::Some | Found::All) => More::Maybe,
-        Err(error) if error.kind() == io::ErrorKind::Interrupted => More::Maybe,
+        Ok(Read::Eof) => ControlFlow::Break(()),
+        Ok(Read::More | Read::Drained) => ControlFlow::Continue(()),
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => ControlFlow::Continue(()),
         Err(error) => {
             tracing::warn!("cannot read a program's output: {error}");
-            More::No
+            ControlFlow::Break(())
         }
     }
 }
@@ -231,21 +229,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_short_read_is_all_there_is_where_that_is_sure() {
-        assert!(Channel::Terminal.is_all(1, 4096));
-        assert!(!Channel::Terminal.is_all(1, 1));
-        assert!(!Channel::Terminal.is_all(4095, MAX_PIECE));
-        assert!(!Channel::Stdout.is_all(1, MAX_PIECE));
-        assert!(!Channel::Stderr.is_all(20_000, MAX_PIECE));
+    fn a_short_read_drained_there_is_where_that_is_sure() {
+        assert!(OutputKind::Terminal.drained(1, 4096));
+        assert!(!OutputKind::Terminal.drained(1, 1));
+        assert!(!OutputKind::Terminal.drained(4095, MAX_PIECE));
+        assert!(!OutputKind::Stdout.drained(1, MAX_PIECE));
+        assert!(!OutputKind::Stderr.drained(20_000, MAX_PIECE));
     }
 
     #[test]
     fn a_keystroke_does_not_wait_and_a_line_does() {
-        assert_eq!(Channel::Terminal.patience(b"a"), None);
-        assert_eq!(Channel::Terminal.patience(b"$ "), None);
-        assert!(Channel::Terminal.patience(b"echo\r\n").is_some());
-        assert!(Channel::Terminal.patience(b"echo\r\n$ ").is_some());
-        assert!(Channel::Stdout.patience(b"hi").is_some());
-        assert!(Channel::Stderr.patience(b"Traceback").is_some());
+        assert_eq!(OutputKind::Terminal.patience(b"a"), None);
+        assert_eq!(OutputKind::Terminal.patience(b"$ "), None);
+        assert!(OutputKind::Terminal.patience(b"echo\r\n").is_some());
+        assert!(OutputKind::Terminal.patience(b"echo\r\n$ ").is_some());
+        assert!(OutputKind::Stdout.patience(b"hi").is_some());
+        assert!(OutputKind::Stderr.patience(b"Traceback").is_some());
     }
 }

@@ -18,21 +18,24 @@ pub(crate) enum Phase {
 
 /// What can happen to a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Happening {
+pub(crate) enum Transition {
     Started,
+    /// The start did not work.
+    Failed,
     StopAsked,
     Exited,
     Drained,
 }
 
 impl Phase {
-    /// The phase that follows; the same one where the happening changes nothing.
-    pub(crate) fn after(self, happening: Happening) -> Self {
-        match (self, happening) {
-            (Self::Starting, Happening::Started) => Self::Running,
-            (Self::Running, Happening::StopAsked) => Self::Stopping,
-            (Self::Running | Self::Stopping, Happening::Exited) => Self::Draining,
-            (Self::Draining, Happening::Drained) => Self::Stopped,
+    /// The phase that follows; the same one where the transition changes nothing.
+    pub(crate) fn next(self, transition: Transition) -> Self {
+        match (self, transition) {
+            (Self::Starting, Transition::Started) => Self::Running,
+            (Self::Starting, Transition::StopAsked | Transition::Failed)
+            | (Self::Draining, Transition::Drained) => Self::Stopped,
+            (Self::Running, Transition::StopAsked) => Self::Stopping,
+            (Self::Running | Self::Stopping, Transition::Exited) => Self::Draining,
             (unchanged, _) => unchanged,
         }
     }
@@ -44,44 +47,49 @@ impl Phase {
 
     /// Whether messages may name the process (B5: "live").
     pub(crate) fn is_live(self) -> bool {
-        matches!(self, Self::Running | Self::Stopping | Self::Draining)
+        self != Self::Stopped
     }
+}
+
+/// Waits until a start was given up, or the program has stopped.
+pub(crate) async fn stopped(phase: &mut watch::Receiver<Phase>) {
+    let (Ok(_) | Err(_)) = phase.wait_for(|phase| *phase == Phase::Stopped).await;
 }
 
 /// Waits until the program has ended.
 pub(crate) async fn ended(phase: &mut watch::Receiver<Phase>) {
-    // Whoever moved the phases on and is gone has nothing more to wait for.
+    // A sender that is gone moves no phase on: there is nothing to wait for.
     let (Ok(_) | Err(_)) = phase.wait_for(|phase| phase.has_ended()).await;
 }
 
 #[cfg(test)]
 mod tests {
     use super::{
-        Happening::{self, Drained, Exited, Started, StopAsked},
         Phase::{self, Draining, Running, Starting, Stopped, Stopping},
+        Transition::{self, Drained, Exited, Failed, Started, StopAsked},
     };
 
     #[test]
-    fn every_pair_of_phase_and_happening_has_its_one_successor() {
-        let table: [(Phase, [Phase; 4]); 5] = [
-            //          Started   StopAsked Exited    Drained
-            (Starting, [Running, Starting, Starting, Starting]),
-            (Running, [Running, Stopping, Draining, Running]),
-            (Stopping, [Stopping, Stopping, Draining, Stopping]),
-            (Draining, [Draining, Draining, Draining, Stopped]),
-            (Stopped, [Stopped, Stopped, Stopped, Stopped]),
+    fn every_pair_of_phase_and_transition_has_its_one_successor() {
+        let table: [(Phase, [Phase; 5]); 5] = [
+            //          Started   Failed    StopAsked Exited    Drained
+            (Starting, [Running, Stopped, Stopped, Starting, Starting]),
+            (Running, [Running, Running, Stopping, Draining, Running]),
+            (Stopping, [Stopping, Stopping, Stopping, Draining, Stopping]),
+            (Draining, [Draining, Draining, Draining, Draining, Stopped]),
+            (Stopped, [Stopped, Stopped, Stopped, Stopped, Stopped]),
         ];
-        let happenings: [Happening; 4] = [Started, StopAsked, Exited, Drained];
+        let transitions: [Transition; 5] = [Started, Failed, StopAsked, Exited, Drained];
         for (phase, successors) in table {
-            for (happening, successor) in happenings.into_iter().zip(successors) {
-                assert_eq!(phase.after(happening), successor, "{phase:?} after {happening:?}");
+            for (transition, successor) in transitions.into_iter().zip(successors) {
+                assert_eq!(phase.next(transition), successor, "{phase:?}, {transition:?}");
             }
         }
     }
 
     #[test]
-    fn only_between_started_and_stopped_is_a_process_live() {
-        assert!([Running, Stopping, Draining].into_iter().all(Phase::is_live));
-        assert!(![Starting, Stopped].into_iter().any(Phase::is_live));
+    fn a_process_is_live_from_the_moment_it_is_asked_for_until_it_has_stopped() {
+        assert!([Starting, Running, Stopping, Draining].into_iter().all(Phase::is_live));
+        assert!(!Stopped.is_live());
     }
 }

@@ -1,7 +1,8 @@
 //! Bytes of a program's output as text, whatever the bytes are and wherever a read has cut them.
 //!
-//! A character that is split over two reads waits for its rest; what is not UTF-8 becomes U+FFFD, one for each maximal
-//! subpart as the Unicode standard recommends (chapter 3.9). No byte is ever the end of the output (D7).
+//! A character that is split over two reads waits for its rest; what is not UTF-8 becomes U+FFFD, one for
+//! each maximal subpart as the Unicode standard recommends (chapter 3.9). No byte is ever the end of the
+//! output (D7).
 
 use std::{borrow::Cow, str};
 
@@ -10,11 +11,11 @@ const MAX_PENDING: usize = 3;
 
 /// The state between two reads of one stream.
 #[derive(Debug, Default)]
-pub(crate) struct Decoder {
+pub(crate) struct Utf8Decoder {
     pending: Vec<u8>,
 }
 
-impl Decoder {
+impl Utf8Decoder {
     /// The text of these bytes and of what was pending. Borrowed where nothing had to be joined or repaired.
     pub(crate) fn decode<'a>(&mut self, bytes: &'a [u8]) -> Cow<'a, str> {
         if self.pending.is_empty() {
@@ -39,8 +40,8 @@ impl Decoder {
     }
 }
 
-/// The lossy way is slow and rarely needed. The library checks text in other alphabets than the Latin one ten times faster
-/// than the standard library does.
+/// The lossy way is slow and rarely needed. The library checks text in other alphabets than the Latin one ten
+/// times faster than the standard library does.
 fn repaired(bytes: &[u8]) -> Cow<'_, str> {
     simdutf8::basic::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
 }
@@ -60,7 +61,7 @@ mod tests {
     use super::*;
 
     fn decoded(pieces: &[&[u8]]) -> String {
-        let mut decoder = Decoder::default();
+        let mut decoder = Utf8Decoder::default();
         let mut text: String = pieces.iter().map(|piece| decoder.decode(piece).into_owned()).collect();
         text.push_str(&decoder.finish());
         text
@@ -91,6 +92,6 @@ mod tests {
 
     #[test]
     fn clean_text_is_not_copied() {
-        assert!(matches!(Decoder::default().decode("häh".as_bytes()), Cow::Borrowed("häh")));
+        assert!(matches!(Utf8Decoder::default().decode("häh".as_bytes()), Cow::Borrowed("häh")));
     }
 }

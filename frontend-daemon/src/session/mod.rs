@@ -1,56 +1,65 @@
 //! The state behind one connection: its processes, by the client's ids, and what each message does to them.
 //!
-//! Messages are handled strictly one after the other (B4.8). A session knows an outbox, never a socket, so that it could
-//! outlive its connection one day.
+//! Messages are handled strictly one after the other (B4.8). A session knows an outbox, never a socket, so
+//! that it could outlive its connection one day.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use further_link_api::{ClientError, ClientMessage, Integer, ProcessId, ServerMessage, Signal, Start};
+use further_link_api::{
+    BadMessage, ClientError, ClientMessage, Integer, ProcessId, ServerMessage, Signal, Start, StartFailure,
+};
 use further_link_proto::WindowSize;
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::timeout};
+use tracing::{debug, info};
 
 use crate::{
-    access::run_as::{self, Choices},
-    access::tokens::Guard,
-    helper::pool::Helpers,
+    access::run_as::{self, RunOptions},
+    access::tokens::TokenAttempts,
+    helper::pool::HelperPool,
     memory::budget::Budgets,
-    outbox::{Gone, Outbox},
-    process::{NotTaken, Process},
+    outbox::{Disconnected, Outbox},
+    process::{self, NotTaken, Process},
     upload::Uploads,
-    upload::request::{self, Fault},
+    upload::request::{self, ErrorKind},
 };
 
-/// Most processes at once on one connection: more than any page shows, fewer than a helper socket serves in all.
-const MAX_PROCESSES: usize = 64;
+/// The client hears of a start before anything else (B4.8), unless it takes longer: it hangs then.
+const START_PATIENCE: Duration = Duration::from_millis(50);
 
 /// What all sessions share.
 #[derive(Clone)]
 pub(crate) struct Shared {
-    pub(crate) helpers: Arc<Helpers>,
+    pub(crate) helpers: Arc<HelperPool>,
     pub(crate) uploads: Arc<Uploads>,
     pub(crate) budgets: Budgets,
+    /// Most programs at once, which is what `helpers` has slots for.
+    pub(crate) max_programs: usize,
+    pub(crate) max_programs_per_connection: usize,
 }
 
 /// One client's session.
 pub(crate) struct Session {
     shared: Shared,
-    choices: Choices,
-    guard: Guard,
+    options: RunOptions,
+    attempts: TokenAttempts,
     outbox: Outbox,
     processes: HashMap<ProcessId, Process>,
     tasks: JoinSet<()>,
 }
 
 impl Session {
-    pub(crate) fn new(shared: Shared, choices: Choices, guard: Guard, outbox: Outbox) -> Self {
-        Self { shared, choices, guard, outbox, processes: HashMap::new(), tasks: JoinSet::new() }
+    pub(crate) fn new(shared: Shared, options: RunOptions, attempts: TokenAttempts, outbox: Outbox) -> Self {
+        Self { shared, options, attempts, outbox, processes: HashMap::new(), tasks: JoinSet::new() }
     }
 
     /// Handles one message, or what was none.
-    pub(crate) async fn handle(&mut self, message: Result<ClientMessage, ClientError>) -> Result<(), Gone> {
+    pub(crate) async fn handle(
+        &mut self,
+        message: Result<ClientMessage, ClientError>,
+    ) -> Result<(), Disconnected> {
         while self.tasks.try_join_next().is_some() {}
         let outcome = match message {
-            Ok(ClientMessage::Ping) => return self.outbox.say(ServerMessage::Pong, None).await,
+            Ok(ClientMessage::Ping) => return self.outbox.send(ServerMessage::Pong, None).await,
             // Boxed, as what an idle connection need not have room for.
             Ok(ClientMessage::Start { process, start }) => Box::pin(self.start(process, start)).await,
             Ok(ClientMessage::Stdin { process, input, end }) => self.write(&process, input, end).await,
@@ -62,15 +71,27 @@ impl Session {
                 self.live(&process).map(|process| process.key_event(&key, &event))
             }
             Ok(ClientMessage::Upload { directory }) => match Box::pin(self.upload(&directory)).await {
-                Ok(()) => return self.outbox.say(ServerMessage::Uploaded, None).await,
-                Err(complaint) => Err(complaint),
+                Ok(()) => return self.outbox.send(ServerMessage::Uploaded, None).await,
+                Err(error) => Err(error),
             },
-            Err(complaint) => Err(complaint),
+            Err(error) => Err(error),
         };
         match outcome {
             Ok(()) => Ok(()),
             // Never with a process id: clients would take it for the process's own end (B4.2).
-            Err(complaint) => self.outbox.say(ServerMessage::from(&complaint), None).await,
+            Err(error) => {
+                match &error {
+                    ClientError::BadMessage(reason) => {
+                        debug!("connection {}: bad message: {reason}", self.options.connection);
+                    }
+                    // A task logs its own failures.
+                    ClientError::NotStarted(failure) => {
+                        info!("connection {}: a start failed: {failure}", self.options.connection);
+                    }
+                    _ => debug!("connection {}: {error}", self.options.connection),
+                }
+                self.outbox.send(ServerMessage::from(&error), None).await
+            }
         }
     }
 
@@ -90,54 +111,54 @@ impl Session {
     async fn start(&mut self, id: ProcessId, start: Start) -> Result<(), ClientError> {
         self.processes.retain(|_, process| process.is_live());
         if self.processes.contains_key(&id) {
-            return Err(ClientError::BadMessage);
+            return Err(BadMessage::ProcessInUse.into());
         }
-        if self.processes.len() >= MAX_PROCESSES {
-            let why = format!("{MAX_PROCESSES} programs run on this connection already; stop one first");
-            return Err(ClientError::NotStarted(why));
+        let most = self.shared.max_programs_per_connection;
+        if self.processes.len() >= most {
+            return Err(StartFailure::ConnectionFull { most }.into());
         }
-        let run = run_as::request(&self.choices, &start)?;
-        if run.identity.token.is_some() {
-            self.guard.check().map_err(ClientError::NotStarted)?;
-        }
-        let code = start.code.as_deref();
-        let process = Process::start(
-            &self.shared.helpers,
-            &self.shared.budgets,
+        let run = run_as::request(&self.options, &start)?;
+        let another_hangs = self.processes.values().any(Process::is_starting);
+        let start = process::Start {
+            helpers: Arc::clone(&self.shared.helpers),
+            max_programs: self.shared.max_programs,
+            budgets: self.shared.budgets.clone(),
+            attempts: self.attempts.clone(),
+            outbox: self.outbox.clone(),
+            id: id.clone(),
             run,
-            code,
-            id.clone(),
-            &self.outbox,
-            &mut self.tasks,
-        )
-        .await;
-        if matches!(process, Err(ClientError::WrongToken(_))) {
-            self.guard.wrong().await;
+            code: start.code,
+        };
+        let (process, settled) = Process::start(start, &mut self.tasks);
+        self.processes.insert(id, process);
+        if !another_hangs {
+            // A start that hangs delays nothing else of this connection.
+            let (Ok(()) | Err(_)) = timeout(START_PATIENCE, settled.wait()).await;
         }
-        self.processes.insert(id, process?);
         Ok(())
     }
 
     async fn write(&self, id: &ProcessId, input: String, end: bool) -> Result<(), ClientError> {
         let process = self.live(id)?;
-        if end && self.choices.terminal.is_some() {
+        if end && self.options.terminal.is_some() {
             return Err(ClientError::NoEndOnTerminal);
         }
         process.write(input, end).await.map_err(|not_taken| match not_taken {
             NotTaken::NotRead => ClientError::MessageException,
-            NotTaken::Ended => ClientError::BadMessage,
+            NotTaken::Ended => BadMessage::InputEnded.into(),
         })
     }
 
     fn resize(&self, id: &ProcessId, rows: Integer, cols: Integer) -> Result<(), ClientError> {
         let process = self.live(id)?;
-        if self.choices.terminal.is_none() {
-            return Err(ClientError::BadMessage);
+        if self.options.terminal.is_none() {
+            return Err(BadMessage::NoTerminal.into());
         }
-        match (rows, cols) {
-            (Integer::Fits(rows), Integer::Fits(cols)) if process.resize(WindowSize { rows, cols }) => Ok(()),
-            _ => Err(ClientError::MessageException),
-        }
+        let (Integer::Fits(rows), Integer::Fits(cols)) = (rows, cols) else {
+            return Err(ClientError::MessageException);
+        };
+        process.resize(WindowSize { rows, cols });
+        Ok(())
     }
 
     async fn stop(&self, id: &ProcessId, first: Option<Signal>) -> Result<(), ClientError> {
@@ -151,18 +172,18 @@ impl Session {
     }
 
     async fn upload(&self, directory: &str) -> Result<(), ClientError> {
-        let request = request::parse(directory.as_bytes()).map_err(|wrong| match wrong.fault {
-            Fault::Shape => ClientError::BadMessage,
-            Fault::OddType => ClientError::MessageException,
-            Fault::Impossible | Fault::TooLarge => ClientError::BadUpload,
+        let request = request::parse(directory.as_bytes()).map_err(|wrong| match wrong.kind {
+            ErrorKind::Shape => BadMessage::Upload.into(),
+            ErrorKind::OddType => ClientError::MessageException,
+            ErrorKind::Impossible | ErrorKind::TooLarge => ClientError::BadUpload,
         })?;
         // The reason is in the log: the text of this answer is fixed (B4.6).
-        let stored = self.shared.uploads.store(&self.choices, &self.guard, &request).await;
+        let stored = self.shared.uploads.store(&self.options, &self.attempts, &request).await;
         stored.map_err(|_| ClientError::BadUpload)
     }
 
     fn live(&self, id: &ProcessId) -> Result<&Process, ClientError> {
-        self.processes.get(id).filter(|process| process.is_live()).ok_or(ClientError::BadMessage)
+        self.processes.get(id).filter(|process| process.is_live()).ok_or(BadMessage::NoSuchProcess.into())
     }
 }
 

@@ -1,9 +1,10 @@
 //! The certificate authority of this device: signs the device's own certificate, and nothing else.
 //!
-//! `own_certificate` calls it with the state directory locked. People install the authority once (`GET /certificate`);
-//! each renewal of the device's certificate is then trusted. Its name constraints limit what a stolen key is worth: names
-//! of a local network, local addresses, and the names of this device. A new host name needs no new authority, since
-//! all of `.local` is permitted. The key is never replaced here, and never leaves its file.
+//! `own_certificate` calls it with the state directory locked. People install the authority once (`GET
+//! /certificate`); each renewal of the device's certificate is then trusted. Its name constraints limit what
+//! a stolen key is worth: names of a local network, local addresses, and the names of this device. A new host
+//! name needs no new authority, since all of `.local` is permitted. The key is never replaced here, and never
+//! leaves its file.
 
 use std::{net::IpAddr, path::Path};
 
@@ -17,12 +18,13 @@ use tracing::warn;
 
 use crate::{
     device::{DEVICE_DOMAIN, addresses},
-    tls::certificate::{AUTHORITY, AUTHORITY_KEY, FileError, Reason, Text},
+    tls::certificate::{AUTHORITY, AUTHORITY_KEY, FileError, FileErrorKind, PemFile},
     tls::own_files::{self, BEFORE, OLDEST_NOW, now},
-    tls::x509::{self, About, Subtree},
+    tls::x509::{self, CertificateInfo, Subtree},
 };
 
-/// Ten years: longer than a Raspberry Pi serves a class. No browser limits the authorities that a person installs.
+/// Ten years: longer than a Raspberry Pi serves a class. No browser limits the authorities that a person
+/// installs.
 const VALID: Duration = Duration::days(3650);
 /// Issued again when less is left: no certificate of the device may outlive its authority.
 const RENEWED_BEFORE: Duration = Duration::days(398);
@@ -46,7 +48,7 @@ const LOCAL_NETWORKS: [(&str, u8); 9] = [
 pub(crate) struct Authority {
     pub(crate) der: CertificateDer<'static>,
     pub(crate) pem: String,
-    pub(crate) about: About,
+    pub(crate) about: CertificateInfo,
 }
 
 /// The authority with its key.
@@ -61,19 +63,19 @@ impl Authority {
         self.about.permitted.iter().any(|subtree| subtree.covers(name))
     }
 
-    fn read(text: &Text) -> Result<Self, FileError> {
+    fn read(text: &PemFile) -> Result<Self, FileError> {
         let (mut chain, about) = text.certificates()?;
-        let pem = String::from_utf8(text.bytes.clone()).map_err(|_| text.error(Reason::NotPem))?;
+        let pem = String::from_utf8(text.bytes.clone()).map_err(|_| text.error(FileErrorKind::NotPem))?;
         Ok(Self { der: chain.swap_remove(0), pem, about })
     }
 }
 
-/// The authority that is there, or a new one. Issued again with the same key when its end is near, when its file is
-/// damaged, or when the settings name the device in a way that it does not permit.
+/// The authority that is there, or a new one. Issued again with the same key when its end is near, when its
+/// file is damaged, or when the settings name the device in a way that it does not permit.
 pub(crate) fn load(state: &Path, names: &[String]) -> Result<Signer, FileError> {
     let (key, _) = own_files::key(state, AUTHORITY_KEY)?;
     let path = state.join(AUTHORITY);
-    let old = match Text::read(&path).and_then(|text| text.as_ref().map(Authority::read).transpose()) {
+    let old = match PemFile::read(&path).and_then(|text| text.as_ref().map(Authority::read).transpose()) {
         Ok(old) => old.filter(|old| old.about.key_fingerprint == key_fingerprint(&key)),
         Err(error) => {
             warn!("{error}; it is issued again with the same key");
@@ -94,8 +96,8 @@ pub(crate) fn load(state: &Path, names: &[String]) -> Result<Signer, FileError> 
     Ok(Signer { authority, issuer: Issuer::new(params, key) })
 }
 
-/// Whether the settings may ask for this name. A bare host name that the authority does not permit is left out of
-/// the device's certificate instead: renaming a device must not end the trust in it.
+/// Whether the settings may ask for this name. A bare host name that the authority does not permit is left
+/// out of the device's certificate instead: renaming a device must not end the trust in it.
 pub(crate) fn is_full(name: &str) -> bool {
     own_files::can_be_named(name) && (name.contains('.') || name.parse::<IpAddr>().is_ok())
 }
@@ -128,7 +130,7 @@ fn issue(
     params.not_before =
         OffsetDateTime::from_unix_timestamp(OLDEST_NOW).unwrap_or(OffsetDateTime::UNIX_EPOCH) - BEFORE;
     params.not_after = now() + VALID;
-    let pem = params.self_signed(key).map_err(|error| fail(Reason::Make(error)))?.pem();
+    let pem = params.self_signed(key).map_err(|error| fail(FileErrorKind::Make(error)))?.pem();
     Authority::read(&own_files::write(state, AUTHORITY, pem.as_bytes())?)
 }
 

@@ -1,8 +1,9 @@
-//! The two files that TLS needs, `cert.pem` and `key.pem`: where they lie, how they are read, and what makes them good.
+//! The two files that TLS needs, `cert.pem` and `key.pem`: where they lie, how they are read, and what makes
+//! them good.
 //!
-//! `tls` serves what comes from here, `fingerprint` prints it. Files of the administrator (`--extra-dir`) go before the
-//! certificate that this daemon makes for itself (`own_certificate`). Nothing here writes, and no error repeats a word of
-//! what is in a file: it may be a key, or a file of root's that somebody put a link to.
+//! `tls` serves what comes from here, `fingerprint` prints it. Files of the administrator (`--extra-dir`) go
+//! before the certificate that this daemon makes for itself (`own_certificate`). Nothing here writes, and no
+//! error repeats a word of what is in a file: it may be a key, or a file of root's that a link leads to.
 
 use std::{
     env, fmt,
@@ -23,7 +24,7 @@ use rustls::{
 };
 use tracing::warn;
 
-use crate::{config::TlsPlaces, tls::x509::About};
+use crate::{config::TlsDirs, tls::x509::CertificateInfo};
 
 /// Their names, in whichever directory.
 pub(crate) const CERTIFICATE: &str = "cert.pem";
@@ -31,6 +32,8 @@ pub(crate) const KEY: &str = "key.pem";
 /// The authority of the device, in the state directory only.
 pub(crate) const AUTHORITY: &str = "ca.pem";
 pub(crate) const AUTHORITY_KEY: &str = "ca-key.pem";
+/// What the device was when its keys were made, in the state directory only.
+pub(crate) const DEVICE: &str = "device";
 /// Longest file that is read. A chain of ten certificates has a tenth of it.
 const MAX_FILE: u64 = 256 * 1024;
 /// Where the package keeps the administrator's files.
@@ -42,7 +45,7 @@ const HOME_STATE: &str = ".local/state";
 
 /// The directories.
 #[derive(Clone, Debug)]
-pub(crate) struct Places {
+pub(crate) struct CertificateDirs {
     /// The administrator's files.
     pub(crate) extra: PathBuf,
     /// Our own.
@@ -54,7 +57,7 @@ pub(crate) struct Places {
 #[error("TLS: {}: {reason}", path.display())]
 pub(crate) struct FileError {
     pub(crate) path: PathBuf,
-    pub(crate) reason: Reason,
+    pub(crate) reason: FileErrorKind,
 }
 
 impl FileError {
@@ -62,7 +65,7 @@ impl FileError {
     pub(crate) fn repair(&self) -> String {
         let path = self.path.display();
         match &self.reason {
-            Reason::Denied(_) => {
+            FileErrorKind::Denied(_) => {
                 let group = nix::unistd::Group::from_gid(nix::unistd::Gid::effective());
                 let group =
                     group.ok().flatten().map_or_else(|| "further-link".to_owned(), |group| group.name);
@@ -78,8 +81,8 @@ impl FileError {
                     }),
                 }
             }
-            Reason::Stranger(_) => format!(": sudo chown root {path}"),
-            Reason::Writable => format!(": sudo chmod go-w {path}"),
+            FileErrorKind::Stranger(_) => format!(": sudo chown root {path}"),
+            FileErrorKind::Writable => format!(": sudo chmod go-w {path}"),
             _ => String::new(),
         }
     }
@@ -87,7 +90,7 @@ impl FileError {
 
 /// Why a file cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Reason {
+pub(crate) enum FileErrorKind {
     #[error("{0}")]
     Io(io::Error),
     #[error("the account {0} may not read it")]
@@ -130,18 +133,18 @@ pub(crate) enum Reason {
 pub(crate) struct Served {
     pub(crate) key: Arc<CertifiedKey>,
     pub(crate) path: PathBuf,
-    pub(crate) about: About,
+    pub(crate) about: CertificateInfo,
 }
 
 /// Both files as they were read, not looked at yet: that is done without root's rights.
 pub(crate) struct Pair {
-    certificate: Text,
-    key: Text,
+    certificate: PemFile,
+    key: PemFile,
 }
 
 /// One file as it was read.
 #[derive(Clone)]
-pub(crate) struct Text {
+pub(crate) struct PemFile {
     pub(crate) path: PathBuf,
     pub(crate) bytes: Vec<u8>,
     /// Owner and mode of what was read.
@@ -149,10 +152,10 @@ pub(crate) struct Text {
     mode: u32,
 }
 
-impl Places {
-    /// Those of the options; else `extra` in the current directory if it is there, else [`SYSTEM_EXTRA`]; and for our own
-    /// files systemd's directory, else the user's, else the system's.
-    pub(crate) fn new(options: &TlsPlaces) -> io::Result<Self> {
+impl CertificateDirs {
+    /// Those of the options; else `extra` in the current directory if it is there, else [`SYSTEM_EXTRA`]; and
+    /// for our own files systemd's directory, else the user's, else the system's.
+    pub(crate) fn new(options: &TlsDirs) -> io::Result<Self> {
         let extra = match &options.extra_dir {
             Some(path) => path.clone(),
             None => Some(std::path::absolute("extra")?)
@@ -180,10 +183,10 @@ fn usual_state() -> Option<PathBuf> {
 impl Pair {
     /// Reads both files; none if neither is there.
     pub(crate) fn read(directory: &Path) -> Result<Option<Self>, FileError> {
-        let certificate = Text::read(&directory.join(CERTIFICATE))?;
-        let key = Text::read(&directory.join(KEY))?;
-        let alone = |name, other: Text| {
-            Err(FileError { path: directory.join(name), reason: Reason::Alone(other.path) })
+        let certificate = PemFile::read(&directory.join(CERTIFICATE))?;
+        let key = PemFile::read(&directory.join(KEY))?;
+        let alone = |name, other: PemFile| {
+            Err(FileError { path: directory.join(name), reason: FileErrorKind::Alone(other.path) })
         };
         match (certificate, key) {
             (Some(certificate), Some(key)) => Ok(Some(Self { certificate, key })),
@@ -194,7 +197,7 @@ impl Pair {
     }
 
     /// Two files of one directory.
-    pub(crate) fn new(certificate: Text, key: Text) -> Self {
+    pub(crate) fn new(certificate: PemFile, key: PemFile) -> Self {
         Self { certificate, key }
     }
 
@@ -204,28 +207,28 @@ impl Pair {
         key.check_owner()?;
         let (chain, about) = certificate.certificates()?;
         let signer = PrivateKeyDer::from_pem_slice(&key.bytes).map_err(|error| match error {
-            pem::Error::NoItemsFound => Reason::NoKey,
-            _ => Reason::NotPem,
+            pem::Error::NoItemsFound => FileErrorKind::NoKey,
+            _ => FileErrorKind::NotPem,
         });
-        let signer = signer.and_then(|der| any_supported_type(&der).map_err(Reason::Key));
+        let signer = signer.and_then(|der| any_supported_type(&der).map_err(FileErrorKind::Key));
         let served = CertifiedKey::new(chain, signer.map_err(|reason| key.error(reason))?);
         match served.keys_match() {
             Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => {}
             Err(rustls::Error::InconsistentKeys(_)) => {
-                return Err(key.error(Reason::OtherKey(certificate.path)));
+                return Err(key.error(FileErrorKind::OtherKey(certificate.path)));
             }
-            Err(error) => return Err(certificate.error(Reason::Certificate(error.to_string()))),
+            Err(error) => return Err(certificate.error(FileErrorKind::Certificate(error.to_string()))),
         }
         Ok(Served { key: Arc::new(served), path: certificate.path, about })
     }
 }
 
-impl Text {
+impl PemFile {
     /// Reads a regular file of sensible length, if there is one. A link that leads nowhere is not "nothing".
     pub(crate) fn read(path: &Path) -> Result<Option<Self>, FileError> {
         match read(path) {
             Ok((bytes, owner, mode)) => Ok(Some(Self { path: path.to_owned(), bytes, owner, mode })),
-            Err(Reason::Io(error))
+            Err(FileErrorKind::Io(error))
                 if error.kind() == ErrorKind::NotFound && fs::symlink_metadata(path).is_err() =>
             {
                 Ok(None)
@@ -235,11 +238,12 @@ impl Text {
     }
 
     /// All certificates in it, and what is to be told about the first.
-    pub(crate) fn certificates(&self) -> Result<(Vec<CertificateDer<'static>>, About), FileError> {
+    pub(crate) fn certificates(&self) -> Result<(Vec<CertificateDer<'static>>, CertificateInfo), FileError> {
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&self.bytes).collect();
-        let chain = chain.map_err(|_| self.error(Reason::NotPem))?;
-        let first = chain.first().ok_or_else(|| self.error(Reason::NoCertificate))?;
-        let about = About::read(first).map_err(|error| self.error(Reason::Certificate(error.to_string())))?;
+        let chain = chain.map_err(|_| self.error(FileErrorKind::NotPem))?;
+        let first = chain.first().ok_or_else(|| self.error(FileErrorKind::NoCertificate))?;
+        let about = CertificateInfo::read(first)
+            .map_err(|error| self.error(FileErrorKind::Certificate(error.to_string())))?;
         Ok((chain, about))
     }
 
@@ -248,14 +252,14 @@ impl Text {
         Self { path, bytes, owner: Uid::effective().as_raw(), mode: 0o600 }
     }
 
-    /// A key that a stranger could have put there, or changed, is not the administrator's. One that others may read is
-    /// still the right one: that is said, and no browser is cut off for it.
+    /// A key that a stranger could have put there, or changed, is not the administrator's. One that others
+    /// may read is still the right one: that is said, and no browser is cut off for it.
     fn check_owner(&self) -> Result<(), FileError> {
         if self.owner != 0 && self.owner != Uid::effective().as_raw() {
-            return Err(self.error(Reason::Stranger(self.owner)));
+            return Err(self.error(FileErrorKind::Stranger(self.owner)));
         }
         if self.mode & 0o022 != 0 {
-            return Err(self.error(Reason::Writable));
+            return Err(self.error(FileErrorKind::Writable));
         }
         if self.mode & 0o004 != 0 {
             let path = self.path.display();
@@ -264,30 +268,34 @@ impl Text {
         Ok(())
     }
 
-    pub(crate) fn error(&self, reason: Reason) -> FileError {
+    pub(crate) fn error(&self, reason: FileErrorKind) -> FileError {
         FileError { path: self.path.clone(), reason }
     }
 }
 
-fn read(path: &Path) -> Result<(Vec<u8>, u32, u32), Reason> {
+fn read(path: &Path) -> Result<(Vec<u8>, u32, u32), FileErrorKind> {
     // A FIFO would otherwise be waited for.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = rustix::fs::open(path, flags, Mode::empty()).map_err(|error| read_error(error.into()))?;
     let file = File::from(file);
     let metadata = file.metadata().map_err(read_error)?;
     if !metadata.is_file() {
-        return Err(Reason::NotAFile);
+        return Err(FileErrorKind::NotAFile);
     }
     let mut bytes = Vec::new();
     file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(read_error)?;
     if u64::try_from(bytes.len()).is_ok_and(|length| length > MAX_FILE) {
-        return Err(Reason::TooLong);
+        return Err(FileErrorKind::TooLong);
     }
     Ok((bytes, metadata.uid(), metadata.mode()))
 }
 
-fn read_error(error: io::Error) -> Reason {
-    if error.kind() == ErrorKind::PermissionDenied { Reason::Denied(account()) } else { Reason::Io(error) }
+fn read_error(error: io::Error) -> FileErrorKind {
+    if error.kind() == ErrorKind::PermissionDenied {
+        FileErrorKind::Denied(account())
+    } else {
+        FileErrorKind::Io(error)
+    }
 }
 
 /// Whose rights this process has.
@@ -297,7 +305,7 @@ pub(crate) fn account() -> String {
 }
 
 /// What a person compares, over several lines.
-impl fmt::Display for About {
+impl fmt::Display for CertificateInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "names:       {}", self.names.join(", "))?;
         writeln!(f, "valid:       {} to {}", self.not_before.date(), self.not_after.date())?;

@@ -1,7 +1,7 @@
 //! TLS: which certificate is served, its exchange while connections are open, and the handshake.
 //!
-//! `main` prepares it while this process may still be root, and starts it when it is not any more; `listen` hands it
-//! each accepted connection. Where the files lie and what makes them good is in `certificate`.
+//! `main` prepares it while this process may still be root, and starts it when it is not any more; `listen`
+//! hands it each accepted connection. Where the files lie and what makes them good is in `certificate`.
 
 pub(crate) mod authority;
 pub(crate) mod certificate;
@@ -29,12 +29,15 @@ use tokio::{io::AsyncWriteExt, net::TcpStream, sync::watch, time::MissedTickBeha
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tracing::{debug, error, info, warn};
 
+use crate::device::names::host_names;
+use crate::reply::page_text;
 use crate::tls::authority::Authority;
-use crate::tls::certificate::{CERTIFICATE, FileError, KEY, Pair, Places, Served};
+use crate::tls::certificate::{CERTIFICATE, CertificateDirs, FileError, KEY, Pair, Served};
 
 /// A client has this long from its connection to the end of the handshake, as for the head of a request.
-const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
-/// The files are looked at this often. A change counts when they have been the same twice: somebody may be writing.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The files are looked at this often. A change counts when they have been the same twice: they may be half
+/// written.
 const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 /// A renewal that failed (a full disk) is tried again after this.
 const RENEWAL_PAUSE: Duration = Duration::from_hours(1);
@@ -42,8 +45,8 @@ const RENEWAL_PAUSE: Duration = Duration::from_hours(1);
 const HANDSHAKE_RECORD: u8 = 0x16;
 /// Most bytes of a plain request that are read before it is refused.
 const PLAIN_REQUEST: usize = 4096;
-const PLAIN_ANSWER: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n\
-    Content-Length: 32\r\nConnection: close\r\n\r\nThis port speaks https and wss.\n";
+/// What a client that speaks plain HTTP is told.
+const PLAIN_ANSWER: &str = "This port speaks https and wss.\n";
 
 /// Why there is no TLS.
 #[derive(Debug, thiserror::Error)]
@@ -51,21 +54,22 @@ pub(crate) enum TlsError {
     #[error("{0}")]
     File(#[from] FileError),
     #[error("TLS: {0}")]
-    Places(#[from] io::Error),
+    Directories(#[from] io::Error),
     #[error("TLS: {0}")]
     Library(#[from] rustls::Error),
 }
 
 /// Where the certificate comes from, and for which names one is made.
 #[derive(Clone)]
-pub(crate) struct Source {
-    places: Places,
-    names: Vec<String>,
+pub(crate) struct CertificateSource {
+    dirs: CertificateDirs,
+    /// Names that the settings give to the device.
+    settings: Vec<String>,
 }
 
 /// What had to be done as root.
-pub(crate) struct Prepared {
-    source: Source,
+pub(crate) struct PreparedTls {
+    source: CertificateSource,
     pair: Result<Option<Pair>, FileError>,
 }
 
@@ -83,8 +87,8 @@ struct Serving {
 }
 
 /// Keeps the certificate up to date.
-pub(crate) struct Keeper {
-    source: Source,
+pub(crate) struct CertificateReloader {
+    source: CertificateSource,
     serving: watch::Sender<Serving>,
     current: Current,
     /// How the files looked when they were last taken, or tried.
@@ -98,34 +102,47 @@ struct Current {
     served: Served,
 }
 
-impl Source {
-    pub(crate) fn new(places: Places, names: &[String]) -> Self {
+impl CertificateSource {
+    pub(crate) fn new(dirs: CertificateDirs, names: &[String]) -> Self {
         // As certificates write addresses.
         let canonical = |name: &String| {
             name.parse::<std::net::IpAddr>().map_or_else(|_| name.clone(), |address| address.to_string())
         };
-        Self { places, names: names.iter().map(canonical).collect() }
+        Self { dirs, settings: names.iter().map(canonical).collect() }
     }
 
-    /// With the rights that this process has at its start: the administrator's files may be root's alone. Nothing of
-    /// them is looked at here.
-    pub(crate) fn prepare(self, account: Option<&User>) -> Result<Prepared, TlsError> {
-        let pair = Pair::read(&self.places.extra);
+    /// The names that our own certificate should have: those of the settings, and the host's as it is called
+    /// now.
+    fn names(&self) -> Vec<String> {
+        self.settings.iter().cloned().chain(host_names()).collect()
+    }
+
+    /// With the rights that this process has at its start: the administrator's files may be root's alone.
+    /// Nothing of them is looked at here.
+    pub(crate) fn prepare(self, account: Option<&User>) -> Result<PreparedTls, TlsError> {
+        let pair = Pair::read(&self.dirs.extra);
         if let Some(account) = account {
             // For an administrator's certificate it is needed only if that one turns out to be bad.
-            let made = own_certificate::prepare(&self.places.state, account);
+            let made = own_certificate::prepare(&self.dirs.state, account);
             if !matches!(pair, Ok(Some(_))) {
                 made?;
             }
         }
-        Ok(Prepared { source: self, pair })
+        Ok(PreparedTls { source: self, pair })
     }
 
-    /// The administrator's certificate; where there is none, the device's own.
-    fn load(&self) -> Result<Current, FileError> {
-        match Pair::read(&self.places.extra)? {
-            Some(pair) => Ok(Current { own: None, served: pair.check()? }),
-            None => self.load_own(),
+    /// The administrator's certificate; where there is none, the device's own. That one also while it stands
+    /// in for files that cannot be used: it has to be renewed all the same.
+    fn load(&self, own_is_served: bool) -> Result<Current, FileError> {
+        let checked = Pair::read(&self.dirs.extra).and_then(|pair| pair.map(Pair::check).transpose());
+        match checked {
+            Ok(Some(served)) => Ok(Current { own: None, served }),
+            Ok(None) => self.load_own(),
+            Err(error) if own_is_served => {
+                warn!("{error}; the device's own certificate stays in use{}", error.repair());
+                self.load_own()
+            }
+            Err(error) => Err(error),
         }
     }
 
@@ -145,14 +162,14 @@ impl Source {
     }
 
     fn load_own(&self) -> Result<Current, FileError> {
-        let (served, authority) = own_certificate::load(&self.places.state, &self.names)?;
+        let (served, authority) = own_certificate::load(&self.dirs.state, &self.names())?;
         Ok(Current { own: Some(authority), served })
     }
 
     /// How the files look from outside: replaced or rewritten files look different.
     fn stamps(&self) -> Vec<Stamp> {
         let in_directory = |directory: &Path| [directory.join(CERTIFICATE), directory.join(KEY)];
-        [&self.places.extra, &self.places.state]
+        [&self.dirs.extra, &self.dirs.state]
             .into_iter()
             .flat_map(|path| in_directory(path))
             .map(stamp)
@@ -168,16 +185,16 @@ fn stamp(path: PathBuf) -> Stamp {
     Ok((metadata.ctime(), metadata.ctime_nsec(), metadata.size(), metadata.ino()))
 }
 
-impl Prepared {
+impl PreparedTls {
     /// Checks what was read, or makes or reads our own certificate; without root's rights.
-    pub(crate) fn start(self) -> Result<(Tls, Keeper), TlsError> {
+    pub(crate) fn start(self) -> Result<(Tls, CertificateReloader), TlsError> {
         let Self { source, pair } = self;
         let stamps = source.stamps();
         let current = source.load_first(pair)?;
         let config = Arc::new(server_config(&current.served)?);
         let (serving, receiver) = watch::channel(Serving { config, authority: current.own.clone() });
         announce(&current);
-        Ok((Tls { serving: receiver }, Keeper { source, serving, current, stamps }))
+        Ok((Tls { serving: receiver }, CertificateReloader { source, serving, current, stamps }))
     }
 }
 
@@ -188,7 +205,7 @@ fn server_config(served: &Served) -> Result<ServerConfig, rustls::Error> {
         .with_no_client_auth()
         .with_cert_resolver(resolver);
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    // A classroom that connects anew is cheaper by a signature for each client, at no memory here.
+    // A classroom that connects again is cheaper by a signature for each client, at no memory here.
     config.ticketer = Ticketer::new()?;
     Ok(config)
 }
@@ -217,15 +234,16 @@ fn announce(current: &Current) {
     }
 }
 
-impl Keeper {
-    /// Exchanges the certificate when its files change or its end comes near, for ever. Open connections keep theirs.
+impl CertificateReloader {
+    /// Exchanges the certificate when its files change or its end comes near, for ever. Open connections keep
+    /// theirs.
     pub(crate) async fn keep_current(mut self) {
         let mut seen = self.stamps.clone();
         let mut last_renewal: Option<Instant> = None;
         if self.current.own.is_none() && stamp(self.current.served.path.clone()).is_err() {
             info!(
                 "the account that serves cannot see {}: changes count from the next start",
-                self.source.places.extra.display()
+                self.source.dirs.extra.display()
             );
         }
         let mut ticks = tokio::time::interval(WATCH_INTERVAL);
@@ -234,10 +252,11 @@ impl Keeper {
             ticks.tick().await;
             let source = self.source.clone();
             // The directory may be on a disk that hangs.
-            let Ok(stamps) = tokio::task::spawn_blocking(move || source.stamps()).await else { return };
+            let looked = tokio::task::spawn_blocking(move || (source.stamps(), source.names()));
+            let Ok((stamps, names)) = looked.await else { return };
             let changed = stamps != self.stamps && stamps == seen;
             let is_due = |authority: &Authority| {
-                own_certificate::is_due(&self.current.served.about, &self.source.names, authority)
+                own_certificate::is_due(&self.current.served.about, &names, authority)
             };
             let due = self.current.own.as_ref().is_some_and(is_due)
                 && last_renewal.is_none_or(|last| last.elapsed() > RENEWAL_PAUSE);
@@ -256,8 +275,9 @@ impl Keeper {
 
     /// Takes what is there now, if it is good; says so once if it is not.
     async fn reload(&mut self) {
-        let source = self.source.clone();
-        let Ok(loaded) = tokio::task::spawn_blocking(move || source.load()).await else { return };
+        let (source, own_is_served) = (self.source.clone(), self.current.own.is_some());
+        let loaded = tokio::task::spawn_blocking(move || source.load(own_is_served));
+        let Ok(loaded) = loaded.await else { return };
         let loaded = loaded.map_err(TlsError::from);
         match loaded.and_then(|current| Ok((server_config(&current.served)?, current))) {
             Ok((_, current)) if current.served.key.cert == self.current.served.key.cert => {}
@@ -283,7 +303,7 @@ impl Tls {
 
     /// Shakes hands. None if the client does not, or speaks plain HTTP, which it is told.
     pub(crate) async fn accept(&self, stream: TcpStream) -> Option<TlsStream<TcpStream>> {
-        let shaken = tokio::time::timeout(HANDSHAKE_LIMIT, async {
+        let shaken = tokio::time::timeout(HANDSHAKE_TIMEOUT, async {
             // Nothing is allocated for a client that says nothing.
             let mut first = [0];
             if stream.peek(&mut first).await? == 0 {
@@ -302,19 +322,69 @@ impl Tls {
                 None
             }
             Err(_) => {
-                debug!("handshake: not done within {HANDSHAKE_LIMIT:?}");
+                debug!("handshake: not done within {HANDSHAKE_TIMEOUT:?}");
                 None
             }
         }
     }
 }
 
-/// Tells a client that speaks plain HTTP what it has reached.
+/// Tells a client that speaks plain HTTP what it has reached. A person gets a link to the right address.
 async fn refuse_plain<T>(mut stream: TcpStream) -> io::Result<T> {
     // What is left unread would become a reset, and take the answer with it.
     let mut request = [0; PLAIN_REQUEST];
-    let (Ok(_) | Err(_)) = stream.try_read(&mut request);
-    stream.write_all(PLAIN_ANSWER).await?;
+    let length = stream.try_read(&mut request).unwrap_or_default();
+    stream.write_all(plain_answer(request.get(..length).unwrap_or_default()).as_bytes()).await?;
     stream.shutdown().await?;
     Err(io::Error::other("a plain request"))
+}
+
+fn plain_answer(request: &[u8]) -> String {
+    let header = |name: &str| {
+        let lines = request.split(|byte| *byte == b'\n').skip(1);
+        let mut fields = lines.filter_map(|line| std::str::from_utf8(line).ok()?.split_once(':'));
+        fields.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
+    };
+    // Only what a host and a port can have, so that nothing has to be escaped.
+    let plain =
+        |host: &&str| host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte));
+    let host = header("host").filter(plain).filter(|host| !host.is_empty());
+    let is_person = header("accept").is_some_and(|accept| accept.contains("text/html"));
+    let (kind, body) = match host {
+        Some(host) if is_person => {
+            let url = format!("https://{host}/");
+            let link = format!(
+                "<p>This port speaks https. Go to <a href=\"{url}\">{url}</a>. Your browser may warn you of the \
+                 device's certificate at the first visit.</p>\n"
+            );
+            ("html", page_text("further-link", &link))
+        }
+        _ => ("plain", PLAIN_ANSWER.to_owned()),
+    };
+    format!(
+        "HTTP/1.1 400 Bad Request\r\nContent-Type: text/{kind}; charset=utf-8\r\nContent-Length: {}\r\n\
+         Cache-Control: no-store\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_person_who_speaks_plain_http_gets_a_link_and_a_program_a_line() {
+        let person = plain_answer(b"GET / HTTP/1.1\r\nHost: pi.local:8028\r\nAccept: text/html,*/*\r\n\r\n");
+        assert!(person.contains("<a href=\"https://pi.local:8028/\">"), "{person}");
+        for request in [
+            "GET / HTTP/1.1\r\nHost: pi.local:8028\r\nAccept: */*\r\n\r\n",
+            "GET / HTTP/1.1\r\nAccept: text/html\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: \"><script>\r\nAccept: text/html\r\n\r\n",
+            "nonsense",
+            "",
+        ] {
+            let answer = plain_answer(request.as_bytes());
+            assert!(answer.ends_with("\r\n\r\nThis port speaks https and wss.\n"), "{request:?}: {answer}");
+        }
+    }
 }

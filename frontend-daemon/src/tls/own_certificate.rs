@@ -1,18 +1,19 @@
-//! The certificate that this daemon makes for its device where the administrator has put none: a key of the device's own,
-//! and a certificate for it that the device's own authority signs (`authority`). Never a key that two devices share (D4), never a key outside of its directory (D17).
+//! The certificate that this daemon makes for its device where the administrator has put none: a key of the
+//! device's own, and a certificate for it that the device's own authority signs (`authority`). Never a key
+//! that two devices share (D4), never a key outside of its directory (D17).
 //!
-//! `tls` calls it at the start, and again when a renewal may be due. It works with the rights of the account that serves;
-//! only [`prepare`] runs as root, and makes one directory.
+//! `tls` calls it at the start, and again when a renewal may be due. It works with the rights of the account
+//! that serves; only [`prepare`] runs as root, and makes one directory.
 //!
-//! The key stays for ever; the certificate is valid for a year and made anew from the same key thirty days before its
-//! end, or when the device has got another name. So what people compare at first meeting, the fingerprint of the
-//! certificate, changes once a year at most, and that of the public key never. Addresses change with every network and
-//! are no reason.
+//! The key stays for ever; the certificate is valid for a year and renewed from the same key thirty days
+//! before its end, or when the device has got another name. So what people compare at first meeting, the
+//! fingerprint of the certificate, changes once a year at most, and that of the public key never. Addresses
+//! change with every network and are no reason.
 //!
-//! A Raspberry Pi has no clock of its own: it may believe for a while that it is last month, or 1970. So a certificate
-//! begins thirty days before it is made; no time before [`OLDEST_NOW`] is believed; and a certificate that is not valid
-//! *yet* is kept, since then it is the clock that is wrong. Each renewal moves the end forward, so a clock that jumps
-//! cannot make them one after the other.
+//! A Raspberry Pi has no clock of its own: it may believe for a while that it is last month, or 1970. So a
+//! certificate begins thirty days before it is made; no time before [`OLDEST_NOW`] is believed; and a
+//! certificate that is not valid *yet* is kept, since then it is the clock that is wrong. Each renewal moves
+//! the end forward, so a clock that jumps cannot make them one after the other.
 
 use std::{fs, io, path::Path};
 
@@ -25,22 +26,27 @@ use time::Duration;
 use tracing::{info, warn};
 
 use crate::{
-    device::{DEVICE_DOMAIN, addresses},
+    device::{DEVICE_DOMAIN, addresses, names::Marks},
     tls::authority::{self, Authority, Signer},
-    tls::certificate::{AUTHORITY, CERTIFICATE, FileError, KEY, Pair, Reason, Served, Text},
+    tls::certificate::{
+        AUTHORITY, AUTHORITY_KEY, CERTIFICATE, DEVICE, FileError, FileErrorKind, KEY, Pair, PemFile, Served,
+    },
     tls::own_files::{BEFORE, can_be_named, key, now, open_directory, serial_number, write, write_error},
-    tls::x509::About,
+    tls::x509::CertificateInfo,
 };
 
 /// From now on. With [`BEFORE`] it stays below 398 days, the most that any browser takes.
 const VALID: Duration = Duration::days(365);
-/// Made anew when less is left.
+/// Renewed when less is left.
 const RENEWED_BEFORE: Duration = Duration::days(30);
+/// Ending of the files that another device has made.
+const OTHER_DEVICE: &str = "of-another-device";
 /// Longest common name (RFC 5280, `ub-common-name`).
 const MAX_COMMON_NAME: usize = 64;
 
-/// Makes the directory for an account, as root, which gives root up afterwards. Only where nobody else could have made
-/// something for root to stumble over; elsewhere the account has to bring its directory with it.
+/// Makes the directory for an account, as root, which gives root up afterwards. Only where no other account
+/// could have made something for root to stumble over; elsewhere the account has to bring its directory with
+/// it.
 pub(crate) fn prepare(state: &Path, account: &User) -> Result<(), FileError> {
     if fs::symlink_metadata(state).is_ok() {
         return Ok(());
@@ -65,8 +71,8 @@ pub(crate) fn prepare(state: &Path, account: &User) -> Result<(), FileError> {
     };
     let reason = match made() {
         Ok(true) => return Ok(()),
-        Ok(false) => Reason::UnsafeParent,
-        Err(error) => Reason::Write(error),
+        Ok(false) => FileErrorKind::UnsafeParent,
+        Err(error) => FileErrorKind::Write(error),
     };
     Err(FileError { path: state.to_owned(), reason })
 }
@@ -76,6 +82,7 @@ pub(crate) fn load(state: &Path, names: &[String]) -> Result<(Served, Authority)
     let directory = open_directory(state)?;
     // Two daemons of one account that start at the same moment.
     directory.lock().map_err(|error| write_error(state, error))?;
+    set_aside_keys_of_another_device(state, &Marks::of_this_device())?;
     let (pair, text) = key(state, KEY)?;
     let signer = authority::load(state, names)?;
     if let Some(served) = usable(state, &text, names, &signer.authority) {
@@ -89,8 +96,39 @@ pub(crate) fn load(state: &Path, names: &[String]) -> Result<(Served, Authority)
     Ok((served, signer.authority))
 }
 
+/// A card that was copied has the keys of the device that it was copied from. They are put aside, and this
+/// device makes its own. Keys from before there were marks stay.
+fn set_aside_keys_of_another_device(state: &Path, now: &Marks) -> Result<(), FileError> {
+    if !now.are_known() {
+        return Ok(());
+    }
+    let then =
+        PemFile::read(&state.join(DEVICE))?.map(|file| Marks::parse(&String::from_utf8_lossy(&file.bytes)));
+    if let Some(then) = &then
+        && then.differ_from(now)
+    {
+        warn!(
+            "the keys in {} were made on another device: this card or disk is a copy. New ones are made, which browsers \
+             have to accept, and the old ones stay beside them. Tokens are copies too: make new ones with further-link token. \
+             Before you copy a card, remove the files of that directory",
+            state.display()
+        );
+        for name in [KEY, CERTIFICATE, AUTHORITY_KEY, AUTHORITY] {
+            let path = state.join(name);
+            match fs::rename(&path, state.join(format!("{name}.{OTHER_DEVICE}"))) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                outcome => outcome.map_err(|error| write_error(&path, error))?,
+            }
+        }
+    }
+    if then.as_ref() != Some(now) {
+        write(state, DEVICE, now.to_text().as_bytes())?;
+    }
+    Ok(())
+}
+
 /// Whether [`load`] would make a new one.
-pub(crate) fn is_due(about: &About, names: &[String], authority: &Authority) -> bool {
+pub(crate) fn is_due(about: &CertificateInfo, names: &[String], authority: &Authority) -> bool {
     let is_named = |name: &String| about.names.contains(name);
     // A bare name that the authority does not permit could never be added.
     let is_wanted =
@@ -98,10 +136,10 @@ pub(crate) fn is_due(about: &About, names: &[String], authority: &Authority) -> 
     about.not_after - now() < RENEWED_BEFORE || !names.iter().filter(is_wanted).all(is_named)
 }
 
-/// The certificate in the directory, if it is of this key and need not be made anew.
-fn usable(state: &Path, key: &Text, names: &[String], authority: &Authority) -> Option<Served> {
+/// The certificate in the directory, if it is of this key and need not be renewed.
+fn usable(state: &Path, key: &PemFile, names: &[String], authority: &Authority) -> Option<Served> {
     let path = state.join(CERTIFICATE);
-    let certificate = match Text::read(&path) {
+    let certificate = match PemFile::read(&path) {
         Ok(certificate) => certificate?,
         Err(error) => {
             warn!("{error}; it is made anew");
@@ -129,7 +167,7 @@ fn usable(state: &Path, key: &Text, names: &[String], authority: &Authority) -> 
     }
 }
 
-fn make(key: &KeyPair, names: &[String], signer: &Signer) -> Result<String, Reason> {
+fn make(key: &KeyPair, names: &[String], signer: &Signer) -> Result<String, FileErrorKind> {
     let mut all: Vec<String> = names.iter().filter(|name| can_be_named(name)).cloned().collect();
     all.extend(["127.0.0.1".to_owned(), "::1".to_owned()]);
     for address in addresses::of_this_device() {
@@ -145,7 +183,7 @@ fn make(key: &KeyPair, names: &[String], signer: &Signer) -> Result<String, Reas
             left_out.join(", ")
         );
     }
-    let mut params = CertificateParams::new(all).map_err(Reason::Make)?;
+    let mut params = CertificateParams::new(all).map_err(FileErrorKind::Make)?;
     params.not_before = now() - BEFORE;
     params.not_after = now() + VALID;
     params.serial_number = Some(serial_number()?);
@@ -160,7 +198,7 @@ fn make(key: &KeyPair, names: &[String], signer: &Signer) -> Result<String, Reas
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     params.is_ca = IsCa::ExplicitNoCa;
     params.use_authority_key_identifier_extension = true;
-    let leaf = params.signed_by(key, &signer.issuer).map_err(Reason::Make)?;
+    let leaf = params.signed_by(key, &signer.issuer).map_err(FileErrorKind::Make)?;
     Ok(leaf.pem() + &signer.authority.pem)
 }
 
@@ -170,8 +208,8 @@ mod tests {
     use crate::tls::x509::Subtree;
     use rcgen::PKCS_ECDSA_P256_SHA256;
 
-    fn about(names: &[&str], days_left: i64) -> About {
-        About {
+    fn about(names: &[&str], days_left: i64) -> CertificateInfo {
+        CertificateInfo {
             names: names.iter().map(|&name| name.to_owned()).collect(),
             not_before: now() + Duration::days(days_left) - BEFORE - VALID,
             not_after: now() + Duration::days(days_left),
@@ -186,11 +224,11 @@ mod tests {
         let permitted = ["local", "pi", "localhost"].map(|name| Subtree::Dns(name.to_owned()));
         let networks = ["10.0.0.0", "127.0.0.0"].map(|network| Subtree::network(network.parse().unwrap(), 8));
         let permitted = permitted.into_iter().chain(networks).chain([Subtree::of_name("::1")]).collect();
-        let about = About { permitted, ..about(&[], 3000) };
+        let about = CertificateInfo { permitted, ..about(&[], 3000) };
         Authority { der: vec![].into(), pem: String::new(), about }
     }
 
-    fn is_due(about: &About, names: &[String]) -> bool {
+    fn is_due(about: &CertificateInfo, names: &[String]) -> bool {
         super::is_due(about, names, &authority())
     }
 
@@ -231,7 +269,7 @@ mod tests {
             ),
         };
         let read = |pem: String| {
-            let text = Text::written("x".into(), pem.into_bytes());
+            let text = PemFile::written("x".into(), pem.into_bytes());
             text.certificates().unwrap()
         };
         let (chain, about) = read(make(&key, &wanted, &signer()).unwrap());

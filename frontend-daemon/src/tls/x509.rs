@@ -1,8 +1,8 @@
 //! What people compare of a certificate: its names, its dates, its fingerprints.
 //!
-//! `certificate` calls it for every certificate that is served or printed. It judges nothing: whether a certificate can
-//! be served is for rustls to say. yasna, which rcgen needs anyway, reads the few fields; a whole X.509 library would
-//! bring sixteen crates more.
+//! `certificate` calls it for every certificate that is served or printed. It judges nothing: whether a
+//! certificate can be served is for rustls to say. yasna, which rcgen needs anyway, reads the few fields; a
+//! whole X.509 library would bring sixteen crates more.
 
 #![expect(
     clippy::redundant_closure_for_method_calls,
@@ -27,7 +27,7 @@ const IP_ADDRESS: u64 = 7;
 
 /// What is told about a certificate.
 #[derive(Clone, Debug)]
-pub(crate) struct About {
+pub(crate) struct CertificateInfo {
     pub(crate) names: Vec<String>,
     pub(crate) not_before: OffsetDateTime,
     pub(crate) not_after: OffsetDateTime,
@@ -91,7 +91,7 @@ impl Subtree {
     }
 }
 
-impl About {
+impl CertificateInfo {
     /// Reads it from a certificate in DER.
     pub(crate) fn read(der: &[u8]) -> ASN1Result<Self> {
         yasna::parse_der(der, |reader| {
@@ -106,7 +106,7 @@ impl About {
 }
 
 /// `TBSCertificate`, RFC 5280, 4.1. The fields that are skipped are read as what they are, whole.
-fn body(reader: &mut BERReaderSeq<'_, '_>, der: &[u8]) -> ASN1Result<About> {
+fn body(reader: &mut BERReaderSeq<'_, '_>, der: &[u8]) -> ASN1Result<CertificateInfo> {
     reader.read_optional(|reader| reader.read_tagged(Tag::context(0), |reader| reader.read_u8()))?;
     let (_serial, _algorithm, _issuer) =
         (reader.next().read_der()?, reader.next().read_der()?, reader.next().read_der()?);
@@ -118,7 +118,7 @@ fn body(reader: &mut BERReaderSeq<'_, '_>, der: &[u8]) -> ASN1Result<About> {
     reader.read_optional(|reader| {
         reader.read_tagged(Tag::context(3), |reader| reader.read_sequence_of(|one| extension(one, &mut told)))
     })?;
-    Ok(About {
+    Ok(CertificateInfo {
         names: told.names,
         permitted: told.permitted,
         common_name: parts.into_iter().flatten().flatten().next(),
@@ -164,7 +164,8 @@ fn extension(reader: BERReader<'_, '_>, told: &mut Extensions) -> ASN1Result<()>
         let names = yasna::parse_der(&value, |reader| reader.collect_sequence_of(general_name))?;
         told.names.extend(names.into_iter().flatten());
     } else if kind == ObjectIdentifier::from_slice(&NAME_CONSTRAINTS) {
-        // Only `own_certificate` asks for them; an administrator's chain may have what is not understood here.
+        // Only `own_certificate` asks for them; an administrator's chain may have what is not understood
+        // here.
         told.permitted = yasna::parse_der(&value, permitted_subtrees).unwrap_or_default();
     }
     Ok(())
@@ -231,14 +232,14 @@ mod tests {
         params.not_before = OffsetDateTime::from_unix_timestamp(1_700_000_000).unwrap();
         params.not_after = OffsetDateTime::from_unix_timestamp(4_000_000_000).unwrap();
         let certificate = params.self_signed(&key).unwrap();
-        let about = About::read(certificate.der()).unwrap();
+        let about = CertificateInfo::read(certificate.der()).unwrap();
         assert_eq!(about.names, ["pi.local", "192.0.2.7", "2001:db8::7"]);
         assert_eq!(about.not_before.unix_timestamp(), 1_700_000_000);
         assert_eq!(about.not_after.unix_timestamp(), 4_000_000_000);
         assert_eq!(about.fingerprint.len(), 95);
         assert_ne!(about.fingerprint, about.key_fingerprint);
         let again = params.self_signed(&key).unwrap();
-        assert_eq!(About::read(again.der()).unwrap().key_fingerprint, about.key_fingerprint);
+        assert_eq!(CertificateInfo::read(again.der()).unwrap().key_fingerprint, about.key_fingerprint);
     }
 
     #[test]
@@ -246,13 +247,13 @@ mod tests {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec!["a\x1b[2Jb".to_owned()]).unwrap();
         let certificate = params.self_signed(&key).unwrap();
-        assert_eq!(About::read(certificate.der()).unwrap().names, ["a?[2Jb"]);
+        assert_eq!(CertificateInfo::read(certificate.der()).unwrap().names, ["a?[2Jb"]);
     }
 
     #[test]
     fn nonsense_is_an_error() {
         for nonsense in [&b""[..], b"0", &[0x30, 0x80], &[0xff; 100]] {
-            assert!(About::read(nonsense).is_err(), "{nonsense:?}");
+            assert!(CertificateInfo::read(nonsense).is_err(), "{nonsense:?}");
         }
     }
 

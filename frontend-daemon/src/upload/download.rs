@@ -1,9 +1,11 @@
-//! One download: from a url that a client named to pieces of its content. The only file that knows the HTTP client.
+//! One download: from a url that a client named to pieces of its content. The only file that knows the HTTP
+//! client.
 //!
-//! It asks the url and nobody else (D48), and reaches only addresses that are out in the internet unless told otherwise
-//! (D21): names are looked up here, so that the address that was checked is the one that is connected to; addresses in
-//! urls and each hop of a redirect are checked too. A proxy from the environment is not used, since what it connects to
-//! cannot be checked. Contents pass through piece by piece; nothing here knows a file.
+//! It asks the url's server and no other (D48), and reaches only addresses that are out in the internet
+//! unless told otherwise (D21): names are looked up here, so that the address that was checked is the one
+//! that is connected to; addresses in urls and each hop of a redirect are checked too. A proxy from the
+//! environment is not used, since what it connects to cannot be checked. Contents pass through piece by
+//! piece; nothing here knows a file.
 
 use std::{
     error::Error,
@@ -44,14 +46,14 @@ pub(crate) struct Limits {
 }
 
 /// What a download of the daemon may take.
-const USUAL: Limits = Limits {
+const DEFAULT: Limits = Limits {
     connect: Duration::from_secs(10),
     silence: Duration::from_secs(30),
     total: Duration::from_mins(10),
     bytes: MAX_DOWNLOAD,
 };
 
-/// Why there is no such file. The texts are for the person who asked for the upload.
+/// Why there is no such file. The texts are for the client of the upload.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum DownloadError {
     #[error("the url is not one: {0}")]
@@ -88,7 +90,7 @@ pub(crate) struct Downloads {
 
 impl Downloads {
     pub(crate) fn new(allow_private: bool) -> Self {
-        Self::with(allow_private, USUAL)
+        Self::with(allow_private, DEFAULT)
     }
 
     fn with(allow_private: bool, limits: Limits) -> Self {
@@ -160,8 +162,9 @@ impl Download {
     }
 }
 
-/// Where in the cache the file of a url lies. Clients choose bucket and name as in the original; the part that they cannot
-/// choose keeps the files of different urls apart (D22). None where that makes the path too long.
+/// Where in the cache the file of a url lies. Clients choose bucket and name as in the original; the part
+/// that they cannot choose keeps the files of different urls apart (D22). None where that makes the path too
+/// long.
 pub(crate) fn cache_path(bucket: &RelativePath, url: &str, file: &RelativePath) -> Option<RelativePath> {
     let digest = ring::digest::digest(&ring::digest::SHA256, url.as_bytes());
     let key = digest.as_ref().first_chunk::<16>().map(|bytes| u128::from_be_bytes(*bytes))?;
@@ -169,7 +172,7 @@ pub(crate) fn cache_path(bucket: &RelativePath, url: &str, file: &RelativePath) 
 }
 
 fn client(allow_private: bool, limits: Limits) -> Result<Client, reqwest::Error> {
-    // Somebody else of this process may have done so: it is the same one.
+    // Another task may have done so: it is the same one.
     let (Ok(()) | Err(_)) = rustls::crypto::ring::default_provider().install_default();
     let redirects = Policy::custom(move |attempt: Attempt<'_>| {
         if attempt.previous().len() > MAX_REDIRECTS {
@@ -194,8 +197,8 @@ fn client(allow_private: bool, limits: Limits) -> Result<Client, reqwest::Error>
         .build()
 }
 
-/// What can be told of a url before anything is looked up. The client does not ask [`Lookup`] for addresses in urls; the
-/// parser has brought those to one form, whatever they looked like (`2130706433`, `0x7f.1`).
+/// What can be told of a url before anything is looked up. The client does not ask [`Lookup`] for addresses
+/// in urls; the parser has brought those to one form, whatever they looked like (`2130706433`, `0x7f.1`).
 fn check(url: &Url, allow_private: bool) -> Result<(), DownloadError> {
     if !matches!(url.scheme(), "http" | "https") {
         return Err(DownloadError::Scheme);
@@ -209,8 +212,8 @@ fn check(url: &Url, allow_private: bool) -> Result<(), DownloadError> {
     }
 }
 
-/// Whether it is out in the internet. Public addresses of this device itself are not: what listens there may be meant for
-/// this device alone.
+/// Whether it is out in the internet. Public addresses of this device itself are not: what listens there may
+/// be meant for this device alone.
 fn is_elsewhere(address: IpAddr) -> bool {
     public_address::is_public(address) && !addresses::is_of_this_device(address)
 }

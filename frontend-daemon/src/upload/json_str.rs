@@ -1,18 +1,18 @@
-//! A string as it stands in JSON, decoded piece by piece: the text of an uploaded file may have the size of the whole
-//! body, and a decoded copy of it beside the body would double what an upload costs.
+//! A string as it stands in JSON, decoded piece by piece: the text of an uploaded file may have the size of
+//! the whole body, and a decoded copy of it beside the body would double what an upload costs.
 //!
 //! `request` makes them of literals whose syntax `serde_json` has checked; `upload` writes their pieces
 //! into files.
 
 /// A string literal of JSON that stands for a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Text<'a> {
+pub(crate) struct JsonStr<'a> {
     /// Without the quotes.
     literal: &'a str,
     length: usize,
 }
 
-/// Half of a surrogate pair: JSON can write it, UTF-8 cannot.
+/// An unpaired surrogate: JSON can write it, UTF-8 cannot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LoneSurrogate;
 
@@ -25,7 +25,7 @@ pub(crate) enum Piece<'a> {
     Char(char),
 }
 
-impl<'a> Text<'a> {
+impl<'a> JsonStr<'a> {
     /// Takes a literal with its quotes.
     pub(crate) fn new(literal: &'a str) -> Result<Self, LoneSurrogate> {
         let literal = literal.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or_default();
@@ -75,7 +75,8 @@ impl<'a> Iterator for Pieces<'a> {
     }
 }
 
-/// The character of the escape at the beginning (RFC 8259, section 7), and what follows. None if there is no escape.
+/// The character of the escape at the beginning (RFC 8259, section 7), and what follows. None if there is no
+/// escape.
 fn unescape(text: &str) -> Option<(Result<char, LoneSurrogate>, &str)> {
     let rest = text.strip_prefix('\\')?;
     if rest.starts_with('u') {
@@ -120,7 +121,7 @@ mod tests {
     use super::*;
 
     fn decoded(literal: &str) -> Result<String, LoneSurrogate> {
-        let text = Text::new(literal)?;
+        let text = JsonStr::new(literal)?;
         let mut decoded = String::new();
         for piece in text.pieces() {
             match piece {
@@ -149,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn half_a_surrogate_pair_is_no_text() {
+    fn an_unpaired_surrogate_is_no_text() {
         for literal in [
             r#""\ud834""#,
             r#""\udd1e""#,

@@ -1,8 +1,8 @@
-//! One upload, from the parsed request to `Stored`: the frontend's half of the conversation that PROTOCOL.md has as a
-//! picture. `http` and the session of `/run-py` call it.
+//! One upload, from the parsed request to `Stored`: the frontend's half of the conversation that PROTOCOL.md
+//! has as a picture. `http` and the session of `/run-py` call it.
 //!
-//! It knows names and bytes, never a file: the helper, which has become the user, writes what comes through the pipe.
-//! Whatever goes wrong, the conversation is dropped before `Commit`, and the upload never was.
+//! It knows names and bytes, never a file: the helper, which has become the user, writes what comes through
+//! the pipe. Whatever goes wrong, the conversation is dropped before `Commit`, and the upload never was.
 
 pub(crate) mod download;
 pub(crate) mod json_str;
@@ -14,31 +14,33 @@ use std::{
     time::{Duration, Instant},
 };
 
-use further_link_proto::{Event, FileMode, Identity, Refusal, RelativePath, Request, Upload};
+use further_link_api::{UploadFailure, UserFailure};
+use further_link_proto::{Event, FileMode, Identity, RelativePath, Request, Upload, UserName};
 use tokio::{io::Interest, sync::Semaphore, time::timeout};
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use crate::{
-    access::run_as::{self, Choices},
-    access::tokens::Guard,
-    helper::pool::{Conversation, HelperError, Helpers},
+    access::run_as::{self, RunOptions},
+    access::tokens::TokenAttempts,
+    helper::pool::{Conversation, HelperAddress, HelperError},
     helper::reasons::not_stored,
     helper::stream::Stream,
     upload::download::{DownloadError, Downloads, cache_path},
-    upload::json_str::{Piece, Text},
-    upload::request::{Content, UploadRequest, Wrong},
+    upload::json_str::{JsonStr, Piece},
+    upload::request::{Content, UploadRequest, UploadRequestError},
 };
 
-/// Most uploads that are being stored at once: a handful of people press "save" in the same second. Below what the helper's
-/// socket accepts (`MaxConnections=`).
+/// Most uploads that are being stored at once: a handful of people press "save" in the same second. Below
+/// what the helper's socket accepts (`MaxConnections=`).
 const MAX_UPLOADS: usize = 8;
-/// How long an upload waits for one of these places.
-const PLACE_LIMIT: Duration = Duration::from_secs(30);
-/// Longest time in which the helper takes or says nothing: a card that is busy, the old directory of 10,000 files.
-const HELPER_LIMIT: Duration = Duration::from_mins(1);
-/// Longest time of all, downloads included. A minute less than the helper has (`RuntimeMaxSec=`), so that the client hears
-/// why.
-const UPLOAD_LIMIT: Duration = Duration::from_mins(14);
+/// How long an upload waits for one of these slots.
+const SLOT_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest time in which the helper takes or says nothing: a card that is busy, the old directory of 10,000
+/// files.
+const HELPER_TIMEOUT: Duration = Duration::from_mins(1);
+/// Longest time of all, downloads included. A minute less than the helper has (`RuntimeMaxSec=`), so that the
+/// client hears why.
+const UPLOAD_TIMEOUT: Duration = Duration::from_mins(14);
 /// Written into the pipe at once: what it holds (pipe(7)).
 const CHUNK: usize = 64 * 1024;
 
@@ -46,15 +48,12 @@ const CHUNK: usize = 64 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum UploadError {
     #[error(transparent)]
-    Wrong(#[from] Wrong),
-    #[error("{0}")]
-    User(String),
-    /// The user wants a token, and this is not it.
-    #[error("{0}")]
-    Forbidden(String),
+    UploadRequestError(#[from] UploadRequestError),
+    #[error(transparent)]
+    User(#[from] UserFailure),
     /// The helper has said so.
-    #[error("{0}")]
-    NotStored(String),
+    #[error(transparent)]
+    NotStored(UploadFailure),
     #[error("{file}: {error}")]
     Download { file: String, error: DownloadError },
     #[error("the path of {0} in the cache would be too long, or too deep")]
@@ -63,47 +62,47 @@ pub(crate) enum UploadError {
     Busy,
     #[error("it takes too long")]
     Slow,
-    #[error("the helper service does not answer; see the log of further-link")]
-    NoHelper,
 }
 
 /// What all uploads share.
 pub(crate) struct Uploads {
-    helpers: Helpers,
+    helper: HelperAddress,
     downloads: Downloads,
-    places: Semaphore,
+    slots: Semaphore,
 }
 
 impl Uploads {
-    pub(crate) fn new(helpers: Helpers, downloads: Downloads) -> Self {
-        Self { helpers, downloads, places: Semaphore::new(MAX_UPLOADS) }
+    pub(crate) fn new(helper: HelperAddress, downloads: Downloads) -> Self {
+        Self { helper, downloads, slots: Semaphore::new(MAX_UPLOADS) }
     }
 
     /// Stores it as the user whom the client has chosen.
     pub(crate) async fn store(
         &self,
-        choices: &Choices,
-        guard: &Guard,
+        options: &RunOptions,
+        attempts: &TokenAttempts,
         request: &UploadRequest<'_>,
     ) -> Result<(), UploadError> {
-        let identity = run_as::identity(choices).map_err(UploadError::User)?;
-        let with_token = identity.token.is_some();
-        if with_token {
-            guard.check().map_err(UploadError::Forbidden)?;
-        }
-        let user = identity.user.as_ref().map(|user| user.as_str().to_owned());
-        let place = timeout(PLACE_LIMIT, self.places.acquire()).await;
-        let Ok(Ok(_place)) = place else { return Err(UploadError::Busy) };
+        let identity = run_as::identity(options)?;
+        let _turn = if identity.token.is_some() { Some(attempts.begin().await?) } else { None };
+        let user = identity.user.as_ref().map_or("the default user", UserName::as_str).to_owned();
+        let slot = timeout(SLOT_TIMEOUT, self.slots.acquire()).await;
+        let Ok(Ok(_slot)) = slot else { return Err(UploadError::Busy) };
         let begun = Instant::now();
-        let stored = timeout(UPLOAD_LIMIT, self.converse(identity, request)).await;
+        let stored = timeout(UPLOAD_TIMEOUT, self.converse(identity, request)).await;
         let stored = stored.unwrap_or(Err(UploadError::Slow));
-        if with_token && matches!(stored, Err(UploadError::Forbidden(_))) {
-            guard.wrong().await;
+        if matches!(stored, Err(UploadError::User(UserFailure::TokenWrong { .. }))) {
+            attempts.wrong().await;
         }
-        let (files, duration) = (request.files.len(), begun.elapsed());
+        let (connection, files, time) = (options.connection, request.files.len(), begun.elapsed());
         match &stored {
-            Ok(()) => info!(user, files, ?duration, "uploaded"),
-            Err(error) => warn!(user, files, ?duration, "upload: {}", error.loggable()),
+            Ok(()) => info!("connection {connection}: uploaded {files} files as {user} in {time:.1?}"),
+            Err(error) => {
+                warn!(
+                    "connection {connection}: an upload of {files} files as {user} failed: {}",
+                    error.loggable()
+                );
+            }
         }
         stored
     }
@@ -118,17 +117,17 @@ impl Uploads {
             identity,
             directory: request.directory.clone(),
             project_of: request.project_of.clone(),
-            keep: false,
+            keep: request.keep,
         };
-        let storing = Storing::begin(&self.helpers, upload, user).await?;
+        let storing = Storing::begin(&self.helper, upload, user).await?;
         for (path, file) in files {
             match file {
-                Planned::Text(text) => storing.file(path, text).await?,
+                Planned::Text(text, mode) => storing.file(path, text, mode).await?,
                 Planned::Link { url, cached } => storing.link(path, cached, url, &self.downloads).await?,
             }
         }
         storing.send(&Request::Commit).await?;
-        match storing.hear().await? {
+        match storing.recv().await? {
             (Event::Stored, _) => Ok(()),
             (event, _) => Err(storing.answered(&event)),
         }
@@ -136,7 +135,7 @@ impl Uploads {
 
     fn planned<'a>(&self, path: &RelativePath, content: &'a Content<'_>) -> Result<Planned<'a>, UploadError> {
         let (url, bucket, file) = match content {
-            Content::Text(text) => return Ok(Planned::Text(*text)),
+            Content::Text { text, mode } => return Ok(Planned::Text(*text, *mode)),
             Content::Url { url, bucket, file } => (url, bucket, file),
         };
         self.downloads.check(url).map_err(|error| download_error(path, error))?;
@@ -147,7 +146,7 @@ impl Uploads {
 }
 
 impl UploadError {
-    /// For the log: names of files are nobody's business there.
+    /// The text for the log, which has no names of files.
     fn loggable(&self) -> String {
         match self {
             Self::Download { error, .. } => error.to_string(),
@@ -159,7 +158,7 @@ impl UploadError {
 
 /// A file with everything about it settled that can be before the helper is asked.
 enum Planned<'a> {
-    Text(Text<'a>),
+    Text(JsonStr<'a>, FileMode),
     Link { url: &'a str, cached: RelativePath },
 }
 
@@ -171,30 +170,26 @@ struct Storing {
 }
 
 impl Storing {
-    async fn begin(helpers: &Helpers, upload: Upload, user: Option<String>) -> Result<Self, UploadError> {
-        let conversation = helpers.connect().await.map_err(|error| no_helper(&error))?;
-        let asked = within(async {
-            conversation.send(&Request::Upload(upload)).await?;
-            conversation.recv().await
-        })
-        .await?;
-        let (event, descriptors) = match asked {
-            Err(error) if error.is_unread() => within(conversation.recv()).await?,
-            other => other,
-        }
-        .map_err(|error| no_helper(&error))?;
+    async fn begin(
+        helper: &HelperAddress,
+        upload: Upload,
+        user: Option<String>,
+    ) -> Result<Self, UploadError> {
+        let conversation = helper.connect().await.map_err(|error| no_helper(&error))?;
+        let answer = within(conversation.begin(&Request::Upload(upload))).await?;
+        let (event, descriptors) = answer.map_err(|error| no_helper(&error))?;
         let (Event::Data, Ok([pipe])) = (&event, <[OwnedFd; 1]>::try_from(descriptors)) else {
-            return Err(answer(&event, user.as_deref()));
+            return Err(answered(&event, user.as_deref()));
         };
         let pipe = Stream::new(pipe, Interest::WRITABLE).map_err(|error| no_helper(&error.into()))?;
         Ok(Self { conversation, pipe, user })
     }
 
     /// A file with this text. Nothing is waited for but room in the pipe: what goes wrong is heard of later.
-    async fn file(&self, path: &RelativePath, text: Text<'_>) -> Result<(), UploadError> {
+    async fn file(&self, path: &RelativePath, text: JsonStr<'_>, mode: FileMode) -> Result<(), UploadError> {
         // Bodies are far below 4 GiB.
         let length = u32::try_from(text.length()).map_err(|_| UploadError::Slow)?;
-        self.send(&Request::File { path: path.clone(), length, mode: FileMode::Plain }).await?;
+        self.send(&Request::File { path: path.clone(), length, mode }).await?;
         let mut buffer = Vec::with_capacity(CHUNK.min(text.length()));
         for piece in text.pieces() {
             let mut char = [0; 4];
@@ -222,7 +217,7 @@ impl Storing {
         downloads: &Downloads,
     ) -> Result<(), UploadError> {
         self.send(&Request::Link { path: path.clone(), cached }).await?;
-        match self.hear().await? {
+        match self.recv().await? {
             (Event::Cached, _) => return Ok(()),
             (Event::Missing, _) => {}
             (event, _) => return Err(self.answered(&event)),
@@ -253,36 +248,30 @@ impl Storing {
         }
     }
 
-    async fn hear(&self) -> Result<(Event, Vec<OwnedFd>), UploadError> {
+    async fn recv(&self) -> Result<(Event, Vec<OwnedFd>), UploadError> {
         match within(self.conversation.recv()).await? {
             Ok(heard) => Ok(heard),
             Err(error) => Err(self.last_words(&error).await),
         }
     }
 
-    /// Why the helper has hung up. The kernel says "reset" first when requests of ours are unread, and then gives what was
-    /// said before.
+    /// Why the helper has hung up: what it said before, if anything.
     async fn last_words(&self, error: &HelperError) -> UploadError {
-        for _ in 0..2 {
-            match within(self.conversation.recv()).await {
-                Ok(Ok((event, _))) => return self.answered(&event),
-                Ok(Err(next)) if next.is_unread() => debug!("{next}"),
-                Ok(Err(_)) | Err(_) => break,
-            }
+        match within(self.conversation.recv_last()).await {
+            Ok(Ok((event, _))) => self.answered(&event),
+            Ok(Err(_)) | Err(_) => no_helper(error),
         }
-        no_helper(error)
     }
 
     fn answered(&self, event: &Event) -> UploadError {
-        answer(event, self.user.as_deref())
+        answered(event, self.user.as_deref())
     }
 }
 
-fn answer(event: &Event, user: Option<&str>) -> UploadError {
-    let why = not_stored(event, user);
-    match event {
-        Event::Refused(Refusal::TokenMissing | Refusal::TokenWrong) => UploadError::Forbidden(why),
-        _ => UploadError::NotStored(why),
+fn answered(event: &Event, user: Option<&str>) -> UploadError {
+    match not_stored(event, user) {
+        UploadFailure::User(failure) => UploadError::User(failure),
+        failure => UploadError::NotStored(failure),
     }
 }
 
@@ -292,10 +281,10 @@ fn download_error(path: &RelativePath, error: DownloadError) -> UploadError {
 
 fn no_helper(error: &HelperError) -> UploadError {
     warn!("upload: {error}");
-    UploadError::NoHelper
+    UploadError::NotStored(UploadFailure::NoHelper)
 }
 
-/// A file system that hangs must not keep a place for ever.
+/// A file system that hangs must not keep a slot for ever.
 async fn within<T>(step: impl Future<Output = T>) -> Result<T, UploadError> {
-    timeout(HELPER_LIMIT, step).await.map_err(|_elapsed| UploadError::Slow)
+    timeout(HELPER_TIMEOUT, step).await.map_err(|_elapsed| UploadError::Slow)
 }

@@ -1,11 +1,12 @@
 //! Which addresses are out in the internet, and which belong to this device and its neighbours. Pure.
 //!
-//! `download` asks for each address before it connects: whoever may upload may name any url, and must not reach through
-//! this device what only this device can reach (D21).
+//! `download` asks for each address before it connects: a client that may upload may name any url, and must
+//! not reach through this device what only this device can reach (D21).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Networks of IPv4 that are not the internet (the IANA IPv4 Special-Purpose Address Registry; RFC 5771; RFC 1112).
+/// Networks of IPv4 that are not the internet (the IANA IPv4 Special-Purpose Address Registry; RFC 5771; RFC
+/// 1112).
 const LOCAL_4: [(Ipv4Addr, u32); 15] = [
     (Ipv4Addr::UNSPECIFIED, 8),
     (Ipv4Addr::new(10, 0, 0, 0), 8),
@@ -27,8 +28,8 @@ const LOCAL_4: [(Ipv4Addr, u32); 15] = [
 /// The only part of IPv6 that is handed out (RFC 4291, section 2.4; RFC 3513, section 4).
 const GLOBAL_6: (Ipv6Addr, u32) = (Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3);
 
-/// What in it is not the internet (the IANA IPv6 Special-Purpose Address Registry): protocol assignments with Teredo,
-/// documentation, 6to4 (which hides an IPv4 address), documentation.
+/// What in it is not the internet (the IANA IPv6 Special-Purpose Address Registry): protocol assignments with
+/// Teredo, documentation, 6to4 (which hides an IPv4 address), documentation.
 const LOCAL_6: [(Ipv6Addr, u32); 4] = [
     (Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 23),
     (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0), 32),
@@ -36,7 +37,8 @@ const LOCAL_6: [(Ipv6Addr, u32); 4] = [
     (Ipv6Addr::new(0x3fff, 0, 0, 0, 0, 0, 0, 0), 20),
 ];
 
-/// An IPv4 address behind a translator, in the last 32 bits (RFC 6052): how networks without IPv4 reach the rest.
+/// An IPv4 address behind a translator, in the last 32 bits (RFC 6052): how networks without IPv4 reach the
+/// rest.
 const TRANSLATED: (Ipv6Addr, u32) = (Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0), 96);
 
 /// Whether the address is out in the internet. What is not known to be is not.
@@ -47,7 +49,8 @@ pub(crate) fn is_public(address: IpAddr) -> bool {
             let [.., a, b, c, d] = address.octets();
             is_public(IpAddr::V4(Ipv4Addr::new(a, b, c, d)))
         }
-        // Forms of IPv4 addresses (::ffff:0:0/96 and others) are not in the global part, and no url needs them.
+        // Forms of IPv4 addresses (::ffff:0:0/96 and others) are not in the global part, and no url needs
+        // them.
         IpAddr::V6(address) => {
             is_in(address, GLOBAL_6) && !LOCAL_6.iter().any(|network| is_in(address, *network))
         }

@@ -1,8 +1,8 @@
-//! One connection of a program to its run's user channel: lines in, and what they ask for done; key events and error
-//! lines out. Made by `channel`, a task of its own.
+//! One connection of a program to its run's user channel: lines in, and what they ask for done; key events
+//! and error lines out. Made by `channel`, a task of its own.
 //!
-//! What the program says can at worst slow down this connection: whatever it asks for is bounded, and reading waits for
-//! room, for the client, and for a pace. What it does not read is bounded by `keys`.
+//! What the program says can at worst slow down this connection: whatever it asks for is bounded, and reading
+//! waits for room, for the client, and for a pace. What it does not read is bounded by `keys`.
 
 use std::{
     convert::Infallible,
@@ -25,19 +25,19 @@ use further_link_api::{ProcessId, ServerMessage};
 
 use crate::{
     helper::stream::Stream,
-    memory::budget::{Budget, Room},
-    outbox::{Gone, Outbox},
-    process::channel::keys::{Listener, Mistake},
-    process::channel::line::{Lines, MAX_LINE, Said, parse},
+    memory::budget::{Budget, Reservation},
+    outbox::{Disconnected, Outbox},
+    process::channel::keys::{ChannelError, Listener},
+    process::channel::line::{Lines, MAX_LINE, ProgramMessage, parse},
     process::output::overdue,
     process::phase::Phase,
 };
 
-/// Between two frames, and between two lines that are not understood and not even answered any more: no camera is
-/// faster, and a program that floods keeps the daemon busy for a part of the time only.
+/// Between two frames, and between two lines that are not understood and not even answered any more: no
+/// camera is faster, and a program that floods keeps the daemon busy for a part of the time only.
 const PACE: Duration = Duration::from_millis(10);
 /// A large line that was begun has to be complete after this: the room that it takes is wanted by others.
-const LINE_LIMIT: Duration = Duration::from_secs(10);
+const LINE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What connections of a run have in common.
 #[derive(Clone)]
@@ -59,13 +59,13 @@ pub(crate) struct Connection {
 
 /// Why nothing more is read.
 enum End {
-    /// The program closed it, or nobody will ever write any more.
+    /// The program closed it, or there is no writer any more.
     Closed,
     TooLong,
 }
 
 /// What is to be waited for because of a line, once nothing of it is borrowed any more.
-enum Asked {
+enum FollowUp {
     Nothing,
     /// A frame was shown.
     Shown,
@@ -74,8 +74,8 @@ enum Asked {
 }
 
 impl Connection {
-    /// Serves it until the program has closed it; or, when the run has ended and somebody outside of it holds the other
-    /// end, until the limit for draining is over.
+    /// Serves it until the program has closed it; or, when the run has ended and a process outside of it
+    /// holds the other end, until the limit for draining is over.
     pub(crate) async fn serve(self) {
         let mut reader = Reader {
             run: &self.run,
@@ -92,7 +92,7 @@ impl Connection {
         match end {
             Ok(End::Closed) => {}
             Ok(End::TooLong) => {
-                self.listener.refuse(Mistake::BadMessage);
+                self.listener.refuse(ChannelError::BadMessage);
             }
             // The program has closed it with something unread.
             Err(error) => debug!("user channel: {error}"),
@@ -108,7 +108,7 @@ struct Reader<'a> {
     listener: &'a Listener,
     lines: Lines,
     /// Of a large line that is not complete.
-    room: Option<Room>,
+    room: Option<Reservation>,
     last_frame: Option<Instant>,
 }
 
@@ -121,7 +121,7 @@ impl Reader<'_> {
         while self.hear_all().await {
             if self.lines.is_large() && self.room.is_none() {
                 self.room = self.take_room(overdue.as_mut()).await;
-                whole_until = Instant::now() + LINE_LIMIT;
+                whole_until = Instant::now() + LINE_TIMEOUT;
                 if self.room.is_none() {
                     return Ok(End::Closed);
                 }
@@ -137,7 +137,7 @@ impl Reader<'_> {
             }
             tokio::select! {
                 count = stream.readable(|stream| read(stream, &mut self.lines)) => {
-                    // Of a line without an end nobody knows whether it is whole.
+                    // A line without an end may be cut off.
                     if count? == 0 {
                         return Ok(End::Closed);
                     }
@@ -153,7 +153,9 @@ impl Reader<'_> {
     async fn hear_all(&mut self) -> bool {
         loop {
             let asked = match self.lines.next() {
-                Ok(Some(line)) => hear(self.run, self.listener, line, &mut self.room, &mut self.last_frame),
+                Ok(Some(line)) => {
+                    receive(self.run, self.listener, line, &mut self.room, &mut self.last_frame)
+                }
                 Ok(None) => return true,
                 Err(_too_long) => return false,
             };
@@ -165,20 +167,21 @@ impl Reader<'_> {
         }
     }
 
-    async fn wait(&self, asked: Asked) {
+    async fn wait(&self, asked: FollowUp) {
         match asked {
-            Asked::Nothing => {}
-            // To the socket's writer, which this has woken: on this thread it runs when this task waits, and a program
-            // that is faster than this task would let it wait for dozens of frames.
-            Asked::Shown => yield_now().await,
+            FollowUp::Nothing => {}
+            // To the socket's writer, which this has woken: on this thread it runs when this task waits, and
+            // a program that is faster than this task would let it wait for dozens of frames.
+            FollowUp::Shown => yield_now().await,
             // What has ended floods no more, and `stopped` should not wait.
-            Asked::Pace if self.run.phase.borrow().has_ended() => {}
-            Asked::Pace => sleep(PACE).await,
-            Asked::Listen(key) => match self.listener.listen(&key) {
+            FollowUp::Pace if self.run.phase.borrow().has_ended() => {}
+            FollowUp::Pace => sleep(PACE).await,
+            FollowUp::Listen(key) => match self.listener.listen(&key) {
                 Ok(()) => {
                     let message = ServerMessage::KeyListen(key.as_str().into());
                     // A client that is gone presses no keys.
-                    let (Ok(()) | Err(Gone)) = self.run.outbox.say(message, Some(&self.run.id)).await;
+                    let (Ok(()) | Err(Disconnected)) =
+                        self.run.outbox.send(message, Some(&self.run.id)).await;
                 }
                 Err(mistake) => {
                     self.listener.refuse(mistake);
@@ -188,7 +191,7 @@ impl Reader<'_> {
     }
 
     /// None when it is too late to wait for it.
-    async fn take_room<F: FusedFuture<Output = ()>>(&self, mut overdue: Pin<&mut F>) -> Option<Room> {
+    async fn take_room<F: FusedFuture<Output = ()>>(&self, mut overdue: Pin<&mut F>) -> Option<Reservation> {
         if overdue.is_terminated() {
             return self.run.budget.try_take(MAX_LINE);
         }
@@ -199,24 +202,25 @@ impl Reader<'_> {
     }
 }
 
-/// Understands a line. A frame is shown at once, so that it is copied once only; it takes the room of its line along.
-fn hear(
+/// Understands a line. A frame is shown at once, so that it is copied once only; it takes the room of its
+/// line along.
+fn receive(
     run: &Run,
     listener: &Listener,
     line: &[u8],
-    room: &mut Option<Room>,
+    room: &mut Option<Reservation>,
     last_frame: &mut Option<Instant>,
-) -> Asked {
+) -> FollowUp {
     match parse(line) {
-        Ok(Said::Video(frame)) => {
-            run.outbox.show(&frame, &run.id, room.take());
+        Ok(ProgramMessage::Video(frame)) => {
+            run.outbox.set_frame(&frame, &run.id, room.take());
             let fast = last_frame.is_some_and(|last| last.elapsed() < PACE);
             *last_frame = Some(Instant::now());
-            if fast { Asked::Pace } else { Asked::Shown }
+            if fast { FollowUp::Pace } else { FollowUp::Shown }
         }
-        Ok(Said::KeyListen(key)) => Asked::Listen(key),
-        Err(_not_understood) if listener.refuse(Mistake::BadMessage) => Asked::Nothing,
-        Err(_not_understood) => Asked::Pace,
+        Ok(ProgramMessage::KeyListen(key)) => FollowUp::Listen(key),
+        Err(_not_understood) if listener.refuse(ChannelError::BadMessage) => FollowUp::Nothing,
+        Err(_not_understood) => FollowUp::Pace,
     }
 }
 

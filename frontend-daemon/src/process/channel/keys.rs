@@ -1,8 +1,9 @@
-//! Key events on their way from the client to programs: which connection of a run listens for which keys, and what waits
-//! for each of them, with the error lines that it is to get.
+//! Key events on their way from the client to programs: which connection of a run listens for which keys, and
+//! what waits for each of them, with the error lines that it is to get.
 //!
-//! The session puts events in and never waits for a program. `connection` takes lines out. A program that does
-//! not read gets fewer of the old events, but always the last one of each key: no key stays pressed for ever.
+//! The session puts events in and never waits for a program. `connection` takes lines out. A program that
+//! does not read gets fewer of the old events, but always the last one of each key: no key stays pressed for
+//! ever.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -14,20 +15,20 @@ use tokio::sync::Notify;
 
 /// Longest name of a key, in bytes. The web's names have at most some 20 letters.
 const MAX_KEY: usize = 1024;
-/// Most keys of one connection: more than a keyboard has. Well below [`MAX_WAITING`], so that a full queue always has two
-/// events of one key.
+/// Most keys of one connection: more than a keyboard has. Well below [`MAX_WAITING`], so that a full queue
+/// always has two events of one key.
 const MAX_KEYS: usize = 256;
 /// Most bytes of the names of these keys together, so that many connections with many keys stay small.
 const MAX_KEYS_BYTES: usize = 16 * 1024;
-/// Longest event that is passed on, in bytes; the web's are `keydown` and `keyup`. Any text is allowed (B5), but nobody
-/// means more than this.
+/// Longest event that is passed on, in bytes; the web's are `keydown` and `keyup`. Any text is allowed (B5),
+/// but no client means more than this.
 const MAX_EVENT: usize = 64;
 /// Most events that wait for one connection: minutes of typing. The same of error lines.
 const MAX_WAITING: usize = 1024;
 
 /// What a program is told about a line of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mistake {
+pub(crate) enum ChannelError {
     /// Not understood, or too long.
     BadMessage,
     KeyTooLong,
@@ -35,7 +36,7 @@ pub(crate) enum Mistake {
     TooManyConnections,
 }
 
-impl Mistake {
+impl ChannelError {
     /// The line, with its end.
     pub(crate) fn line(self) -> String {
         let message = match self {
@@ -68,7 +69,7 @@ struct State {
     /// Bytes of the names.
     bytes: usize,
     events: VecDeque<(Arc<str>, Box<str>)>,
-    mistakes: VecDeque<Mistake>,
+    mistakes: VecDeque<ChannelError>,
 }
 
 #[derive(Serialize)]
@@ -112,16 +113,16 @@ impl Keyboard {
 
 impl Listener {
     /// Listens for a key from now on.
-    pub(crate) fn listen(&self, key: &str) -> Result<(), Mistake> {
+    pub(crate) fn listen(&self, key: &str) -> Result<(), ChannelError> {
         if key.len() > MAX_KEY {
-            return Err(Mistake::KeyTooLong);
+            return Err(ChannelError::KeyTooLong);
         }
         let mut state = lock(&self.state);
         if state.keys.contains_key(key) {
             return Ok(());
         }
         if state.keys.len() >= MAX_KEYS || state.bytes + key.len() > MAX_KEYS_BYTES {
-            return Err(Mistake::TooManyKeys);
+            return Err(ChannelError::TooManyKeys);
         }
         state.bytes += key.len();
         state.keys.insert(key.into(), 0);
@@ -142,7 +143,7 @@ impl Listener {
     }
 
     /// Queues an error line. False if so many wait already that this one is left out.
-    pub(crate) fn refuse(&self, mistake: Mistake) -> bool {
+    pub(crate) fn refuse(&self, mistake: ChannelError) -> bool {
         let mut state = lock(&self.state);
         if state.mistakes.len() >= MAX_WAITING {
             return false;
@@ -177,8 +178,8 @@ impl Listener {
 }
 
 impl State {
-    /// Drops the oldest event that has a later one of its key. Seen from the front that is the first event of the first
-    /// key that has two.
+    /// Drops the oldest event that has a later one of its key. Seen from the front that is the first event of
+    /// the first key that has two.
     fn drop_one(&mut self) {
         let has_later = |(key, _): &(Arc<str>, _)| self.keys.get(key).is_some_and(|waiting| *waiting > 1);
         let Some(place) = self.events.iter().position(has_later) else { return };
@@ -255,16 +256,17 @@ mod tests {
     #[test]
     fn keys_and_error_lines_have_their_limits() {
         let listener = Listener::default();
-        assert_eq!(listener.listen(&"x".repeat(MAX_KEY + 1)), Err(Mistake::KeyTooLong));
+        assert_eq!(listener.listen(&"x".repeat(MAX_KEY + 1)), Err(ChannelError::KeyTooLong));
         for number in 0..MAX_KEYS {
             listener.listen(&number.to_string()).unwrap();
         }
         assert_eq!(listener.listen("7"), Ok(()));
-        assert_eq!(listener.listen("one more"), Err(Mistake::TooManyKeys));
+        assert_eq!(listener.listen("one more"), Err(ChannelError::TooManyKeys));
         let listener = Listener::default();
         let names = (0..).map(|number| format!("{number:01000}"));
         assert_eq!(names.take_while(|name| listener.listen(name).is_ok()).count(), 16);
-        let told = std::iter::repeat_with(|| listener.refuse(Mistake::BadMessage)).take_while(|told| *told);
+        let told =
+            std::iter::repeat_with(|| listener.refuse(ChannelError::BadMessage)).take_while(|told| *told);
         assert_eq!(told.count(), MAX_WAITING);
         let line = listener.take().unwrap();
         assert_eq!(line, "{\"type\":\"error\",\"data\":{\"message\":\"Bad message\"}}\n");

@@ -1,7 +1,8 @@
-//! What programs say on the user channel: lines of JSON, taken out of bytes that come in any pieces, and what they mean.
+//! What programs say on the user channel: lines of JSON, taken out of bytes that come in any pieces, and what
+//! they mean.
 //!
-//! Total: any bytes give lines, and any line gives a message or "not understood". It never waits, and knows no socket. A
-//! frame's text is borrowed from the line, since frames are large and many.
+//! Total: any bytes give lines, and any line gives a message or "not understood". It never waits, and knows
+//! no socket. A frame's text is borrowed from the line, since frames are large and many.
 
 use std::{borrow::Cow, ops::Range};
 
@@ -10,7 +11,8 @@ use serde_json::value::RawValue;
 
 /// Longest line without its end: as long as the longest message on the WebSocket (B3.2).
 pub(crate) const MAX_LINE: usize = 4 * 1024 * 1024;
-/// Most bytes taken at once, and what a connection keeps without asking for room: enough for all lines but frames.
+/// Most bytes taken at once, and what a connection keeps without asking for room: enough for all lines but
+/// frames.
 pub(crate) const MAX_PIECE: usize = 64 * 1024;
 /// First size of the buffer: enough for a program that only listens for keys.
 const FIRST_BUFFER: usize = 4 * 1024;
@@ -18,7 +20,7 @@ const FIRST_BUFFER: usize = 4 * 1024;
 /// What a program can say. Further types get a row here, one in [`parse`], and one where it is acted upon
 /// (`connection`).
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Said<'a> {
+pub(crate) enum ProgramMessage<'a> {
     /// A picture as text: the base64 of a JPEG, which is passed on as it is.
     Video(Cow<'a, str>),
     /// It wants to hear of this key.
@@ -27,7 +29,7 @@ pub(crate) enum Said<'a> {
 
 /// The line is no message.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct NotUnderstood;
+pub(crate) struct Malformed;
 
 /// The line is longer than [`MAX_LINE`].
 #[derive(Debug, PartialEq, Eq)]
@@ -56,21 +58,21 @@ struct KeyListen {
 }
 
 /// Reads one line.
-pub(crate) fn parse(line: &[u8]) -> Result<Said<'_>, NotUnderstood> {
-    let line = std::str::from_utf8(line).map_err(|_| NotUnderstood)?;
-    let envelope: Envelope<'_> = serde_json::from_str(line).map_err(|_| NotUnderstood)?;
+pub(crate) fn parse(line: &[u8]) -> Result<ProgramMessage<'_>, Malformed> {
+    let line = std::str::from_utf8(line).map_err(|_| Malformed)?;
+    let envelope: Envelope<'_> = serde_json::from_str(line).map_err(|_| Malformed)?;
     match &*envelope.r#type {
-        "video" => data(envelope.data).map(|Video { output }| Said::Video(output)),
+        "video" => data(envelope.data).map(|Video { output }| ProgramMessage::Video(output)),
         "keylisten" => {
             let KeyListen { key, output } = data(envelope.data)?;
-            key.or(output).map(Said::KeyListen).ok_or(NotUnderstood)
+            key.or(output).map(ProgramMessage::KeyListen).ok_or(Malformed)
         }
-        _ => Err(NotUnderstood),
+        _ => Err(Malformed),
     }
 }
 
-fn data<'a, T: Deserialize<'a>>(data: &'a RawValue) -> Result<T, NotUnderstood> {
-    serde_json::from_str(data.get()).map_err(|_| NotUnderstood)
+fn data<'a, T: Deserialize<'a>>(data: &'a RawValue) -> Result<T, Malformed> {
+    serde_json::from_str(data.get()).map_err(|_| Malformed)
 }
 
 /// Bytes as they came, and the lines in them.
@@ -101,7 +103,8 @@ impl Lines {
         Ok(self.buffer.get(line))
     }
 
-    /// Whether reading on needs more memory than is free. The next piece always fits into what is, once a line is complete.
+    /// Whether reading on needs more memory than is free. The next piece always fits into what is, once a
+    /// line is complete.
     pub(crate) fn is_large(&self) -> bool {
         self.buffer.len() - self.start >= MAX_PIECE
     }
@@ -114,7 +117,8 @@ impl Lines {
         }
     }
 
-    /// The buffer with free room behind its bytes, at most [`MAX_PIECE`], for one read. Call it when no line is left.
+    /// The buffer with free room behind its bytes, at most [`MAX_PIECE`], for one read. Call it when no line
+    /// is left.
     pub(crate) fn space(&mut self) -> &mut Vec<u8> {
         self.compact();
         let buffer = &mut self.buffer;
@@ -186,17 +190,17 @@ mod tests {
     #[test]
     fn a_frame_is_borrowed_and_a_key_may_have_either_name() {
         let frame = parse(br#"{"type":"video","data":{"output":"/9j/4A=="},"process":"x"}"#);
-        assert!(matches!(frame, Ok(Said::Video(Cow::Borrowed("/9j/4A==")))), "{frame:?}");
+        assert!(matches!(frame, Ok(ProgramMessage::Video(Cow::Borrowed("/9j/4A==")))), "{frame:?}");
         for text in [
             r#"{"type":"keylisten","data":{"key":"ArrowUp"}}"#,
             r#" { "data" : { "output" : "Arrow\u0055p", "more": [1] } , "type" : "keylisten" } "#,
             r#"{"type":"keylisten","data":{"output":"x","key":"ArrowUp"}}"#,
         ] {
-            assert_eq!(parse(text.as_bytes()), Ok(Said::KeyListen("ArrowUp".into())), "{text}");
+            assert_eq!(parse(text.as_bytes()), Ok(ProgramMessage::KeyListen("ArrowUp".into())), "{text}");
         }
         for key in [" ", "", "é", "€", "\n", "\"", "a endkeylisten "] {
             let text = serde_json::json!({"type": "keylisten", "data": {"key": key}}).to_string();
-            assert_eq!(parse(text.as_bytes()), Ok(Said::KeyListen(key.into())), "{text}");
+            assert_eq!(parse(text.as_bytes()), Ok(ProgramMessage::KeyListen(key.into())), "{text}");
         }
     }
 
@@ -220,8 +224,8 @@ mod tests {
             r#"{"type":"video","data":{"output":"x"}} x"#,
             &deep,
         ] {
-            assert_eq!(parse(text.as_bytes()), Err(NotUnderstood), "{}", text.get(..80).unwrap_or(text));
+            assert_eq!(parse(text.as_bytes()), Err(Malformed), "{}", text.get(..80).unwrap_or(text));
         }
-        assert_eq!(parse(b"{\"type\":\"video\",\"data\":{\"output\":\"\xff\"}}"), Err(NotUnderstood));
+        assert_eq!(parse(b"{\"type\":\"video\",\"data\":{\"output\":\"\xff\"}}"), Err(Malformed));
     }
 }

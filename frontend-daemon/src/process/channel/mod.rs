@@ -1,8 +1,8 @@
 //! The user channel of one run: programs of the run connect to its socket, and each connection gets a task
 //! (`connection`). Without a connection it is a descriptor that is waited for, and nothing else.
 //!
-//! Made and owned by `process`, whose task runs it until the run has ended and everything that was said is read. It knows
-//! nothing of what is said.
+//! Made and owned by `process`, whose task runs it until the run has ended and everything that was said is
+//! read. It knows nothing of what is said.
 
 pub(crate) mod connection;
 pub(crate) mod keys;
@@ -17,13 +17,14 @@ use tracing::{debug, warn};
 use crate::{
     helper::stream::Stream,
     process::channel::connection::{Connection, Run},
-    process::channel::keys::{Keyboard, Mistake},
+    process::channel::keys::{ChannelError, Keyboard},
     process::phase::ended,
 };
 
 /// Most connections of a run at once: a program has one, a shell full of programs has a handful.
 const MAX_CONNECTIONS: usize = 32;
-/// Most connections that are accepted when the run has ended: what the helper's listen(2) lets wait (64), and some.
+/// Most connections that are accepted when the run has ended: what the helper's listen(2) lets wait (64), and
+/// some.
 const MAX_LATE: usize = 100;
 /// After an accept that failed for lack of descriptors or memory: some will be free by then.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -32,8 +33,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) struct UserChannel {
     pub(crate) listener: Stream,
     pub(crate) keyboard: Arc<Keyboard>,
-    /// Places for connections of all runs.
-    pub(crate) places: Arc<Semaphore>,
+    /// Slots for connections of all runs.
+    pub(crate) slots: Arc<Semaphore>,
     pub(crate) run: Run,
 }
 
@@ -43,7 +44,8 @@ impl UserChannel {
         let mut connections = JoinSet::new();
         let mut phase = self.run.phase.clone();
         self.accept_until(ended(&mut phase), &mut connections).await;
-        // All who could have connected are gone, but what they said may wait in connections that nobody has accepted.
+        // All programs that could have connected are gone, but their lines may wait in connections that were
+        // not accepted.
         for _ in 0..MAX_LATE {
             while connections.len() >= MAX_CONNECTIONS {
                 connections.join_next().await;
@@ -64,7 +66,7 @@ impl UserChannel {
             };
             match accepted {
                 Ok(stream) => self.welcome(stream, connections),
-                // The user's disk was full, and the socket has no name: nobody will ever come.
+                // The user's disk was full, and the socket has no name: no program can connect.
                 Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {
                     debug!("a run has no user channel");
                     return end.await;
@@ -78,7 +80,7 @@ impl UserChannel {
     }
 
     fn welcome(&self, stream: Stream, connections: &mut JoinSet<()>) {
-        let place = Arc::clone(&self.places).try_acquire_owned();
+        let place = Arc::clone(&self.slots).try_acquire_owned();
         match place {
             Ok(place) if connections.len() < MAX_CONNECTIONS => {
                 let listener = self.keyboard.listener();
@@ -86,7 +88,7 @@ impl UserChannel {
                 connections.spawn(connection.serve());
             }
             _ => {
-                let line = Mistake::TooManyConnections.line();
+                let line = ChannelError::TooManyConnections.line();
                 if let Err(error) = rustix::io::write(&stream, line.as_bytes()) {
                     debug!("user channel: {error}");
                 }

@@ -1,5 +1,5 @@
-//! Limits of time and size that are too long for a test against the whole daemon, urls that are refused without a request,
-//! and the key of the cache.
+//! Limits of time and size that are too long for a test against the whole daemon, urls that are refused
+//! without a request, and the key of the cache.
 
 use std::{future::Future, time::Duration};
 
@@ -9,7 +9,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use super::{DownloadError, Downloads, Limits, USUAL, cache_path};
+use super::{DEFAULT, DownloadError, Downloads, Limits, cache_path};
 
 const SHORT: Duration = Duration::from_millis(200);
 
@@ -50,7 +50,7 @@ async fn a_server_that_falls_silent_is_given_up() {
         drop(stream);
     })
     .await;
-    let limits = Limits { silence: SHORT, ..USUAL };
+    let limits = Limits { silence: SHORT, ..DEFAULT };
     assert_eq!(downloaded(&before_the_head, limits).await, Err(DownloadError::Slow));
     let within_the_body = server(|mut stream| async move {
         stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab").await.unwrap();
@@ -73,13 +73,13 @@ async fn a_server_that_drips_is_given_up_in_the_end() {
         }
     })
     .await;
-    let limits = Limits { total: SHORT * 3, ..USUAL };
+    let limits = Limits { total: SHORT * 3, ..DEFAULT };
     assert_eq!(downloaded(&url, limits).await, Err(DownloadError::Slow));
 }
 
 #[tokio::test]
 async fn what_is_too_large_is_refused_by_its_header_or_while_it_comes() {
-    let limits = Limits { bytes: 10, ..USUAL };
+    let limits = Limits { bytes: 10, ..DEFAULT };
     let fits =
         server(|stream| answer(stream, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n0123456789")).await;
     assert_eq!(downloaded(&fits, limits).await, Ok(10));
@@ -97,7 +97,7 @@ async fn what_breaks_off_is_an_error_without_the_query_in_it() {
     let cut = server(move |stream| answer(stream, chunked)).await;
     let nonsense = server(|stream| answer(stream, "nonsense\r\n\r\n")).await;
     for url in [short, cut, nonsense] {
-        let error = downloaded(&url, USUAL).await.unwrap_err();
+        let error = downloaded(&url, DEFAULT).await.unwrap_err();
         assert!(matches!(error, DownloadError::Failed(_)), "{error:?}");
         assert!(!format!("{error:?} {error}").contains("secret"), "{error:?}");
     }

@@ -1,14 +1,16 @@
 //! The table of B11.4 to B11.6, with D5, D10, D11 and D46, and what good bodies become.
 
-use super::{Content, Fault, MAX_FILES, UploadRequest, Wrong, parse};
+use further_link_proto::FileMode;
 
-fn parsed(body: &str) -> Result<UploadRequest<'_>, Wrong> {
+use super::{Content, ErrorKind, MAX_FILES, UploadRequest, UploadRequestError, parse};
+
+fn parsed(body: &str) -> Result<UploadRequest<'_>, UploadRequestError> {
     parse(body.as_bytes())
 }
 
 #[track_caller]
-fn fault(body: &[u8]) -> Fault {
-    parse(body).expect_err(&String::from_utf8_lossy(body)).fault
+fn kind(body: &[u8]) -> ErrorKind {
+    parse(body).expect_err(&String::from_utf8_lossy(body)).kind
 }
 
 /// A body with this name and one file with this alias.
@@ -43,6 +45,14 @@ fn what_does_not_look_like_an_upload_is_of_the_wrong_shape() {
         r#"{"files":{}}"#,
         r#"{"name":"d","files":null}"#,
         r#"{"name":"d","name":"e","files":{}}"#,
+        r#"{"name":5,"files":{}}"#,
+        r#"{"name":null,"files":{}}"#,
+        r#"{"name":"d","files":{},"keep":1}"#,
+        &with_file(r#"{"type":"text","content":{"text":"x"},"mode":"0755"}"#),
+        &with_file(r#"{"type":"text","content":{"text":"x"},"mode":493}"#),
+        &with_file(
+            r#"{"type":"url","content":{"url":"u","bucketName":"b","fileName":"f"},"mode":"executable"}"#,
+        ),
         &with_file("[]"),
         &with_file("\"x\""),
         &with_file("{}"),
@@ -53,7 +63,7 @@ fn what_does_not_look_like_an_upload_is_of_the_wrong_shape() {
         &with_file(r#"{"type":"text","content":"x"}"#),
         &with_file(r#"{"type":"url","content":[]}"#),
     ] {
-        assert_eq!(fault(body.as_bytes()), Fault::Shape, "{body}");
+        assert_eq!(kind(body.as_bytes()), ErrorKind::Shape, "{body}");
     }
 }
 
@@ -63,7 +73,6 @@ fn types_that_surprised_the_original_are_odd() {
         "null",
         "5",
         "true",
-        r#"{"name":5,"files":{}}"#,
         r#"{"name":"d","files":[]}"#,
         r#"{"name":"d","files":"f"}"#,
         r#"{"name":"d","files":{},"username":5}"#,
@@ -72,9 +81,9 @@ fn types_that_surprised_the_original_are_odd() {
         &with_file(r#"{"type":"text","content":{"text":5}}"#),
         &with_file(r#"{"type":"url","content":{"url":"u","bucketName":[],"fileName":"f"}}"#),
     ] {
-        assert_eq!(fault(body.as_bytes()), Fault::OddType, "{body}");
+        assert_eq!(kind(body.as_bytes()), ErrorKind::OddType, "{body}");
     }
-    assert_eq!(fault(b"{\"name\":\"\xff\",\"files\":{}}"), Fault::OddType);
+    assert_eq!(kind(b"{\"name\":\"\xff\",\"files\":{}}"), ErrorKind::OddType);
 }
 
 #[test]
@@ -99,13 +108,13 @@ fn names_that_leave_their_root_or_mean_it_are_impossible() {
         &long,
         &deep,
     ] {
-        assert_eq!(fault(named(bad, "f").as_bytes()), Fault::Impossible, "name {bad:?}");
-        assert_eq!(fault(named("d", bad).as_bytes()), Fault::Impossible, "alias {bad:?}");
-        assert_eq!(fault(with_url(bad, "f").as_bytes()), Fault::Impossible, "bucket {bad:?}");
-        assert_eq!(fault(with_url("b", bad).as_bytes()), Fault::Impossible, "file {bad:?}");
+        assert_eq!(kind(named(bad, "f").as_bytes()), ErrorKind::Impossible, "name {bad:?}");
+        assert_eq!(kind(named("d", bad).as_bytes()), ErrorKind::Impossible, "alias {bad:?}");
+        assert_eq!(kind(with_url(bad, "f").as_bytes()), ErrorKind::Impossible, "bucket {bad:?}");
+        assert_eq!(kind(with_url("b", bad).as_bytes()), ErrorKind::Impossible, "file {bad:?}");
     }
     for own in [".flcache", ".flcache/x", "./.flcache", "a/../.flcache/b/", ".flupload-1", ".flupload-1/x"] {
-        assert_eq!(fault(named(own, "f").as_bytes()), Fault::Impossible, "{own:?}");
+        assert_eq!(kind(named(own, "f").as_bytes()), ErrorKind::Impossible, "{own:?}");
     }
 }
 
@@ -126,12 +135,17 @@ fn names_are_taken_apart_as_realpath_would() {
         let body = named(text, "f");
         assert_eq!(parsed(&body).unwrap().directory.as_str(), path, "{text:?}");
         let body = named("d", text);
-        assert_eq!(parsed(&body).unwrap().files[0].0.as_str(), path, "{text:?}");
+        let file = parsed(&body).map(|request| request.files[0].0.as_str().to_owned());
+        if text.ends_with('/') {
+            assert_eq!(file.unwrap_err().kind, ErrorKind::Impossible, "{text:?}");
+        } else {
+            assert_eq!(file.as_deref(), Ok(path), "{text:?}");
+        }
     }
 }
 
 #[test]
-fn missing_fields_and_halves_of_surrogate_pairs_are_impossible() {
+fn missing_fields_and_unpaired_surrogates_are_impossible() {
     for body in [
         with_file(r#"{"type":"text","content":{}}"#),
         with_file(r#"{"type":"text","content":{"text":null}}"#),
@@ -142,7 +156,7 @@ fn missing_fields_and_halves_of_surrogate_pairs_are_impossible() {
         r#"{"name":"\udc00","files":{}}"#.to_owned(),
         r#"{"name":"d","files":{"\ud800":{"type":"text","content":{"text":""}}}}"#.to_owned(),
     ] {
-        assert_eq!(fault(body.as_bytes()), Fault::Impossible, "{body}");
+        assert_eq!(kind(body.as_bytes()), ErrorKind::Impossible, "{body}");
     }
 }
 
@@ -165,7 +179,7 @@ fn a_project_belongs_to_the_username_up_to_the_at_sign_and_to_no_path() {
     }
     for bad in ["@x", "..", "../x", "/etc", "a/../../b", "a/../b", "a//b", "a\\u0000", "."] {
         let username = format!(r#""username":"{bad}","#);
-        assert_eq!(owner(&username, "project.cfg").unwrap_err().fault, Fault::Impossible, "{bad}");
+        assert_eq!(owner(&username, "project.cfg").unwrap_err().kind, ErrorKind::Impossible, "{bad}");
         assert_eq!(owner(&username, "other.cfg").unwrap(), None, "{bad}");
     }
 }
@@ -174,20 +188,22 @@ fn a_project_belongs_to_the_username_up_to_the_at_sign_and_to_no_path() {
 fn texts_and_urls_come_out_as_they_were_written_and_the_last_of_two_wins() {
     let body = r#" {"more":[1,{"x":2}],"files":{"b":{"type":"text","content":{"text":"old"}},
         "u":{"content":{"fileName":"./f/g","bucketName":"k","url":"http://h/?q","n":0},"type":"url"},
-        "b":{"type":"text","content":{"text":"a\n\u0000é"}}},"name":"d/e"} "#;
+        "b":{"type":"text","content":{"text":"a\n\u0000é"},"mode":"executable"}},"name":"d/e","keep":true} "#;
     let request = parsed(body).unwrap();
-    assert_eq!(request.directory.as_str(), "d/e");
-    let [(b, Content::Text(text)), (u, Content::Url { url, bucket, file })] = &request.files[..] else {
+    assert_eq!((request.directory.as_str(), request.keep), ("d/e", true));
+    let [(b, Content::Text { text, mode }), (u, Content::Url { url, bucket, file })] = &request.files[..]
+    else {
         panic!("{request:?}")
     };
     assert_eq!((b.as_str(), text.length(), u.as_str()), ("b", 5, "u"));
+    assert_eq!(*mode, FileMode::Executable);
     assert_eq!((url.as_str(), bucket.as_str(), file.as_str()), ("http://h/?q", "k", "f/g"));
 }
 
 #[test]
 fn nesting_without_end_and_files_without_number_are_refused() {
     let deep = format!("{{\"x\":{}", "[".repeat(1_000_000));
-    assert_eq!(fault(deep.as_bytes()), Fault::Shape);
+    assert_eq!(kind(deep.as_bytes()), ErrorKind::Shape);
     let brackets_in_text = named("d", &"[".repeat(200));
     assert!(parsed(&brackets_in_text).is_ok());
     let many = |count: usize| {
@@ -197,7 +213,7 @@ fn nesting_without_end_and_files_without_number_are_refused() {
         format!(r#"{{"name":"d","files":{{{}}}}}"#, files.join(","))
     };
     assert_eq!(parsed(&many(MAX_FILES)).unwrap().files.len(), MAX_FILES);
-    assert_eq!(fault(many(MAX_FILES + 1).as_bytes()), Fault::TooLarge);
+    assert_eq!(kind(many(MAX_FILES + 1).as_bytes()), ErrorKind::TooLarge);
 }
 
 #[test]

@@ -1,0 +1,51 @@
+//! Settings that cannot be used, do nothing, or are empty: what an administrator hears of them.
+
+use further_link_tests::Daemon;
+use further_link_tests::snippets::program;
+
+#[test]
+fn a_bad_variable_is_named_once_with_its_value_and_the_reason() {
+    for (name, value, reason) in [
+        ("FURTHER_LINK_CLIENT_TIMEOUT", "1", "1 is not in 6..=86400"),
+        ("FURTHER_LINK_MAX_PROGRAMS", "many", "invalid digit found in string"),
+        ("FURTHER_LINK_DEBUG", "maybe", "a switch is 1, true, yes or on"),
+        ("FURTHER_LINK_ALLOW_ORIGINS", "*", "an origin is scheme, name and port"),
+        ("FURTHER_LINK_ALLOW_HOSTS", "a:1", "a host is a name alone"),
+    ] {
+        let (code, said) = Daemon::builder().environment(name, value).fail();
+        // EX_CONFIG: the unit does not start again after it.
+        assert_eq!(code, 78, "{said}");
+        assert!(said.contains(&format!("further-link: {name}={value} cannot be used: ")), "{said}");
+        assert!(said.contains(reason), "{said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
+    let (code, said) = Daemon::builder().argument("--client-timeout=1").fail();
+    assert_eq!(code, 2, "{said}");
+    assert!(said.contains("--client-timeout"), "{said}");
+}
+
+#[test]
+fn an_empty_variable_counts_as_not_given() {
+    let daemon = Daemon::builder()
+        .environment("FURTHER_LINK_GRACE", "")
+        .environment("FURTHER_LINK_CLIENT_TIMEOUT", "")
+        .environment("FURTHER_LINK_WORK_DIR", "")
+        .environment("FURTHER_LINK_ALLOW_ORIGINS", "")
+        .start();
+    daemon.run("").start("1", program("/bin/cat"));
+}
+
+#[test]
+fn a_variable_that_is_no_setting_or_has_no_effect_is_named() {
+    let daemon = Daemon::builder().environment("FURTHER_LINK_ALLOW_ORIGIN", "https://editor.example").start();
+    let log = daemon.log().text();
+    assert!(
+        log.contains("FURTHER_LINK_ALLOW_ORIGIN is no setting, and has no effect; did you mean FURTHER_LINK_ALLOW_ORIGINS?"),
+        "{log}"
+    );
+    let activated = Daemon::builder().argument("--port=9000").socket_activated().start();
+    // It is started by the first connection.
+    assert_eq!(activated.http("GET", "/status").status, 200);
+    let log = activated.log().text();
+    assert!(log.contains("--port has no effect: systemd passes the listening socket"), "{log}");
+}
