@@ -24,7 +24,7 @@ use rustix::process::{
 
 /// Children collected before looking at anything else: a program that makes orphans faster than they can be
 /// collected must not keep the helper from hearing `Stop`.
-pub(crate) const BATCH: usize = 64;
+const BATCH: usize = 64;
 /// Rounds of killing without a pause. A program that forks and exits for ever is caught by looking more often
 /// than it forks; what is still there after so many rounds is stuck, and looking often would only burn the
 /// processor.
@@ -58,6 +58,40 @@ pub(crate) fn reap() -> Reaped {
             Ok(None) | Err(rustix::io::Errno::INTR) => return Reaped::Nothing,
             Err(_no_child) => return Reaped::NoChildren,
         }
+    }
+}
+
+/// The children of this process, collected in batches.
+pub(crate) struct Children {
+    /// The last batch was full, or there was none yet: children may have ended whose signal has been read
+    /// already.
+    more: bool,
+}
+
+impl Children {
+    pub(crate) fn new() -> Self {
+        Self { more: true }
+    }
+
+    /// Whether children may have ended without a new signal.
+    pub(crate) fn may_have_ended(&self) -> bool {
+        self.more
+    }
+
+    /// Collects a batch. True when no child is left.
+    pub(crate) fn reap(&mut self, mut ended: impl FnMut(Pid, ExitStatus)) -> bool {
+        self.more = true;
+        for _ in 0..BATCH {
+            match reap() {
+                Reaped::Child(pid, status) => ended(pid, status),
+                Reaped::Nothing => {
+                    self.more = false;
+                    break;
+                }
+                Reaped::NoChildren => return true,
+            }
+        }
+        false
     }
 }
 

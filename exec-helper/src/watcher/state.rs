@@ -33,6 +33,8 @@ pub(crate) enum State {
     },
     /// Everything is to be killed.
     Killing,
+    /// Nothing is left, or killing was tried to its limit: once is enough.
+    Over,
 }
 
 /// The steps of a stop, in their order.
@@ -59,6 +61,8 @@ pub(crate) enum Transition {
     StopRequested(Option<Signal>),
     /// The deadline of the state has passed; how the processes that handle the last signal do.
     Looked(Handling),
+    /// No process of the run is left, or none that can be killed.
+    NothingLeft,
 }
 
 /// What does not change while the run lasts.
@@ -72,7 +76,7 @@ impl State {
     /// When the state has to be looked at again.
     pub(crate) fn deadline(self) -> Option<Instant> {
         match self {
-            Self::Starting | Self::Running | Self::Killing => None,
+            Self::Starting | Self::Running | Self::Killing | Self::Over => None,
             Self::Stopping { look_at, until, .. } => Some(look_at.min(until)),
             Self::Lingering { until } => Some(until),
         }
@@ -89,6 +93,7 @@ pub(crate) fn next(
     let until = now + rules.grace;
     let stopping = |step| State::Stopping { step, look_at: now + LOOK_INTERVAL, until };
     match (state, happened) {
+        (State::Over, _) | (_, Transition::NothingLeft) => (State::Over, None),
         (State::Starting, Transition::Started) => (State::Running, None),
         (State::Running, Transition::Ended) => (State::Lingering { until: now + LINGER_TIMEOUT }, None),
         // Also while it is being stopped: the rest of the steps is left out.
@@ -126,7 +131,7 @@ pub(crate) fn next(
 mod tests {
     use super::*;
     use Handling::{Finalising, Over, Working};
-    use Transition::{Ended, Looked, Started, StopRequested};
+    use Transition::{Ended, Looked, NothingLeft, Started, StopRequested};
 
     const PIPES: Rules = Rules { grace: Duration::from_secs(2), terminal: false };
     const TERMINAL: Rules = Rules { terminal: true, ..PIPES };
@@ -200,6 +205,17 @@ mod tests {
             (hang_up, Looked(Over), now, TERMINAL, "Killing", None),
             (hang_up, Looked(Finalising), late, TERMINAL, "Killing", None),
             (State::Killing, StopRequested(None), now, PIPES, "Killing", None),
+            (State::Killing, Ended, now, PIPES, "Killing", None),
+            (State::Starting, NothingLeft, now, PIPES, "Over", None),
+            (running, NothingLeft, now, PIPES, "Over", None),
+            (lingering, NothingLeft, now, PIPES, "Over", None),
+            (terminate, NothingLeft, now, PIPES, "Over", None),
+            (State::Killing, NothingLeft, now, PIPES, "Over", None),
+            (State::Over, Started, now, PIPES, "Over", None),
+            (State::Over, Ended, now, PIPES, "Over", None),
+            (State::Over, Looked(Working), now, PIPES, "Over", None),
+            (State::Over, StopRequested(None), now, PIPES, "Over", None),
+            (State::Over, StopRequested(Some(Signal::Kill)), now, PIPES, "Over", None),
         ] {
             let (after, sent) = next(state, happened, at, rules);
             assert_eq!((kind(after).as_str(), sent), (expected, signal), "{state:?} {happened:?} {rules:?}");

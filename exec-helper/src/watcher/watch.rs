@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use further_link_proto::{self as proto, Event, ExitStatus, Request, SocketError};
+use further_link_proto::{self as proto, Connection, Event, ExitStatus, Request, SocketError};
 use nix::unistd::Pid;
 use rustix::{fs::OFlags, process::Signal};
 use tracing::error;
@@ -24,7 +24,7 @@ use crate::{
     confine,
     inputs::EventSource,
     plan::Temporary,
-    reap::{self, Handlers, Handling, KILL_TIMEOUT, Reaped},
+    reap::{self, Children, Handlers, Handling, KILL_TIMEOUT},
 };
 
 /// How long the frontend may take, after the last event, to close the user channel.
@@ -32,6 +32,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// One run under way.
 pub(crate) struct Watch<'a> {
     inputs: EventSource<'a>,
+    /// The connection, until the frontend has closed it. Not part of the state: it can close in any.
+    frontend: Option<&'a Connection>,
     rules: Rules,
     temporary: Option<Temporary>,
     pid: Pid,
@@ -43,12 +45,8 @@ pub(crate) struct Watch<'a> {
     handlers: Option<Handlers>,
     status: Option<ExitStatus>,
     memory: OutOfMemory,
-    /// A batch was full: more children may have ended.
-    unreaped: bool,
-    /// Nothing is left, or killing was tried to its limit: once is enough.
-    killed: bool,
-    /// False once the frontend has closed: nobody is left to tell.
-    connected: bool,
+    /// The queue of children that have ended. Not part of the state: it fills in any.
+    children: Children,
     /// How long its close is waited for, after the last event.
     close_timeout: Duration,
 }
@@ -62,6 +60,7 @@ impl<'a> Watch<'a> {
         rules: Rules,
     ) -> Self {
         Self {
+            frontend: Some(inputs.connection),
             inputs,
             rules,
             temporary: Some(temporary),
@@ -72,10 +71,7 @@ impl<'a> Watch<'a> {
             handlers: None,
             status: None,
             memory: OutOfMemory::new(),
-            // Signals of before now have been read already.
-            unreaped: true,
-            killed: false,
-            connected: true,
+            children: Children::new(),
             close_timeout: CLOSE_TIMEOUT,
         }
     }
@@ -88,9 +84,9 @@ impl<'a> Watch<'a> {
     pub(crate) fn run(&mut self) -> Result<Event, WatchError> {
         loop {
             let report = self.progress.as_ref().filter(|_| self.state == State::Starting).map(AsFd::as_fd);
-            let now_if_unreaped = self.unreaped.then(Instant::now);
-            let ready =
-                self.inputs.wait(self.connected, report, now_if_unreaped.or(self.state.deadline()))?;
+            let now_if_more = self.children.may_have_ended().then(Instant::now);
+            let deadline = now_if_more.or(self.state.deadline());
+            let ready = self.inputs.wait(self.frontend.is_some(), report, deadline)?;
             if ready.report
                 && let Some(failed) = self.on_report()?
             {
@@ -99,7 +95,13 @@ impl<'a> Watch<'a> {
             if ready.signal && self.inputs.terminate_requested()? {
                 self.end();
             }
-            if (ready.signal || self.unreaped) && self.reap_is_over() {
+            if (ready.signal || self.children.may_have_ended()) && self.reap_is_over() {
+                // The program may have ended before its report was read: then it did start, or `Failed` is
+                // to be sent.
+                if let Some(failed) = self.on_report()? {
+                    return self.finish_failed(failed);
+                }
+                self.happen(Transition::NothingLeft);
                 return self.finish_ended();
             }
             if self.status.is_some()
@@ -143,8 +145,8 @@ impl<'a> Watch<'a> {
         }
         let descriptors: Vec<_> = self.streams.iter().map(AsFd::as_fd).collect();
         let pid = self.pid.as_raw().unsigned_abs();
-        if self.connected {
-            self.inputs.connection.send_with(&Event::Started { pid }, &descriptors)?;
+        if let Some(frontend) = self.frontend {
+            frontend.send_with(&Event::Started { pid }, &descriptors)?;
         }
         self.streams.clear();
         self.happen(Transition::Started);
@@ -156,17 +158,16 @@ impl<'a> Watch<'a> {
             Ok(Request::Stop { first }) => self.happen(Transition::StopRequested(first)),
             Ok(Request::Signal(signal)) => drop(self.send_to_all(signal)),
             Ok(_) => return Err(WatchError::OutOfPlace),
-            Err(SocketError::Closed) => {
-                self.connected = false;
-                self.happen(Transition::StopRequested(None));
-            }
-            Err(SocketError::Io(error)) if error.kind() == io::ErrorKind::ConnectionReset => {
-                self.connected = false;
-                self.happen(Transition::StopRequested(None));
-            }
+            Err(SocketError::Closed) => self.on_close(),
+            Err(SocketError::Io(error)) if error.kind() == io::ErrorKind::ConnectionReset => self.on_close(),
             Err(error) => return Err(error.into()),
         }
         Ok(())
+    }
+
+    fn on_close(&mut self) {
+        self.frontend = None;
+        self.happen(Transition::StopRequested(None));
     }
 
     /// The helper itself has been told to end: it waits for nobody any more.
@@ -196,21 +197,12 @@ impl<'a> Watch<'a> {
 
     /// Collects a batch of what has ended. True when no process is left.
     fn reap_is_over(&mut self) -> bool {
-        self.unreaped = true;
-        for _ in 0..reap::BATCH {
-            match reap::reap() {
-                Reaped::Child(pid, status) => self.note_end(pid, status),
-                Reaped::Nothing => {
-                    self.unreaped = false;
-                    break;
-                }
-                Reaped::NoChildren => {
-                    self.killed = true;
-                    return true;
-                }
-            }
+        let mut ended = Vec::new();
+        let is_over = self.children.reap(|pid, status| ended.push((pid, status)));
+        for (pid, status) in ended {
+            self.note_end(pid, status);
         }
-        false
+        is_over
     }
 
     /// The program has ended, and perhaps before its report was read: then it did start, or `Failed` is to be
@@ -239,7 +231,7 @@ impl<'a> Watch<'a> {
     }
 
     fn kill(&mut self) {
-        if std::mem::replace(&mut self.killed, true) {
+        if self.state == State::Over {
             return;
         }
         let (own, mut ended) = (self.pid, None);
@@ -249,6 +241,7 @@ impl<'a> Watch<'a> {
             }
         });
         self.status = self.status.or(ended);
+        self.happen(Transition::NothingLeft);
         if !nothing_left {
             let pid = self.pid();
             error!(
@@ -259,10 +252,6 @@ impl<'a> Watch<'a> {
     }
 
     fn finish_ended(&mut self) -> Result<Event, WatchError> {
-        // The program may have ended before its report was read: then it did start.
-        if let Some(failed) = self.on_report()? {
-            return self.finish_failed(failed);
-        }
         // Only a program that could not be killed has no status.
         let status = self.status.unwrap_or(ExitStatus::Signaled(9));
         self.finish(Event::Exited(status))
@@ -280,9 +269,9 @@ impl<'a> Watch<'a> {
         self.kill();
         let channel = self.open_channel();
         self.remove_files();
-        if self.connected {
-            self.inputs.connection.send(&event)?;
-            self.inputs.connection.end_sending()?;
+        if let Some(frontend) = self.frontend {
+            frontend.send(&event)?;
+            frontend.end_sending()?;
             self.wait_for_close()?;
         }
         drop(channel);
