@@ -37,15 +37,20 @@ const REMOVE_FILE: u64 = 1 << 5;
 const WRITE_FILE: u64 = 1 << 1;
 const MAKE_DIR: u64 = 1 << 7;
 const MAKE_FILE: u64 = 1 << 8;
+const MAKE_SOCKET: u64 = 1 << 9;
+const MAKE_PIPE: u64 = 1 << 10;
 const MAKE_LINK: u64 = 1 << 12;
 const MOVE: u64 = 1 << 13;
 const TRUNCATE: u64 = 1 << 14;
 
-const READ: u64 = READ_FILE | READ_DIR;
+/// Reading files and directories.
+pub(crate) const READ: u64 = READ_FILE | READ_DIR;
 /// Removing files and directories with what is in them.
 pub(crate) const REMOVE: u64 = READ_DIR | REMOVE_DIR | REMOVE_FILE;
-/// Everything that an upload does; executing, and making devices, sockets and pipes, is not among it.
-pub(crate) const WRITE: u64 = READ | REMOVE | WRITE_FILE | MAKE_DIR | MAKE_FILE | MAKE_LINK | MOVE | TRUNCATE;
+/// What an upload makes, and what it keeps of a directory: programs leave sockets and named pipes in theirs.
+const MAKE: u64 = MAKE_DIR | MAKE_FILE | MAKE_SOCKET | MAKE_PIPE | MAKE_LINK;
+/// Everything that an upload does: neither executing files nor making devices is among it.
+pub(crate) const WRITE: u64 = READ | REMOVE | WRITE_FILE | MAKE | MOVE | TRUNCATE;
 
 /// Limits this process to these rights below these directories. A directory that is not there counts as the
 /// one above it.
@@ -167,9 +172,8 @@ const MMAP: libc::c_long = libc::SYS_mmap;
 const CHANGING: u32 =
     (libc::O_WRONLY | libc::O_RDWR | libc::O_CREAT | libc::O_TRUNC | libc::O_APPEND).cast_unsigned();
 const EXECUTABLE: u32 = libc::PROT_EXEC.cast_unsigned();
-/// A new process of prctl(2)'s options needs only this one: the state after a change of account.
+/// Calls that are allowed while an argument does not have certain bits: call, argument, bits.
 const CONDITIONAL: &[(libc::c_long, u32, u32)] = &[
-    // Call, argument, bits that must not be set in it.
     (libc::SYS_openat, 2, CHANGING),
     #[cfg(any(target_arch = "x86_64", target_arch = "arm"))]
     (libc::SYS_open, 1, CHANGING),
@@ -323,7 +327,7 @@ mod tests {
                         fs::read_dir("/").map(drop),
                         fs::write(root.join("beside"), "y"),
                         fs::rename(written.join("file"), root.join("out")),
-                        std::os::unix::net::UnixListener::bind(written.join("socket")).map(drop),
+                        std::os::unix::net::UnixListener::bind(root.join("socket")).map(drop),
                     ]
                     .map(|outcome| outcome.unwrap_err().kind())
                 },

@@ -554,6 +554,35 @@ fn a_project_is_copied_to_its_person_with_links_resolved() {
     assert_eq!(fs::metadata(projects.join("ann/my/project/sub")).unwrap().uid(), accounts::pi().uid);
 }
 
+/// The worker reaches the work dir and the projects only (`confine`); what a program has made may be anything.
+#[test]
+fn whatever_a_program_left_is_kept_and_copied_as_what_its_links_lead_to() {
+    let builder = LoneHelper::builder().allow_users(&["pi"]);
+    let projects = builder.scratch().root().join("projects");
+    scratch::directory_for(&accounts::pi(), &projects, 0o755);
+    let elsewhere = builder.scratch().root().join("elsewhere");
+    fs::write(&elsewhere, "far").unwrap();
+    let helper = builder.argument("--projects-dir").argument(projects.to_str().unwrap()).start();
+    let project = work(&helper).join("project");
+    let keep = Upload { keep: true, project_of: Some(path("ann")), ..upload(None, "project") };
+    store(&helper, &keep, &[("project.cfg", b"1")]);
+    let socket = std::os::unix::net::UnixListener::bind(project.join("socket")).unwrap();
+    nix::unistd::mkfifo(&project.join("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    symlink(&elsewhere, project.join("link")).unwrap();
+    symlink("/no/such/file", project.join("dangling")).unwrap();
+    for name in ["socket", "pipe"] {
+        let pi = accounts::pi();
+        let [uid, gid] = [pi.uid, pi.gid];
+        std::os::unix::fs::chown(project.join(name), Some(uid), Some(gid)).unwrap();
+    }
+    store(&helper, &keep, &[("project.cfg", b"2")]);
+    drop(socket);
+    assert_eq!(names(&project), ["dangling", "link", "pipe", "project.cfg", "socket"]);
+    let copied =
+        [("link", "far"), ("project.cfg", "2")].map(|(name, text)| (name.to_owned(), text.to_owned()));
+    assert_eq!(tree(&projects.join("ann/project")), copied);
+}
+
 #[test]
 fn uploads_are_for_listed_users_and_guarded_ones_need_the_token() {
     let builder = LoneHelper::builder().allow_users(&["pi", "root:token"]);

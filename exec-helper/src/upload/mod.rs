@@ -17,7 +17,7 @@ use std::{
         fd::AsFd,
         unix::fs::{FileExt, PermissionsExt},
     },
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use further_link_proto::{Connection, Event, FileMode, RelativePath, Request, SocketError, Step, Upload};
@@ -85,7 +85,7 @@ pub(crate) fn store(
     let worker = sys::fork(|| {
         let outcome = sys::reset_signals()
             .map_err(|errno| UploadError::Io(errno.into()))
-            .and_then(|()| Ok(confine(&places)?))
+            .and_then(|()| Ok(confine(&places, permitted.request())?))
             .and_then(|()| work(connection, directories, permitted, numbers));
         match outcome {
             Ok(files) => {
@@ -131,10 +131,13 @@ fn sweep(places: &[PathBuf]) {
     }
 }
 
-/// From here on the worker, which reads what the frontend sends, reaches these directories and no others.
-fn confine(places: &[PathBuf]) -> io::Result<()> {
-    let places: Vec<_> = places.iter().map(|place| (place.as_path(), confine::WRITE)).collect();
-    confine::to_directories(&places)
+/// From here on the worker, which reads what the frontend sends, reaches these directories and no others. Only a
+/// copy of files that were kept takes more: it has what their links lead to, which a program may have made to anywhere.
+fn confine(places: &[PathBuf], upload: &Upload) -> io::Result<()> {
+    let copies_kept_files = upload.keep && upload.project_of.is_some();
+    let everywhere = copies_kept_files.then_some((Path::new("/"), confine::READ));
+    let places = places.iter().map(|place| (place.as_path(), confine::WRITE));
+    confine::to_directories(&places.chain(everywhere).collect::<Vec<_>>())
 }
 
 fn become_user_for_good(permitted: &Permitted<Upload>) -> Result<(), Errno> {

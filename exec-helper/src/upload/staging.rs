@@ -279,8 +279,13 @@ fn copy(from: &Path, below: &str, to: &Stage) -> io::Result<()> {
             copy(&entry.path(), &format!("{name}/"), to)?;
             continue;
         }
-        // Not to wait for a writer if it is a pipe.
-        let mut source = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(entry.path())?;
+        // Without waiting for a writer if it is a pipe.
+        let opened = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(entry.path());
+        let mut source = match opened {
+            // A socket, or a link that leads to nothing: there is nothing to copy.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ENXIO | libc::ENOENT)) => continue,
+            opened => opened?,
+        };
         if source.metadata()?.is_file() {
             let name = RelativePath::new(name).map_err(io::Error::other)?;
             io::copy(&mut source, &mut to.create(&name)?)?;
