@@ -122,7 +122,11 @@ impl Policy {
                 Some(uid) if Some(uid) == service => "the helper waits",
                 _ => continue,
             };
-            let reason = format!("{} may not be an allowed user: {whose} as this account", user.name);
+            let name = &user.name;
+            let reason = format!(
+                "{name} may not be an allowed user: {whose} as this account; take it out of --allow-user or \
+                 FURTHER_LINK_ALLOW_USERS"
+            );
             return Err(io::Error::other(reason));
         }
         Ok(())

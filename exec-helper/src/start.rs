@@ -62,7 +62,7 @@ pub fn main(name: &str, args: impl Iterator<Item = String>) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    further_link_proto::start_logging("further-link-exec-helper", false);
+    further_link_proto::start_logging("further-link-exec-helper", debug_requested());
     abort_on_panic();
     match start(options) {
         Ok(()) => ExitCode::SUCCESS,
@@ -71,6 +71,12 @@ pub fn main(name: &str, args: impl Iterator<Item = String>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The frontend's setting, which the units of the helper read as well.
+fn debug_requested() -> bool {
+    let value = std::env::var("FURTHER_LINK_DEBUG").unwrap_or_default();
+    ["1", "true", "yes", "on"].contains(&value.to_ascii_lowercase().as_str())
 }
 
 /// A panic ends this process at once: no code of a process with privileges runs after a bug was seen.

@@ -238,6 +238,18 @@ fn the_account_of_the_helper_is_no_user() {
     let builder = Daemon::builder().allow_users(&["pi", "further-link-exec"]);
     let (_, said) = over(builder, "/etc/passwd", edit).fail();
     assert!(said.contains("further-link-exec may not be an allowed user"), "{said}");
+    assert!(said.contains("take it out of --allow-user or FURTHER_LINK_ALLOW_USERS"), "{said}");
+}
+
+/// R6: a second name of an account is the same account.
+#[test]
+fn another_name_of_the_frontends_or_the_helpers_account_is_no_user_either() {
+    // `nobody`, and the uid that the helper takes where the package's account does not exist (`demote`).
+    for (uid, whose) in [(65_534, "the frontend runs"), (65_533, "the helper waits")] {
+        let edit = format!("echo 'alias:x:{uid}:{uid}::/:/bin/sh' >> \"$0\"");
+        let (_, said) = over(Daemon::builder().allow_users(&["pi", "alias"]), "/etc/passwd", &edit).fail();
+        assert!(said.contains(&format!("alias may not be an allowed user: {whose}")), "{uid}: {said}");
+    }
 }
 
 /// R5: as sshd and cron do. In mount namespaces, since these files are the machine's.
@@ -267,5 +279,5 @@ fn a_user_named_twice_or_as_the_frontend_is_refused_at_the_start() {
     let (_, said) = Daemon::builder().allow_users(&["root", "pi", "root"]).fail();
     assert!(said.contains("root is named twice"), "{said}");
     let (_, said) = Daemon::builder().allow_users(&["pi", "nobody"]).fail();
-    assert!(said.contains("the frontend runs as this account"), "{said}");
+    assert!(said.contains("the frontend runs as this account; take it out of --allow-user"), "{said}");
 }
