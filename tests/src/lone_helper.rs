@@ -8,6 +8,8 @@
 
 pub mod census;
 pub mod dice;
+#[cfg(target_arch = "x86_64")]
+pub mod foreign_call;
 pub mod frontend;
 #[cfg(target_arch = "x86_64")]
 pub mod injector;

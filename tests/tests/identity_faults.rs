@@ -143,7 +143,7 @@ impl Bench {
         (outcome, report)
     }
 
-    /// In poll(2) without a time limit.
+    /// In poll(2) with the long time limit of a wait for the request, in milliseconds.
     fn launcher_waits(&self) -> bool {
         let instance = self.helper.instances().first().map(|instance| instance.pid);
         let all = self.helper.process.descendants();
@@ -152,7 +152,10 @@ impl Bench {
         let call = path.and_then(|path| fs::read_to_string(path).ok()).unwrap_or_default();
         let mut words = call.split_whitespace();
         words.next() == Some(&libc::SYS_poll.to_string())
-            && words.nth(2).is_some_and(|limit| limit.starts_with("0xffffffff"))
+            && words
+                .nth(2)
+                .and_then(|limit| u64::from_str_radix(limit.trim_start_matches("0x"), 16).ok())
+                .is_some_and(|limit| limit > 60_000)
     }
 
     #[track_caller]
@@ -247,7 +250,7 @@ fn assert_demoted(instance: i32) {
 fn faults(recording: &Report, who: Who) -> Vec<Fault> {
     let calls: Vec<_> =
         recording.calls.iter().filter(|(whose, _)| *whose == who).map(|(_, call)| *call).collect();
-    // What the parent does after its last prctl(2) it does without root: `demote` is over.
+    // What the parent does after its last prctl(2), which installs the filter of system calls, it does without root: `demote` is over.
     let end = match who {
         Who::Parent => calls.iter().rposition(|call| *call == libc::SYS_prctl).map_or(0, |last| last + 1),
         Who::Child => calls.len(),
