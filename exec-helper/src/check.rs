@@ -16,7 +16,7 @@ use tracing::error;
 
 use crate::account::{self, Account, Disabled};
 
-/// Whom the original runs programs as unless told otherwise (B7.1).
+/// The user of programs in the original unless a request names another (B7.1).
 const DEFAULT_USER: &str = "pi";
 
 /// The one name with uid 0 that may be allowed without a token, as development servers do.
@@ -25,15 +25,15 @@ const ROOT: &str = "root";
 /// The token's file is one line; what is longer is another file.
 const MAX_TOKEN_FILE: u64 = 1024;
 
-/// One who may run programs here.
+/// A user that may run programs here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Allowed {
     pub(crate) name: UserName,
-    /// Only for those who have the token.
+    /// Only clients that have the token may use this account.
     pub(crate) guarded: bool,
 }
 
-/// Who may run programs here.
+/// The users that may run programs here.
 #[derive(Clone, Debug)]
 pub(crate) struct Policy {
     allowed: Vec<Allowed>,
@@ -59,7 +59,7 @@ impl HasIdentity for Upload {
     }
 }
 
-/// What may be done, and as whom.
+/// A request that may be done, and the account for it.
 #[derive(Debug)]
 pub(crate) struct Permitted<Request> {
     account: Account,
@@ -86,8 +86,8 @@ pub(crate) enum CheckError {
 }
 
 impl Policy {
-    /// The named users and nobody else. Without a list a helper that is not root runs programs as its own
-    /// user; root's policy has to be written down, and an empty list is a mistake.
+    /// Allows the named users and no others. Without a list a helper that is not root runs programs as
+    /// its own user. Root's policy has to be written down, and an empty list is a mistake.
     pub(crate) fn new(allowed: Option<Vec<Allowed>>, token_file: Option<PathBuf>) -> io::Result<Self> {
         let own_uid = Uid::effective();
         let allowed = match allowed {
@@ -132,7 +132,7 @@ impl Policy {
         Ok(())
     }
 
-    /// Who runs when the request names nobody.
+    /// The user of requests that name none.
     pub(crate) fn default_user(&self) -> &UserName {
         &self.default
     }
@@ -171,7 +171,7 @@ impl Policy {
         Ok(Permitted { account, request })
     }
 
-    /// Read anew each time, so that a new token is the only one from then on.
+    /// Reads the file each time, so that a new token is the only one from then on.
     fn check_token(&self, shown: Option<&Token>) -> Result<(), Refusal> {
         let shown = shown.ok_or(Refusal::TokenMissing)?;
         let file = self.token_file.as_deref().unwrap_or(Path::new(""));
@@ -186,7 +186,7 @@ impl Policy {
     }
 }
 
-/// The token, from a file that nobody else could have read or written.
+/// Reads the token from a file that no other user could have read or written.
 fn read_token(file: &Path, owner: Uid) -> io::Result<Token> {
     let file = File::open(file)?;
     let metadata = file.metadata()?;
@@ -266,7 +266,7 @@ mod tests {
         policy.allowed[1].guarded = true;
         policy.token_file = Some(file.clone());
         let with = |token| decide_with(&policy, Some(policy.allowed[1].name.as_str()), token).map(drop);
-        // Whoever is not root is told so only after the token was right.
+        // A helper that is not root says so only after the token was right.
         let right = if own.is_root() { Ok(()) } else { Err(Refusal::CannotSwitchUser) };
         set_mode(0o600);
         assert_eq!(with(Some("s3cret")), right);

@@ -1,8 +1,8 @@
 //! The command line: the helper's whole policy comes from here, so from root, and never from the frontend.
 //!
-//! Parsed by hand because the root side wants few dependencies. Every option takes a value, as `--name value`
-//! or `--name=value`; an empty value counts as not given (except in a list of users), so that a unit file can
-//! pass an unset variable.
+//! Parsed by hand because the root side wants few dependencies. Every option takes a value, as `--name
+//! value` or `--name=value`. An empty value counts as not given, so that a unit file can pass an unset
+//! variable; an empty list of users is an error.
 
 use std::{path::PathBuf, time::Duration};
 

@@ -1,15 +1,15 @@
-//! What a process of the root side denies itself for good, when it needs little from then on: a list of
-//! system calls (seccomp(2)) for the watcher, and places in the file system (landlock(7)) for the watcher and
-//! the worker of an upload.
+//! What processes of the root side deny themselves for good, once they need little. The watcher keeps a
+//! list of system calls (seccomp(2)). The watcher and the worker of an upload keep some directories
+//! (landlock(7)).
 //!
-//! Both come after the change of account, and hold for this process and its children. The program is neither:
-//! it was forked before. The watcher gives up files only before it removes those of the run: a program could
-//! not ask to be traced by a parent that Landlock limits (ptrace(2), `PTRACE_TRACEME`), as it can in a
-//! terminal.
+//! The limits come after the change of account, and hold for this process and its children. The program
+//! has none: the launcher was forked before. The watcher gives up files only before it removes those of
+//! the run. With a parent that Landlock limits, a program could not ask to be traced (ptrace(2),
+//! `PTRACE_TRACEME`), as it can in a terminal.
 //!
-//! A kernel without one of them goes without it. A call that is denied fails with EPERM, and does not end the
-//! process: a watcher that dies leaves its run to be killed, and a forgotten call should cost a line of log
-//! at the most.
+//! A kernel without one of them goes without it. A call that is denied fails with EPERM, and does not end
+//! the process. A watcher that dies leaves its run to be killed; a forgotten call should cost a line of
+//! the log only.
 
 use std::{
     io,
@@ -240,7 +240,7 @@ mod tests {
 
     use super::*;
 
-    /// Both hold for one thread, so a thread tries them out.
+    /// A thread tries the limits, since they hold for one thread.
     fn confined<T: Send>(
         confine: impl FnOnce() -> io::Result<()> + Send,
         tried: impl FnOnce() -> T + Send,

@@ -1,7 +1,8 @@
 //! The one message from the launcher to the watcher: whose run it is, and what has to be removed when it
 //! ends.
 //!
-//! It never leaves the helper. Its wire form has vectors, which the messages of the contract do not have.
+//! The message never leaves the helper. Its wire form has vectors, which the messages of the contract do
+//! not have.
 
 use std::{
     ffi::OsString,

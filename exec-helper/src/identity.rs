@@ -1,8 +1,8 @@
 //! Becoming the target user for good: in the child, between fork and exec, before it touches any file.
 //!
-//! The order is the only one that works: groups while still root, then gid, then uid; then everything is read
-//! back, and regaining root must fail. Any failure ends the start: there is never a program with half an
-//! identity.
+//! The order is the only one that works: groups while still root, then gid, then uid. Afterwards
+//! everything is read back, and regaining root must fail. Any failure ends the start: there is never a
+//! program with half an identity.
 
 use caps::CapSet;
 use nix::{
@@ -13,8 +13,8 @@ use nix::{
 
 use crate::{account::Account, sys};
 
-/// Switches this process to the account. A helper that is not root already is the account (`check` saw to
-/// it), and its groups are the ones it was given by its own login.
+/// Switches this process to the account. A helper that is not root already is the account, as `check` has
+/// made sure. Its groups are those of its own login.
 pub(crate) fn become_user(account: &Account) -> Result<(), Errno> {
     let switched = Uid::effective().is_root();
     if switched {
@@ -33,8 +33,8 @@ pub(crate) fn become_user(account: &Account) -> Result<(), Errno> {
     verify(account, switched)
 }
 
-/// Names the person for the audit system and `getlogin()`, as `pam_loginuid(8)` does. An unset one could be
-/// set by the program itself, to anybody's. A kernel without audit has no such file, and a container may not
+/// Names the person for the audit system and `getlogin()`, as `pam_loginuid(8)` does. A program could set
+/// an unset one itself, to any user's. A kernel without audit has no such file, and a container may not
 /// write it.
 fn set_login_uid(uid: Uid) {
     let (Ok(()) | Err(_)) = std::fs::write("/proc/self/loginuid", uid.to_string());

@@ -38,7 +38,7 @@ impl<'a> EventSource<'a> {
         Ok(Self { connection, signals: Signals::new()? })
     }
 
-    /// Whether somebody waits already.
+    /// Whether a request has come already.
     pub(crate) fn is_request_there(&self) -> io::Result<bool> {
         Ok(self.wait(true, None, Some(Instant::now()))?.message)
     }

@@ -1,11 +1,11 @@
-//! The root side of further-link. It does four things: become the target user, make a terminal or pipes,
-//! start a program, signal it; and for an upload only the first of them. Two processes serve one run (one of
-//! them becomes the program) or upload and are gone; each has one thread, reads no configuration file, opens
-//! no path a user controls as root, and never sees a byte that a program or a client writes.
+//! The root side of further-link. Four things are done here: become the target user, make a terminal or
+//! pipes, start a program, signal it. An upload needs the first only. Two processes serve one run or
+//! upload and are gone; of a run one becomes the program. Each has one thread, reads no configuration
+//! file, and opens no path a user controls as root. None sees a byte that a program or a client writes.
 //!
 //! Folders are processes: `launcher` (root until it is the user), `watcher` (demoted) and `upload` (the
-//! user). The code is a library so that a development build of the frontend can carry it (ARCHITECTURE.md,
-//! "Starting"); in a package it is linked into `further-link-exec-helper` only.
+//! user). The code is a library, since a development build of the frontend has it inside
+//! (ARCHITECTURE.md, "Starting"). In a package only `further-link-exec-helper` is linked with it.
 //!
 //! A module uses layers above its own in this table, and no other module of its layer; a test reads the
 //! imports (`tests/tests/layers.rs`).

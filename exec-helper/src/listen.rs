@@ -1,8 +1,8 @@
 //! For machines without systemd and for tests: accepts connections and forks one helper for each.
 //!
-//! The fork is the wall between runs that systemd's `Accept=yes` otherwise gives: an instance that dies takes
-//! one run with it. This process only accepts and reaps. It is a subreaper as well, so that what a killed
-//! instance leaves behind comes to it and is killed.
+//! The fork is the wall between runs that systemd's `Accept=yes` otherwise gives: an instance that dies
+//! takes one run with it. This process only accepts and reaps. As a subreaper it gets the processes that
+//! a killed instance has left, and kills them.
 
 use std::{
     collections::HashSet,
@@ -134,7 +134,7 @@ impl Listener<'_> {
             return self.refused.note();
         }
         let instance = sys::fork(|| {
-            // One that is taken over later must not accept in this process's place.
+            // An instance that is taken over later must not accept in this process's place.
             sys::close_in_child(self.socket);
             sys::close_in_child(self.signals.as_fd());
             serve::run(&connection, self.settings);
@@ -154,8 +154,8 @@ impl Listener<'_> {
         })
     }
 
-    /// Forgets instances that have ended, and kills what one of them has left behind. True when no child is
-    /// left.
+    /// Forgets instances that have ended, and kills the processes that they have left. True when no child
+    /// is left.
     fn reap(&mut self) -> bool {
         loop {
             match reap::reap() {

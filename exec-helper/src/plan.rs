@@ -1,8 +1,8 @@
 //! What to run, decided from a permitted request alone: no file is looked at here, and nothing is done.
 //!
-//! The rules are B7 and B8. One thing is done differently on purpose: program text without a path does not go
-//! straight into the temp dir, where any local user could lay a module beside it for python to import (D12),
-//! but into a private directory below it; the working directory stays the temp dir.
+//! The rules are B7 and B8. One thing is done differently on purpose: program text without a path goes
+//! into a private directory below the temp dir. In the temp dir itself any local user could lay a module
+//! for python to import (D12). The working directory stays the temp dir.
 
 use std::path::{Path, PathBuf};
 
@@ -87,8 +87,9 @@ pub(crate) struct Entrypoint {
     pub(crate) mode: u32,
 }
 
-/// Decides. The numbers make the names of temporary files: random, so that nobody can lay something in the
-/// way; and two of them, since everybody sees the socket's name before the directory is made.
+/// Decides what to run. The random numbers make the names of temporary files, so that no other user can
+/// lay something in the way. There are two, since all users see the socket's name before the directory is
+/// made.
 pub(crate) fn plan(permitted: &Permitted<Run>, directories: &Directories, numbers: [u64; 2]) -> Plan {
     let account = permitted.account();
     let run = permitted.request();
@@ -113,8 +114,8 @@ pub(crate) fn plan(permitted: &Permitted<Run>, directories: &Directories, number
             let cwd = file.parent().unwrap_or(Path::new("/")).to_owned();
             (file, cwd, None)
         }
-        // Nothing to run. python is given a directory without a `__main__`, and says so (B8): its own, since
-        // anybody could have put one into the temp dir.
+        // Nothing to run. python is given a directory without a `__main__`, and says so (B8). The
+        // directory is its own, since any user could have put one into the temp dir.
         (None, None) => (private.clone(), temp_dir.clone(), None),
         (Some(_), path) => {
             let (name, mode) = entrypoint_name(run.runner, number);

@@ -1,9 +1,9 @@
 //! The processes of a run: finding them, asking them to end, killing until nothing is left.
 //!
-//! The helper is a child subreaper (prctl(2)): whatever a program daemonises comes back to it as a direct
-//! child, however often it forks or calls setsid. A direct child's pid cannot be reused before the helper
-//! itself has reaped it, so killing direct children from the top down, again and again, hits everything and
-//! never a stranger.
+//! The helper is a child subreaper (prctl(2)): a daemon that a program makes comes back as a direct
+//! child, whatever it forks or calls. A direct child's pid cannot be reused before the helper has reaped
+//! it. So killing direct children from the top down, again and again, hits everything and never a
+//! stranger.
 
 use std::{
     collections::HashMap,
@@ -22,18 +22,19 @@ use rustix::process::{
     PidfdFlags, Signal, WaitOptions, WaitStatus, kill_process_group, pidfd_open, pidfd_send_signal,
 };
 
-/// Children collected before looking at anything else: a program that makes orphans faster than they can be
-/// collected must not keep the helper from hearing `Stop`.
+/// Children collected before looking at anything else. A program that makes orphans faster than they can
+/// be collected must not keep the helper from receiving `Stop`.
 const BATCH: usize = 64;
-/// Rounds of killing without a pause. A program that forks and exits for ever is caught by looking more often
-/// than it forks; what is still there after so many rounds is stuck, and looking often would only burn the
+/// Rounds of killing without a pause. A program that forks and exits for ever is caught by looking more
+/// often than it forks. What is left after these rounds is stuck, and looking often would only burn the
 /// processor.
 const EAGER_ROUNDS: u32 = 2000;
-/// Looking through /proc for whom to ask may take so long; whoever is not found is killed after the grace.
+/// Time for looking through /proc for processes to ask. A process that is not found is killed after the
+/// grace.
 const WALK_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// How long killing may take before the helper gives up and says so: what outlives it is stuck in the kernel,
-/// or held by a tracer that belongs to no run.
+/// Time that killing may take before the helper gives up and says so. A process that outlives it is stuck
+/// in the kernel, or held by a tracer outside of the run.
 pub(crate) const KILL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What collecting a child brought.
@@ -155,7 +156,7 @@ pub(crate) enum Handling {
 }
 
 impl Handlers {
-    /// Forgets the processes that have ended, and adds those that have a handler by now: between fork and
+    /// Forgets the processes that have ended, and adds those that have a handler by now. Between fork and
     /// exec the mask says nothing of the program to come. A process that only blocks the signal counts
     /// while it does: each fork blocks all signals for a moment.
     pub(crate) fn look(&mut self) -> Handling {
@@ -262,10 +263,10 @@ fn children() -> Vec<Pid> {
 
 /// All processes below this one.
 ///
-/// Pids are read first, and may be reused while this goes on. So it goes down from the top: a child's
-/// descriptor is taken, then its parent is read again, and it counts only if that parent's own descriptor
-/// still names a live process. A direct child's pid cannot be reused, so it counts even where `/proc` hides
-/// it (`hidepid`).
+/// Pids are read first, and may be reused while this goes on. So the walk goes down from the top: a
+/// child's descriptor is taken, then its parent is read again. The child counts only if that parent's own
+/// descriptor still names a live process. A direct child's pid cannot be reused, so it counts even where
+/// `/proc` hides it (`hidepid`).
 fn descendants() -> Vec<Process> {
     let mut by_parent = children_by_parent();
     let own = Pid::this().as_raw();
@@ -313,7 +314,7 @@ fn children_by_parent() -> HashMap<i32, Vec<i32>> {
     by_parent
 }
 
-/// A field of /proc/PID/stat, counted from the one behind the name, which may itself hold spaces and
+/// A field of /proc/PID/stat, counted from the one after the name, which may itself hold spaces and
 /// parentheses.
 fn stat_field(pid: i32, index: usize) -> Option<i32> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;

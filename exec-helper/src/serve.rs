@@ -196,7 +196,7 @@ fn fork(launcher: impl FnOnce(Launcher) -> u8) -> io::Result<Watcher> {
     Ok(Watcher::new(of_watcher, pid))
 }
 
-/// For names that nobody can guess and lay something in the way of.
+/// A random number, for names that no other user can guess and lay something in the way of.
 fn random_number() -> io::Result<u64> {
     let mut bytes = [0; 8];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;

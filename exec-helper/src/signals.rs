@@ -1,6 +1,6 @@
-//! Signals as data: blocked by `start`, read from a descriptor beside the socket. No handler of ours
-//! is anywhere in the helper (std has one for stack overflows), so none can run at the wrong moment (the
-//! class of CVE-2024-6387).
+//! Signals as data: blocked by `start`, read from a descriptor as the socket is. The helper has no
+//! handler of its own, so none can run at the wrong moment (the class of CVE-2024-6387). The standard
+//! library has one for stack overflows.
 
 use std::{
     io,

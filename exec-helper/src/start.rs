@@ -1,7 +1,7 @@
 //! Start of the process: reads the options, finds its socket, and lets `serve` or `listen` do the rest.
 //!
-//! Also makes true what the other files rely on: one thread, signals blocked and read as data, no descriptor
-//! that a program could inherit, and no core dump or tracer that could see what root sees.
+//! Also makes true what the other files rely on: one thread, signals blocked and read as data, no
+//! descriptor that a program could inherit. No core dump and no tracer sees what root sees.
 
 use std::{
     io,
@@ -97,7 +97,7 @@ fn start(options: Options) -> io::Result<()> {
     let parent = match options.parent {
         None => None,
         Some(parent) => match parent_process(parent)? {
-            // It did not start after all, and has said why.
+            // The parent did not start after all, and has said why.
             None => return Ok(()),
             found => found,
         },
@@ -145,9 +145,9 @@ fn start(options: Options) -> io::Result<()> {
     }
 }
 
-/// The frontend that started a development helper, whose end is this helper's; none if it has ended. A
-/// descriptor, and not a parent death signal: the kernel sends that with the rights of the dying, who has
-/// none over root by then (`prctl(2)`).
+/// The frontend that started a development helper, which ends with it; none if it has ended. A descriptor
+/// tells its end. The kernel would send a parent death signal with the rights of the dying parent, which
+/// has none over root (`prctl(2)`).
 fn parent_process(parent: u32) -> io::Result<Option<OwnedFd>> {
     let Some(pid) = i32::try_from(parent).ok().and_then(Pid::from_raw) else { return Ok(None) };
     let process = match pidfd_open(pid, PidfdFlags::empty()) {
@@ -158,7 +158,7 @@ fn parent_process(parent: u32) -> io::Result<Option<OwnedFd>> {
     Ok((std::os::unix::process::parent_id() == parent).then_some(process))
 }
 
-/// Listens on a path where only the frontend can connect. A socket that nobody listens on any more gives way.
+/// Listens on a path where only the frontend can connect. A socket without a listener gives way.
 fn bind(path: &Path, frontend: Uid) -> io::Result<OwnedFd> {
     let abandoned = |error: &io::Error| {
         error.kind() == io::ErrorKind::AddrInUse
@@ -191,8 +191,8 @@ fn bind(path: &Path, frontend: Uid) -> io::Result<OwnedFd> {
     Ok(listener)
 }
 
-/// What programs get of this process's environment, and where the temp dir is if it is not the usual one: the
-/// package for user programs of the original asks (B7.5).
+/// The variables that programs get of this process's environment. The original's package for user
+/// programs asks where the temp dir is, so a temp dir by option is among them (B7.5).
 fn passed_variables(options: &Options) -> Vec<Variable> {
     let names = PASSED.into_iter().chain(options.pass_env.iter().map(String::as_str));
     let inherited = names.filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?)));

@@ -1,9 +1,9 @@
 //! The only unsafe code of the root side: a few system calls that Rust cannot know to be harmless.
 //!
-//! Everything here relies on one fact, which `start` establishes at start and `fork` checks each time: this
-//! process has **one thread**. Then the child of a fork has a complete copy of all locks and buffers in a
-//! consistent state, and may allocate, open files and do all else that is forbidden between fork and exec in
-//! a threaded program.
+//! Everything here relies on one fact, which `start` establishes at start and `fork` checks each time:
+//! this process has **one thread**. Then the child of a fork has a complete copy of all locks and buffers
+//! in a consistent state. It may allocate and open files, which is forbidden between fork and exec in a
+//! threaded program.
 
 #![expect(
     unsafe_code,
@@ -56,13 +56,13 @@ fn threads() -> io::Result<u64> {
 /// Gives every signal its default disposition and empties the mask, as a login would: both survive exec
 /// (signal(7)).
 pub(crate) fn reset_signals() -> nix::Result<()> {
-    // The kernel's struct sigaction has another layout on each architecture, but all of them are smaller than
-    // this, and in all of them zeros mean SIG_DFL without flags and mask.
+    // The kernel's struct sigaction has another layout on each architecture. All are smaller than this,
+    // and in all zeros mean SIG_DFL without flags and mask.
     let default = [0_u64; 8];
     for signal in 1..=LAST_SIGNAL {
         // SAFETY: reads `default`, writes nothing, and the default disposition runs no code of ours. Past
         // libc, which keeps two real-time signals for itself and leaves them ignored in some parents'
-        // children. The kernel refuses SIGKILL and SIGSTOP, which nobody can change: the answer does
+        // children. The kernel refuses SIGKILL and SIGSTOP, which no process can change: the answer does
         // not matter.
         unsafe {
             libc::syscall(
@@ -77,7 +77,8 @@ pub(crate) fn reset_signals() -> nix::Result<()> {
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
 }
 
-/// Marks every descriptor from 3 up to be closed on exec, whoever opened it (the class of CVE-2024-21626).
+/// Marks every descriptor from 3 up to be closed on exec, whatever code opened it (the class of
+/// CVE-2024-21626).
 pub(crate) fn close_others_on_exec() -> io::Result<()> {
     // SAFETY: this changes flags only and closes nothing, so no owner of a descriptor is surprised.
     let result = unsafe { libc::close_range(3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC.cast_signed()) };
@@ -86,8 +87,8 @@ pub(crate) fn close_others_on_exec() -> io::Result<()> {
 
 /// Closes, in the child of a fork, a descriptor whose owner is the parent's code.
 pub(crate) fn close_in_child(descriptor: BorrowedFd<'_>) {
-    // SAFETY: only closures of `fork` call this, in the child, which never returns to the descriptor's owner:
-    // nobody uses or closes the number a second time.
+    // SAFETY: only closures of `fork` call this, in the child, which never returns to the descriptor's
+    // owner. So no code uses or closes the number a second time.
     unsafe { libc::close(descriptor.as_raw_fd()) };
 }
 

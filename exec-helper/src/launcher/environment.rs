@@ -172,8 +172,8 @@ fn machine_variable(line: &str) -> Option<Variable> {
     (!value.contains('\0')).then(|| (name.to_owned(), value.to_owned()))
 }
 
-/// The first X server by number (B7.5) whose socket is root's or the account's own: the directory is open to
-/// all, and a stranger's server could type into the program's windows.
+/// The first X server by number (B7.5) whose socket is root's or the account's own. The directory is open
+/// to all users, and another user's server could type into the program's windows.
 fn first_display(directory: &Path, own: Uid) -> Option<String> {
     let sockets = fs::read_dir(directory).ok()?.flatten();
     let numbers = sockets.filter_map(|entry| {

@@ -1,9 +1,9 @@
 //! What the forked child does until it is the program: each step in order, the first failure is reported and
 //! final.
 //!
-//! From `become_user` on this process is the target user, and only then does it touch files: what it makes
-//! belongs to that user, and what the user may not do fails as it would in a shell. It runs in a child of a
-//! process with one thread, so it may allocate (see `sys`).
+//! From `become_user` on this process is the target user, and only then does it touch files. What it
+//! makes belongs to that user; what the user may not do fails as in a shell. The code runs in a child of
+//! a process with one thread, so it may allocate (see `sys`).
 
 use std::{
     convert::Infallible,
@@ -87,8 +87,8 @@ pub(crate) fn launch(
     execute(account, plan, &passed).map_err(at(Step::Execute))
 }
 
-/// Lets the user's programs, and nobody else, connect. Where it does not work (a full disk) the program runs
-/// without a channel: a person needs a terminal then more than ever.
+/// Lets the user's programs, and no others, connect. Where it does not work (a full disk) the program
+/// runs without a channel: a person needs a terminal then more than ever.
 fn open_channel(channel: &OwnedFd, path: &Path) -> io::Result<()> {
     let address = SocketAddrUnix::new(path)?;
     // Connecting takes the right to write (unix(7)).

@@ -1,9 +1,9 @@
 //! The launcher: the process that becomes the program. Its code runs as root until `identity` has made it the
 //! user, and as the user from then on.
 //!
-//! It tells its parent, the watcher, what it is about to become (`handoff`), with the frontend's ends of the
-//! streams. Then the watcher sees the end of the file, when the launcher is the program, or the event of the
-//! step that failed.
+//! The launcher tells its parent, the watcher, what it is about to become (`handoff`), with the
+//! frontend's ends of the streams. Then the watcher sees the end of the file, when the launcher is the
+//! program, or the event of the step that failed.
 
 mod environment;
 mod launch;

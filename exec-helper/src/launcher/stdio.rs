@@ -1,9 +1,9 @@
 //! The program's standard input, output and error: a pty or three pipes, made here, handed over, then closed
 //! here.
 //!
-//! Nothing is read or written in this process. `ours` goes to the frontend as descriptors, `theirs` becomes
-//! 0, 1, 2 of the program. The helper has one thread and one child, so the moment in which the `pty-process`
-//! crate's descriptor is open without close-on-exec harms nobody.
+//! Nothing is read or written in this process. `ours` goes to the frontend as descriptors, `theirs`
+//! becomes 0, 1, 2 of the program. For a moment a descriptor of the `pty-process` crate is open without
+//! close-on-exec. With one thread and one child no other program inherits it.
 
 use std::{
     io,
@@ -39,7 +39,7 @@ impl Theirs {
     }
 }
 
-/// Both ends.
+/// The two ends of all streams.
 pub(crate) struct Streams {
     /// For the frontend: the leader, or the other ends of stdin, stdout, stderr.
     pub(crate) ours: Vec<OwnedFd>,

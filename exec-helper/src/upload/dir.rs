@@ -1,9 +1,9 @@
 //! A directory as the only way to what is below it: no name and no link leads out (openat2(2),
 //! `RESOLVE_BENEATH`).
 //!
-//! Used for uploads by a process that already is their user, so what is made belongs to that user. Links on
-//! the way are refused rather than followed: nobody needs them, and whoever swaps one in while an upload runs
-//! gains nothing (D10, D12).
+//! Used for uploads by a process that already is their user, so what is made belongs to that user. Links
+//! on the way are refused rather than followed. No project needs them, and a program that swaps one in
+//! during an upload gains nothing (D10, D12).
 
 use std::{ffi::OsStr, fs::File, io, os::fd::OwnedFd, path::Path};
 
@@ -54,7 +54,7 @@ impl Dir {
         self.open(path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).map(Self)
     }
 
-    /// The same, made with its parents if it is not there.
+    /// A directory below this one, made with its parents if it is not there.
     pub(crate) fn make_directory(&self, path: &str) -> Result<Self, Errno> {
         match self.directory(path) {
             Err(Errno::NOENT) => {}

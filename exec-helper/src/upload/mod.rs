@@ -131,8 +131,9 @@ fn sweep(places: &[PathBuf]) {
     }
 }
 
-/// From here on the worker, which reads what the frontend sends, reaches these directories and no others. Only a
-/// copy of files that were kept takes more: it has what their links lead to, which a program may have made to anywhere.
+/// From here on the worker, which reads what the frontend sends, reaches these directories and no others.
+/// Only a copy of files that were kept takes more: it has what their links lead to, which a program may
+/// have made to anywhere.
 fn confine(places: &[PathBuf], upload: &Upload) -> io::Result<()> {
     let copies_kept_files = upload.keep && upload.project_of.is_some();
     let everywhere = copies_kept_files.then_some((Path::new("/"), confine::READ));
@@ -264,7 +265,7 @@ fn is_script(file: &File) -> io::Result<bool> {
     Ok(file.read_at(&mut start, 0)? == start.len() && start == *b"#!")
 }
 
-/// Exactly so many bytes, however long they take to come.
+/// Copies this number of bytes, however long they take to come.
 fn write(file: &mut File, length: u32, content: &mut File) -> io::Result<()> {
     let length = length.into();
     let copied = io::copy(&mut content.take(length), file)?;

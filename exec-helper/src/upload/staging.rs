@@ -1,9 +1,9 @@
 //! A directory in the making, next to the one that it will replace as a whole, or not at all.
 //!
-//! Made in a container of its own in the work dir, `.flupload-…`, which is locked as long as somebody works
-//! in it. The new directory and the old one change places in one step (`RENAME_EXCHANGE`), so at any moment
-//! one of them is there, complete. What a killed upload leaves is an unlocked container: the guard (`upload`)
-//! and the next upload sweep it away.
+//! Made in a container of its own in the work dir, `.flupload-…`, which is locked as long as its upload
+//! lasts. The new directory and the old one change places in one step (`RENAME_EXCHANGE`), so at any
+//! moment one of them is there, complete. What a killed upload leaves is an unlocked container: the guard
+//! (`upload`) and the next upload sweep it away.
 
 use std::{
     fs::{self, File, Permissions},
@@ -32,8 +32,8 @@ const OLD: &str = "old";
 /// The user's cache of downloads in the work dir (B11.9).
 const CACHE: &str = ".flcache";
 
-/// Between making a container and locking it another upload can take it for a killed one's. That is a matter
-/// of microseconds: nobody has so bad luck so many times.
+/// Between making a container and locking it another upload can take it for a killed one's. That is a
+/// matter of microseconds: it does not happen this many times in a row.
 const MAX_ATTEMPTS: u64 = 16;
 
 /// Deepest nesting of files that are kept: an open directory for each level, far below the limit of open
@@ -90,8 +90,8 @@ impl Stage {
         Ok(self.container.create(&name)?)
     }
 
-    /// The download is complete: it goes into the cache. If somebody else was faster, theirs is as good: same
-    /// url.
+    /// The download is complete: it goes into the cache. If another upload was faster, its file is as
+    /// good: the url is the same.
     pub(crate) fn keep_download(&self, cached: &RelativePath) -> io::Result<()> {
         let (cache, _) = self.cache()?;
         let (parent, name) = cache.make_parent(cached)?;
@@ -103,8 +103,8 @@ impl Stage {
         }
     }
 
-    /// The cache, and what it is called. Never one that belongs to somebody else, who could have put anything
-    /// into it: in a work dir that several users share each has their own.
+    /// The cache, and what it is called. Never one of another user: anything could be in it. In a work
+    /// dir that several users share each has a cache.
     fn cache(&self) -> io::Result<(Dir, String)> {
         let own = rustix::process::geteuid().as_raw();
         let mut last = Errno::ACCESS;
@@ -165,7 +165,7 @@ impl Stage {
                 {
                     // Another upload was faster: exchange with it.
                     Err(Errno::EXIST) => {}
-                    // It would replace an empty directory, which is as good.
+                    // A plain rename would replace an empty directory, which is as good.
                     Err(Errno::INVAL) => {
                         return Ok(self.container.rename(TREE, &parent, name, RenameFlags::empty())?);
                     }
@@ -196,7 +196,7 @@ impl Drop for Stage {
     }
 }
 
-/// Removes the containers in this directory that nobody works in.
+/// Removes the containers in this directory whose uploads have ended.
 pub(crate) fn sweep(base: &Dir) {
     for entry in fs::read_dir(base.path()).into_iter().flatten().flatten() {
         let name = entry.file_name();
@@ -214,8 +214,8 @@ fn is_container_name(name: &str) -> bool {
         .is_some_and(|number| number.len() == 16 && number.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
-/// Whether it is what it is called. In a work dir where everybody may rename everything somebody could have
-/// given the name to another directory, to have it swept away.
+/// Whether it is what it is called. In a work dir where all users may rename everything, one could give
+/// the name to another directory, to have it swept away.
 fn is_own_container(container: &Dir) -> bool {
     let own = rustix::process::geteuid().as_raw();
     let private = rustix::fs::fstat(container.descriptor())
@@ -224,7 +224,7 @@ fn is_own_container(container: &Dir) -> bool {
     private && entries.all(|entry| [TREE, DOWNLOAD].iter().any(|name| entry.file_name() == *name))
 }
 
-/// Removes a container, unless the old directory is still of use: a program works in it, whose working
+/// Removes a container, unless the old directory is still of use. A program may work in it, whose working
 /// directory stays usable; or it waits to go back to its place. A later upload finds the container again.
 fn clear(base: &Dir, name: &str, container: &Dir) {
     if !is_own_container(container) || is_somebodys_cwd(container) {
@@ -272,8 +272,8 @@ fn open_directories(path: &Path) -> io::Result<()> {
 fn copy(from: &Path, below: &str, to: &Stage) -> io::Result<()> {
     for entry in fs::read_dir(from)? {
         let entry = entry?;
-        // Uploaded names are UTF-8; another one was put there meanwhile by somebody who can do without the
-        // copy.
+        // Uploaded names are UTF-8. A file with another name is a program's, made meanwhile: it is not
+        // copied.
         let Some(name) = entry.file_name().to_str().map(|name| format!("{below}{name}")) else { continue };
         if entry.file_type()?.is_dir() {
             copy(&entry.path(), &format!("{name}/"), to)?;
@@ -365,7 +365,7 @@ mod tests {
         assert_eq!(fs::read_to_string(work.join("a/b/file")).unwrap(), "new");
         drop(stage);
         assert_eq!(names(&work), ["a"]);
-        // Killed half-way: the container has the only copy, and nobody removes it.
+        // Killed half-way: the container has the only copy, and no sweep removes it.
         let stage = Stage::new(&work, 2).unwrap();
         parent.rename(name, &stage.container, OLD, RenameFlags::empty()).unwrap();
         drop(stage);

@@ -1,9 +1,9 @@
 //! Giving root up once the launcher has been forked: what is left is what ending the run needs.
 //!
-//! At first (`for_waiting`) this process has a service account's uid, the capability to signal (`CAP_KILL`),
-//! and those to become somebody; it can not gain anything by exec, nor be traced or dumped. Once it is known
-//! whose run it is (`for_run`), it sees files with the rights of that user (fsuid and groups), so that it can
-//! remove the user's temporary files and no others, and has the capability to signal and nothing else.
+//! At first (`for_waiting`) this process has a service account's uid, the capability to signal
+//! (`CAP_KILL`), and those to change its user. It can gain nothing by exec, nor be traced or dumped. Once
+//! the user of the run is known (`for_run`), it has that user's rights to files (fsuid and groups). So it
+//! can remove the user's temporary files and no others. The capability to signal is the only one then.
 
 use std::{collections::HashSet, io};
 
@@ -24,14 +24,15 @@ use crate::{
 
 /// The package's account for this.
 const SERVICE_ACCOUNT: &str = "further-link-exec";
-/// Without the package, or where that account would not be a third one: a uid that belongs to nobody, at the
-/// end of the range that Debian reserves (policy 9.2.2). Never `nobody`, whom programs and frontends may be.
+/// A uid without an account, for a machine without the package, or where its account would not be a third
+/// one. At the end of the range that Debian reserves (policy 9.2.2), and never `nobody`: programs and
+/// frontends may run as that.
 const UNUSED: (Uid, Gid) = (Uid::from_raw(65533), Gid::from_raw(65533));
 /// Above a program's usual 0, so that a program which makes processes without end cannot starve the one that
 /// ends it.
 const PRIORITY: i32 = -10;
 
-/// Whom to become: neither root, nor the frontend, nor the user of the run.
+/// The account to become: neither root, nor the frontend, nor the user of the run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ServiceAccount {
     uid: Uid,
@@ -44,8 +45,8 @@ pub(crate) struct ServiceAccount {
 pub(crate) struct DemoteError(Errno);
 
 impl ServiceAccount {
-    /// Looked up at the start, not while a program runs already. None for a helper that is not root: it is
-    /// nobody else, and cannot become it.
+    /// Looked up at the start, not while a program runs already. None for a helper that is not root,
+    /// which cannot become another account.
     pub(crate) fn new(frontend: Uid) -> io::Result<Option<Self>> {
         if !Uid::effective().is_root() {
             return Ok(None);
@@ -66,7 +67,7 @@ impl ServiceAccount {
     }
 }
 
-/// Gives it up while nobody knows yet whose run it will be.
+/// Gives root up while the user of the run is not known yet.
 pub(crate) fn for_waiting(service: Option<ServiceAccount>) -> Result<(), DemoteError> {
     let demoted = service.map_or(Ok(()), leave_root);
     can_kill(demoted)
@@ -120,7 +121,8 @@ fn take_rights_of(service: ServiceAccount, owner: &Owner) -> Result<(), Errno> {
         setresgid(gid, gid, gid)?;
         setresuid(uid, uid, uid)?;
     }
-    // Both answer with the former value, whether it worked or not: asking a second time tells (setfsuid(2)).
+    // These calls answer with the former value, whether it worked or not: asking a second time tells
+    // (setfsuid(2)).
     setfsgid(owner.gid);
     setfsuid(owner.uid);
     if setfsgid(owner.gid) != owner.gid || setfsuid(owner.uid) != owner.uid {

@@ -1,6 +1,6 @@
-//! The watcher: the launcher's parent, which sees to the program's life. Its code runs as the service account
-//! with the capability to signal, and touches files with the rights of the run's user (`demote`); it is never
-//! root while a program runs.
+//! The watcher: the launcher's parent, which sees to the program's life. Its code runs as the service
+//! account with the capability to signal, and touches files with the rights of the run's user (`demote`).
+//! While a program runs it is never root.
 
 mod demote;
 mod error;

@@ -1,5 +1,5 @@
-//! Whether the kernel has killed something of this run for want of memory: the one reason for an end that the
-//! person in front of the browser could not guess.
+//! Whether the kernel has killed something of this run because memory was used up. Of all reasons for an
+//! end the person at the browser could not guess this one.
 //!
 //! Asked of this process's own memory cgroup, before and after: under systemd that is the run's unit. Without
 //! a memory controller (Raspberry Pi kernels boot without) nothing is known, and nothing is said.

@@ -56,7 +56,7 @@ impl Watcher {
     }
 
     /// Waits for the launcher's word. None if it becomes no program: it is an upload, or was refused, or
-    /// nobody asked for anything. Told to end, it tells the launcher.
+    /// no request came. Told to end, it tells the launcher.
     pub(crate) fn wait(&self, inputs: &EventSource<'_>) -> Result<Option<Spawned>, WatchError> {
         let mut terminate_requested = false;
         loop {
@@ -77,7 +77,7 @@ impl Watcher {
         }
     }
 
-    /// Waits for the end of one that becomes no program, and ends what it has left behind.
+    /// Waits for the end of one that becomes no program, and ends the processes that it has left.
     pub(crate) fn wait_for_end(&self, inputs: &EventSource<'_>) -> Result<(), WatchError> {
         loop {
             match reap::reap() {

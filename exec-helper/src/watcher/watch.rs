@@ -1,5 +1,5 @@
-//! From the launcher's word to the last event: tells the frontend that the program runs, stops it when asked,
-//! reaps it, and sees to it that nothing of the run is left. This process is demoted by now (`demote`).
+//! From the launcher's word to the last event: tells the frontend that the program runs, stops it when
+//! asked, reaps it. Nothing of the run is left then. This process is demoted by now (`demote`).
 //!
 //! One loop over three things that can happen (a message, a signal, the child's report) and one deadline.
 
@@ -29,7 +29,7 @@ use crate::{
 
 /// How long the frontend may take, after the last event, to close the user channel.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
-/// One run under way.
+/// A run under way.
 pub(crate) struct Watch<'a> {
     inputs: EventSource<'a>,
     /// The connection, until the frontend has closed it. Not part of the state: it can close in any.
@@ -80,7 +80,8 @@ impl<'a> Watch<'a> {
         self.pid.as_raw()
     }
 
-    /// Watches until nothing of the run is left. The last event, which has been sent if somebody is there.
+    /// Watches until nothing of the run is left. The last event, which has been sent unless the frontend
+    /// has closed.
     pub(crate) fn run(&mut self) -> Result<Event, WatchError> {
         loop {
             let report = self.progress.as_ref().filter(|_| self.state == State::Starting).map(AsFd::as_fd);
@@ -129,13 +130,13 @@ impl<'a> Watch<'a> {
         self.remove_files();
     }
 
-    /// The same for a helper that could not give root up: it touches no file of the user.
+    /// Ends the run where root could not be given up: no file of the user is touched.
     pub(crate) fn abandon_as_root(&mut self) {
         self.temporary = None;
         self.kill();
     }
 
-    /// Of a start only: nothing once that is over.
+    /// Takes the launcher's report, once and while the run is starting.
     fn on_report(&mut self) -> Result<Option<Event>, WatchError> {
         let Some(progress) = self.progress.take_if(|_| self.state == State::Starting) else {
             return Ok(None);
@@ -170,7 +171,7 @@ impl<'a> Watch<'a> {
         self.happen(Transition::StopRequested(None));
     }
 
-    /// The helper itself has been told to end: it waits for nobody any more.
+    /// Ends the run because the helper itself has to end, which then waits for no close.
     pub(crate) fn end(&mut self) {
         self.close_timeout = Duration::ZERO;
         self.happen(Transition::StopRequested(None));
@@ -259,7 +260,7 @@ impl<'a> Watch<'a> {
 
     fn finish_failed(&mut self, failed: Event) -> Result<Event, WatchError> {
         if matches!(failed, Event::Failed { errno: libc::EEXIST, .. }) {
-            // What has that name was there before: it is somebody else's.
+            // What has that name was there before, and is not this run's.
             self.temporary = self.temporary.take().map(Temporary::without_entrypoint);
         }
         self.finish(failed)
@@ -278,15 +279,15 @@ impl<'a> Watch<'a> {
         Ok(event)
     }
 
-    /// The socket of the user channel, not to be used: to be the last one who closes it.
+    /// The socket of the user channel, opened only to be the last process that closes it.
     fn open_channel(&self) -> Option<OwnedFd> {
         let temporary = self.temporary.as_ref()?;
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         rustix::fs::open(&temporary.channel, flags, rustix::fs::Mode::empty()).ok()
     }
 
-    /// The frontend closes when nothing is to come any more. The last one to close a socket whose file has
-    /// been removed waits for the disk, and nobody waits for this process.
+    /// The frontend closes when nothing is to come any more. The last process to close a socket whose
+    /// file has been removed waits for the disk, and none waits for this one.
     fn wait_for_close(&self) -> Result<(), WatchError> {
         let end = Instant::now() + self.close_timeout;
         while Instant::now() < end {
