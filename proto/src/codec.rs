@@ -1,10 +1,9 @@
 //! The wire form of a message: one byte of protocol version, then bincode. No other file names the codec.
 //!
-//! Decoding works on one complete datagram, never on a stream, under a byte limit, and refuses what is left
-//! over. No message of the contract has a recursive type or a vector, so a decode cannot take more memory or
-//! time than the datagram has bytes.
-//! bincode has no maintainer any more (RUSTSEC-2025-0141, see deny.toml): the golden bytes in PROTOCOL.md pin
-//! the form.
+//! Decoding works on one complete datagram, never on a stream, under a byte limit, and refuses what is
+//! left over. No message of the contract has a recursive type or a vector. So a decode cannot take more
+//! memory or time than the datagram has bytes. bincode has no maintainer any more (RUSTSEC-2025-0141, see
+//! deny.toml): the golden bytes in PROTOCOL.md pin the form.
 
 use bincode::{Decode, Encode, config};
 

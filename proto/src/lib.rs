@@ -1,10 +1,10 @@
 //! The contract between the two processes of further-link.
 //!
-//! `frontend-daemon` (no privilege, faces the network) and `exec-helper` (root) share nothing but this crate.
-//! One `SOCK_SEQPACKET` connection is one run or one upload, one datagram is one message, closing the
-//! connection means stop. PROTOCOL.md beside this crate has the same contract as tables and hexdumps; a test
-//! holds the two together. Data never travels in messages: it goes through descriptors that the helper hands
-//! over.
+//! `frontend-daemon` (no privilege, faces the network) and `exec-helper` (root) share nothing but this
+//! crate. One `SOCK_SEQPACKET` connection is one run or one upload, one datagram is one message, closing
+//! the connection means stop. PROTOCOL.md in this crate has the same contract as tables and hexdumps; a
+//! test holds the two together. Data never travels in messages: descriptors that the helper hands over
+//! carry it.
 
 mod codec;
 #[cfg(feature = "log")]

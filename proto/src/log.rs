@@ -1,8 +1,8 @@
 //! Where log lines go: to the journal when systemd started this process, else to standard error.
 //!
-//! A line says everything in its words. The journal has fields as well, to search by; standard error shows
-//! the words alone. Never program text, paths, input or output, nor query strings: a person's data and tokens
-//! do not belong into a log, and what a stranger wrote could imitate log lines.
+//! A line says everything in its words. The journal has fields as well, to search by; standard error
+//! shows the words alone. Program text, paths, input, output and query strings are never logged: a
+//! person's data and tokens do not belong there. Text of a stranger could imitate log lines as well.
 
 use tracing_subscriber::{
     filter::LevelFilter, fmt::format::debug_fn, layer::SubscriberExt, util::SubscriberInitExt,

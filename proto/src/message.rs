@@ -37,7 +37,8 @@ pub enum Request {
         /// Which file, below the cache.
         cached: RelativePath,
     },
-    /// After [`Event::Missing`]: so many bytes of the download follow through the pipe. Any number of times.
+    /// After [`Event::Missing`], any number of times: the next bytes of the download follow through the
+    /// pipe.
     Piece {
         /// How many bytes.
         length: u32,
@@ -76,19 +77,19 @@ pub enum FileMode {
 /// The user of a run or an upload, and the proof that the client may use that account.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Identity {
-    /// Whom to become; none means the default user, whom the helper knows.
+    /// The user to become; none means the default user, which the helper knows.
     pub user: Option<UserName>,
-    /// The proof that users need whom the helper's list marks so (root, as packaged).
+    /// The proof for users that the helper's list marks with `:token` (root, as packaged).
     pub token: Option<Token>,
     /// The number of the client's connection in the frontend's log. The helper writes it into its own log
     /// lines.
     pub origin: Option<u64>,
 }
 
-/// One directory of files to store.
+/// A directory of files to store.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Upload {
-    /// Whom to become.
+    /// The user to become.
     pub identity: Identity,
     /// Which directory, below the user's work dir.
     pub directory: RelativePath,
@@ -98,10 +99,10 @@ pub struct Upload {
     pub keep: bool,
 }
 
-/// One program to start.
+/// A program to start.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Run {
-    /// Whom to become.
+    /// The user to become.
     pub identity: Identity,
     /// Which kind of program.
     pub runner: Runner,
@@ -190,7 +191,7 @@ pub enum Refusal {
     TokenMissing,
     /// The token is not the one.
     TokenWrong,
-    /// The account is locked or expired, or its shell lets nobody log in (nologin, false).
+    /// The account is locked or expired, or its shell allows no login (nologin, false).
     AccountDisabled,
     /// The administrator lets no users log in at the moment (/etc/nologin).
     LoginsDisabled,
@@ -261,7 +262,7 @@ impl Refusal {
 /// How the program ended, as wait(2) tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum ExitStatus {
-    /// It called exit with this code.
+    /// The program called exit with this code.
     Exited(u8),
     /// This signal ended it.
     Signaled(u8),

@@ -1,10 +1,10 @@
 //! The `SOCK_SEQPACKET` connection under the messages, for both sides: datagrams with descriptors, nothing
 //! truncated.
 //!
-//! The helper reads requests with no room for descriptors: the kernel drops what a hostile frontend attaches,
-//! and the mark it leaves (`MSG_CTRUNC`) ends the conversation. The frontend, and a helper's watcher from its
-//! launcher, take at most four. Blocking or not is the caller's choice of file status flag; both sides use
-//! the same two calls.
+//! The helper reads requests with no room for descriptors. The kernel drops what a hostile frontend
+//! attaches, and the mark of that (`MSG_CTRUNC`) ends the conversation. The frontend, and a helper's
+//! watcher from its launcher, take at most four. Blocking or not is the caller's choice of file status
+//! flag; both sides use the same two calls.
 
 use std::{
     io::{self, IoSlice, IoSliceMut},
@@ -48,7 +48,7 @@ pub enum SocketError {
     Codec(#[from] CodecError),
 }
 
-/// One end of a conversation.
+/// An end of a conversation.
 #[derive(Debug)]
 pub struct Connection(OwnedFd);
 
@@ -155,7 +155,7 @@ impl AsRawFd for Connection {
 }
 
 /// A listening socket. Without a path it gets an address of its own in the abstract namespace (unix(7),
-/// autobind), which leaves nothing behind in the file system.
+/// autobind), which leaves nothing in the file system.
 pub fn bind_listener(path: Option<&Path>) -> io::Result<(OwnedFd, SocketAddrUnix)> {
     let socket = seqpacket()?;
     let address = match path {
@@ -218,7 +218,7 @@ mod tests {
         assert_eq!(rustix::io::read(&reader, &mut [0; 2]).unwrap(), 1);
     }
 
-    /// True when every copy of the pipe's writing end is closed: nobody kept one.
+    /// True when every copy of the pipe's writing end is closed.
     fn all_closed(reader: &OwnedFd) -> bool {
         rustix::io::ioctl_fionbio(reader, true).unwrap();
         rustix::io::read(reader, &mut [0; 1]) == Ok(0)

@@ -1,7 +1,7 @@
 //! Values that cannot be wrong: checked when they are made, and again when they are decoded.
 //!
-//! Whoever holds a `UserName` or a `PathText` need not check it a second time. The helper relies on this: it
-//! is the first thing that stands between a frontend that was taken over and root.
+//! A `UserName` or a `PathText` need not be checked a second time. The helper relies on this check: it
+//! stands first between a frontend that was taken over and root.
 
 use bincode::{
     BorrowDecode, Decode, Encode,
@@ -75,8 +75,8 @@ impl std::fmt::Display for UserName {
     }
 }
 
-/// A path as the client wrote it: absolute, or relative to the work dir of the user. Opened by nobody but
-/// that user.
+/// A path as the client wrote it: absolute, or relative to the work dir of the user. Only that user's
+/// processes open it.
 #[derive(Clone, Debug, PartialEq, Eq, Encode)]
 pub struct PathText(String);
 
@@ -142,7 +142,8 @@ impl RelativePath {
     }
 }
 
-/// A secret that proves that somebody may use a user whom the helper guards. Printed by nothing.
+/// A secret that proves that a client may run programs as a user that the helper guards. Printed by
+/// nothing.
 #[derive(Clone, PartialEq, Eq, Encode)]
 pub struct Token(String);
 
