@@ -1,7 +1,7 @@
 #!/bin/bash
-# Holds what the units promise: every unit verifies without a word, and the two sandboxed services stay at or below the
-# exposure that is agreed for them. Needs systemd's tools (Debian: systemd), no running systemd and no root.
-# CI runs it; it prints the scores and ends with "N passed, N failed".
+# Holds what the units promise: every unit verifies without a word, and the two sandboxed services stay at or
+# below the exposure that is agreed for them. Needs systemd's tools (Debian: systemd), no running systemd and
+# no root. CI runs it; it prints the scores and ends with "N passed, N failed".
 set -u -o pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -14,7 +14,8 @@ declare -A threshold=(
 
 command -v systemd-analyze >/dev/null || { echo "systemd-analyze is missing: apt-get install systemd" >&2; exit 1; }
 
-# `verify` wants to see the programs that units name, so units and stand-ins for the programs go into a tree of their own.
+# `verify` wants to see the programs that units name, so units and stand-ins for the programs go into a tree
+# of their own.
 root=$(mktemp -d) || exit 1
 trap 'rm -rf "$root"' EXIT
 mkdir -p "$root"/{etc,usr/lib/systemd/system,usr/bin,usr/libexec/further-link,var,run}
