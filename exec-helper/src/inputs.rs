@@ -15,10 +15,6 @@ use nix::{
 
 use crate::signals::Signals;
 
-/// A helper that waits longer for its request ends: it waits as root, and with the policy of when it began.
-/// The frontend replaces its spare before that.
-const REQUEST_TIMEOUT: Duration = Duration::from_mins(5);
-
 /// The frontend's messages and this process's signals.
 pub(crate) struct EventSource<'a> {
     pub(crate) connection: &'a Connection,
@@ -44,8 +40,8 @@ impl<'a> EventSource<'a> {
     }
 
     /// Waits for the request. False when told to end instead, or when none has come in time.
-    pub(crate) fn wait_for_request(&self) -> io::Result<bool> {
-        let end = Instant::now() + REQUEST_TIMEOUT;
+    pub(crate) fn wait_for_request(&self, timeout: Duration) -> io::Result<bool> {
+        let end = Instant::now() + timeout;
         while Instant::now() < end {
             let ready = self.wait(true, None, Some(end))?;
             if ready.signal && self.terminate_requested()? {
@@ -103,4 +99,21 @@ pub(crate) fn timeout(deadline: Option<Instant>) -> PollTimeout {
     let Some(deadline) = deadline else { return PollTimeout::NONE };
     let left = deadline.saturating_duration_since(Instant::now()) + Duration::from_micros(999);
     PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use further_link_proto::{Request, pair};
+
+    #[test]
+    fn a_wait_for_a_request_ends_with_it_or_with_its_time() {
+        let (helper, frontend) = pair().unwrap();
+        let inputs = EventSource::new(&helper).unwrap();
+        let (begun, limit) = (Instant::now(), Duration::from_millis(30));
+        assert!(!inputs.wait_for_request(limit).unwrap(), "none came");
+        assert!(begun.elapsed() >= limit);
+        frontend.send(&Request::Commit).unwrap();
+        assert!(inputs.wait_for_request(Duration::from_mins(1)).unwrap());
+    }
 }

@@ -28,6 +28,10 @@ use crate::{
     watcher::{self, ServiceAccount, Watcher},
 };
 
+/// Time that a helper waits for its request: it waits as root, and with the policy of when it began. The frontend
+/// replaces its spare before that.
+const REQUEST_TIMEOUT: Duration = Duration::from_mins(5);
+
 /// What this helper does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Serves {
@@ -111,7 +115,7 @@ fn answer(
     if !inputs.is_request_there()? {
         warm_up(settings);
     }
-    if !inputs.wait_for_request()? {
+    if !inputs.wait_for_request(REQUEST_TIMEOUT)? {
         return Ok(());
     }
     match (first_request(connection)?, launcher) {

@@ -113,6 +113,32 @@ fn a_watcher_opens_no_socket_starts_nothing_and_writes_nothing() {
     }
 }
 
+/// Once nothing of the run is left, the watcher waits for the frontend to close: the rules for files hold by then.
+#[test]
+fn a_watcher_that_has_removed_the_files_of_its_run_reaches_no_others() {
+    let helper = LoneHelper::builder().allow_users(&USERS).start();
+    for user in USERS {
+        let running = cat(&helper, user, false);
+        let watcher = helper.instance_of(running.program.pid);
+        running.frontend.send(&Request::Stop { first: None });
+        assert!(matches!(running.frontend.hear(), Heard::Event(Event::Exited(_), _)));
+        let intruder = stopped(watcher);
+        let version = &[Number(0), Number(0), ASK_FOR_VERSION];
+        if intruder.call(libc::SYS_landlock_create_ruleset, version).unwrap_or(0) < 2 {
+            return eprintln!("\nSKIPPED: this kernel has no Landlock, so NO rule for files was tried\n");
+        }
+        for file in ["/etc/passwd", "/etc/shadow", "/proc/self/stat"] {
+            let read = intruder.call(libc::SYS_openat, &[HERE, Text(file), Number(0)]);
+            assert_eq!(read, Err(Errno::EACCES), "{file}, the run is {user}'s");
+        }
+        let outside = helper.scratch().work().join("kept");
+        fs::write(&outside, "").unwrap();
+        let removed = intruder.call(libc::SYS_unlink, &[Text(outside.to_str().unwrap())]);
+        assert_eq!(removed, Err(Errno::EACCES), "the run is {user}'s");
+        drop(intruder);
+    }
+}
+
 /// sudo(8) and tracers work in a program as in a terminal.
 #[test]
 fn a_program_inherits_no_filter_and_may_gain_privileges_as_in_a_terminal() {

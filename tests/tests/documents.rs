@@ -248,6 +248,8 @@ const LIMITS: &[(&str, &str, &str, &str)] = &[
     ("proto/PROTOCOL.md", "at most 32 names", "proto/src/value.rs", "MAX_DEPTH: usize = 32;"),
     (ARCHITECTURE, "outbox (4 messages)", OUTBOX, "CAPACITY: usize = 4;"),
     (ARCHITECTURE, "128 KiB of unsent bytes", LISTEN, "MAX_UNSENT: u32 = 128 * 1024;"),
+    (DECISIONS, "longer than five minutes", SERVE, "REQUEST_TIMEOUT: Duration = Duration::from_mins(5);"),
+    (DECISIONS, "replaces its spare before", POOL, "SPARE_LIFETIME: Duration = Duration::from_mins(4);"),
 ];
 
 const API: &str = "api/API.md";
@@ -258,6 +260,7 @@ const CODEC: &str = "proto/src/codec.rs";
 const CONFIG: &str = "frontend-daemon/src/config.rs";
 const CONNECTION: &str = "frontend-daemon/src/process/channel/connection.rs";
 const COMPATIBILITY: &str = "docs/compatibility.md";
+const DECISIONS: &str = "docs/decisions.md";
 const DEFECTS: &str = "docs/defects.md";
 const DOWNLOAD: &str = "frontend-daemon/src/upload/download.rs";
 const FRAGMENTS: &str = "frontend-daemon/src/http/fragments.rs";
@@ -269,7 +272,9 @@ const MESSAGE: &str = "api/src/limits.rs";
 const OUTBOX: &str = "frontend-daemon/src/outbox/mod.rs";
 const OUTPUT: &str = "frontend-daemon/src/process/output.rs";
 const PLACES: &str = "frontend-daemon/src/access/limits.rs";
+const POOL: &str = "frontend-daemon/src/helper/pool.rs";
 const PROCESS: &str = "frontend-daemon/src/process/mod.rs";
+const SERVE: &str = "exec-helper/src/serve.rs";
 const SESSION: &str = "frontend-daemon/src/session/mod.rs";
 const THREATS: &str = "docs/threat-model.md";
 const TLS: &str = "frontend-daemon/src/tls/mod.rs";
