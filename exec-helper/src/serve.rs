@@ -56,9 +56,9 @@ pub(crate) struct Settings {
 /// Why a conversation ended otherwise than by its rules.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ServeError {
-    #[error("the peer has uid {0}, not the frontend's")]
+    #[error("the peer has uid {0}, not the frontend's; the helper serves the account of --frontend-user")]
     Stranger(u32),
-    #[error("a message out of place, or of the other service")]
+    #[error("a message out of place; are --helper-socket and --files-socket exchanged?")]
     OutOfPlace,
     #[error(transparent)]
     Socket(#[from] SocketError),
