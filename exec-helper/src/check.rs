@@ -79,7 +79,7 @@ impl<Request> Permitted<Request> {
 /// Why a run was not permitted.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CheckError {
-    #[error("refused: {0:?}")]
+    #[error("refused: {}", .0.in_words())]
     Refused(Refusal),
     #[error("cannot look up the account: {0}")]
     Lookup(#[from] io::Error),

@@ -28,8 +28,8 @@ use crate::{
     watcher::{self, ServiceAccount, Watcher},
 };
 
-/// Time that a helper waits for its request: it waits as root, and with the policy of when it began. The frontend
-/// replaces its spare before that.
+/// Time that a helper waits for its request: it waits as root, and with the policy of when it began. The
+/// frontend replaces its spare before that.
 const REQUEST_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// What this helper does.

@@ -18,7 +18,10 @@ pub const MAX_MESSAGE: usize = 16 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum CodecError {
     /// The first byte is another version, or there is none.
-    #[error("the peer speaks another protocol version ({theirs:?}, here {VERSION})")]
+    #[error(
+        "the peer speaks protocol version {}, this process {VERSION}: restart further-link.service",
+        .theirs.map_or("none".to_owned(), |version| version.to_string())
+    )]
     Version {
         /// What the peer sent.
         theirs: Option<u8>,
@@ -165,6 +168,8 @@ mod tests {
         bytes[0] = VERSION + 1;
         assert!(matches!(decode::<Request>(&bytes), Err(CodecError::Version { theirs: Some(4) })));
         assert!(matches!(decode::<Request>(&[]), Err(CodecError::Version { theirs: None })));
+        let said = CodecError::Version { theirs: Some(4) }.to_string();
+        assert!(said.starts_with("the peer speaks protocol version 4, this process 3:"), "{said}");
     }
 
     #[test]

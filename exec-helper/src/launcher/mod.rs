@@ -65,7 +65,13 @@ impl Launcher {
                 let failure = StepError::new(Step::Streams, &error);
                 let (user, runner, connection) = (&account.name, run.runner.name(), run.identity.origin);
                 let (of, reason) = (of_connection(connection), failure.reason());
-                warn!(user, runner, connection, outcome = %reason, "{of}{runner} as {user} was not started: {reason}");
+                warn!(
+                    user,
+                    runner,
+                    connection,
+                    outcome = %reason,
+                    "{of}{runner} as {user} was not started: {reason}"
+                );
                 return frontend.send(&failure.event());
             }
         };
