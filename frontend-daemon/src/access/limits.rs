@@ -10,7 +10,7 @@
 //! addresses of it: that is one network here.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeSet, HashMap},
     fmt,
     net::{IpAddr, Ipv6Addr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -20,11 +20,12 @@ use tokio::sync::oneshot;
 
 /// Connections that were not let in yet: each costs a TLS handshake's memory, and a client needs one for some
 /// milliseconds.
-const MAX_WAITING: usize = 256;
-/// The same from one network: a page with all its requests needs six.
-const MAX_WAITING_PER_ADDRESS: usize = 32;
+const MAX_WAITING: usize = 512;
+/// The same from one network: a page with all its requests needs six, so ten of a class behind one router
+/// open it at once.
+const MAX_WAITING_PER_ADDRESS: usize = 64;
 /// The same from this machine, where a proxy may stand for many clients.
-const MAX_WAITING_LOOPBACK: usize = 128;
+const MAX_WAITING_LOOPBACK: usize = 256;
 /// Bytes of unfinished messages, over all connections: sixteen of the largest. The unit's `MemoryMax=` is
 /// four times that.
 const MAX_UNFINISHED: usize = 64 * 1024 * 1024;
@@ -75,8 +76,7 @@ struct Used {
     let_in: usize,
     unfinished: usize,
     networks: HashMap<Network, Use>,
-    /// In the order of their beginning.
-    waiting: BTreeMap<u64, Waiting>,
+    waiting: HashMap<u64, Waiting>,
     /// The number of the next connection.
     next: u64,
 }
@@ -85,8 +85,24 @@ struct Used {
 #[derive(Default)]
 struct Use {
     let_in: usize,
-    waiting: usize,
     unfinished: usize,
+    /// Connections that were not let in yet, in the order of their beginning: those that are silent, and
+    /// those that have sent something.
+    silent: BTreeSet<u64>,
+    spoken: BTreeSet<u64>,
+}
+
+impl Use {
+    fn waiting(&self) -> usize {
+        self.silent.len() + self.spoken.len()
+    }
+
+    /// The connection to close for a newer one: the oldest of the silent ones, or of the others, whichever
+    /// are more. So a flood of one kind does not push out a client that is further on, or not as far.
+    fn oldest(&self) -> Option<u64> {
+        let more = if self.spoken.len() > self.silent.len() { &self.spoken } else { &self.silent };
+        more.first().copied()
+    }
 }
 
 /// A connection that was not let in yet.
@@ -118,7 +134,7 @@ impl ConnectionLimits {
     pub(crate) fn reserve(self: &Arc<Self>, address: IpAddr) -> (ConnectionPermit, Eviction) {
         let network = Network::of(address);
         let mut used = self.lock();
-        if used.networks.get(&network).is_some_and(|here| here.waiting >= network.most_waiting()) {
+        if used.networks.get(&network).is_some_and(|here| here.waiting() >= network.most_waiting()) {
             used.evict_oldest_of(network);
         } else if used.waiting.len() >= MAX_WAITING
             && let Some(greediest) = used.network_with_most_waiting()
@@ -127,7 +143,7 @@ impl ConnectionLimits {
         }
         let number = used.next;
         used.next += 1;
-        used.networks.entry(network).or_default().waiting += 1;
+        used.networks.entry(network).or_default().silent.insert(number);
         let (evict, evicted) = oneshot::channel();
         used.waiting.insert(number, Waiting { network, evict });
         let limits = Arc::clone(self);
@@ -163,13 +179,13 @@ impl ConnectionLimits {
 
 impl Used {
     fn network_with_most_waiting(&self) -> Option<Network> {
-        let most = self.networks.iter().max_by_key(|(_, network)| network.waiting)?;
+        let most = self.networks.iter().max_by_key(|(_, network)| network.waiting())?;
         Some(*most.0)
     }
 
     fn evict_oldest_of(&mut self, network: Network) {
-        let oldest = self.waiting.iter().find(|(_, waiting)| waiting.network == network);
-        if let Some(number) = oldest.map(|(number, _)| *number)
+        let oldest = self.networks.get(&network).and_then(Use::oldest);
+        if let Some(number) = oldest
             && let Some(waiting) = self.end_waiting(number)
         {
             // Its task may have ended just now.
@@ -181,14 +197,15 @@ impl Used {
     fn end_waiting(&mut self, number: u64) -> Option<Waiting> {
         let waiting = self.waiting.remove(&number)?;
         if let Some(network) = self.networks.get_mut(&waiting.network) {
-            network.waiting = network.waiting.saturating_sub(1);
+            network.silent.remove(&number);
+            network.spoken.remove(&number);
         }
         self.forget_if_unused(waiting.network);
         Some(waiting)
     }
 
     fn forget_if_unused(&mut self, network: Network) {
-        if self.networks.get(&network).is_some_and(|here| here.let_in == 0 && here.waiting == 0) {
+        if self.networks.get(&network).is_some_and(|here| here.let_in == 0 && here.waiting() == 0) {
             self.networks.remove(&network);
         }
     }
@@ -221,6 +238,16 @@ impl ConnectionPermit {
     /// The number of the connection since the start, for the log.
     pub(crate) fn number(&self) -> u64 {
         self.number
+    }
+
+    /// The client has sent its first byte.
+    pub(crate) fn note_first_byte(&self) {
+        let mut used = self.limits.lock();
+        if let Some(here) = used.networks.get_mut(&self.network)
+            && here.silent.remove(&self.number)
+        {
+            here.spoken.insert(self.number);
+        }
     }
 
     /// Moves the connection from the pool to those that were let in. True if it is the first time.

@@ -125,11 +125,11 @@ impl HelperPool {
         let slot = Arc::clone(&self.slots).try_acquire_owned().map_err(|_| HelperError::Busy)?;
         let spare = self.spare().take();
         self.taken.notify_one();
-        let mut conversation = match spare.filter(Conversation::is_waiting) {
+        let conversation = match spare.filter(Conversation::is_waiting) {
             Some(conversation) => conversation,
             None => self.address.connect().await?,
         };
-        conversation.slot = Some(slot);
+        *conversation.slot() = Some(slot);
         Ok(conversation)
     }
 
@@ -166,15 +166,24 @@ impl HelperPool {
 /// One connection to one helper: one run. Dropping it stops the run.
 pub(crate) struct Conversation {
     connection: AsyncFd<Connection>,
-    /// None in a spare.
-    slot: Option<OwnedSemaphorePermit>,
+    /// None in a spare, and once the program has ended.
+    slot: Mutex<Option<OwnedSemaphorePermit>>,
 }
 
 impl Conversation {
     fn new(connection: Connection) -> io::Result<Self> {
         // Not for writing: each request that the helper reads would wake this process.
         let connection = register(connection, Interest::READABLE)?;
-        Ok(Self { connection, slot: None })
+        Ok(Self { connection, slot: Mutex::new(None) })
+    }
+
+    fn slot(&self) -> std::sync::MutexGuard<'_, Option<OwnedSemaphorePermit>> {
+        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The program has ended: another one may take its slot, before the client hears of the end.
+    pub(crate) fn free_slot(&self) {
+        self.slot().take();
     }
 
     /// False once the helper has gone: a waiting one has nothing to say.

@@ -18,7 +18,7 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use rustix::net::sockopt;
+use rustix::net::{RecvFlags, sockopt};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
@@ -28,7 +28,7 @@ use tracing::{debug, info, warn};
 use warp::reply::Response;
 
 use crate::{
-    access::limits::ConnectionLimits,
+    access::limits::{ConnectionLimits, ConnectionPermit},
     access::peer::Client,
     access::refused::Refused,
     access::tokens::{Penalty, seconds},
@@ -39,6 +39,9 @@ use crate::{
     tls::Tls,
 };
 
+/// Connections that may wait to be accepted: as systemd has it (`Backlog=`). With fewer a burst makes clients
+/// try again after a second.
+const BACKLOG: i32 = 4096;
 /// A client has this long to send the head of a request. A page needs milliseconds; a slow line some seconds.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Most bytes of a request's head: cookies of a whole site fit in a quarter of it.
@@ -62,16 +65,19 @@ pub(crate) async fn listener(address: Option<IpAddr>, port: u16) -> io::Result<T
         listener.set_nonblocking(true)?;
         return TcpListener::from_std(listener);
     }
-    if let Some(address) = address {
-        return TcpListener::bind(SocketAddr::new(address, port)).await;
-    }
-    match TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).await {
-        // A kernel without IPv6.
-        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error()) => {
-            TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await
-        }
-        other => other,
-    }
+    let listener = match address {
+        Some(address) => TcpListener::bind(SocketAddr::new(address, port)).await?,
+        None => match TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).await {
+            // A kernel without IPv6.
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error()) => {
+                TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await?
+            }
+            other => other?,
+        },
+    };
+    // Again, with more than the library asks for.
+    rustix::net::listen(&listener, BACKLOG)?;
+    Ok(listener)
 }
 
 /// Accepts for as long as it is polled.
@@ -87,7 +93,12 @@ pub(crate) async fn run(
         match listener.accept().await {
             Ok((stream, peer)) => {
                 let (permit, evicted) = limits.reserve(peer.ip());
-                let client = Client { address: peer, permit: Arc::new(permit) };
+                // In a flood a client's first bytes are there before its task is.
+                if has_bytes(&stream) {
+                    permit.note_first_byte();
+                }
+                let permit = Arc::new(permit);
+                let client = Client { address: peer, permit: Arc::clone(&permit), caller: Caller::Public };
                 let (service, shutdown) = (service.clone(), app.shutdown.clone());
                 let Ok(local) = stream.local_addr() else { continue };
                 let gated = Arc::clone(&app);
@@ -96,7 +107,7 @@ pub(crate) async fn run(
                 });
                 let tls = tls.clone();
                 tokio::spawn(async move {
-                    let connection = serve(stream, service, tls, client_timeout);
+                    let connection = serve(stream, service, tls, client_timeout, &permit);
                     tokio::select! {
                         () = connection => {}
                         () = evicted.wait() => {}
@@ -110,6 +121,11 @@ pub(crate) async fn run(
             }
         }
     }
+}
+
+fn has_bytes(stream: &TcpStream) -> bool {
+    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+    rustix::net::recv(stream, &mut [0], flags).is_ok_and(|(length, _)| length > 0)
 }
 
 /// Whether a request is served at all (`access`), and then by which route.
@@ -148,7 +164,7 @@ where
             if let Some(answer) = preflight.or_else(|| let_in(&caller, &app, &client)) {
                 answer
             } else {
-                request.extensions_mut().insert(client);
+                request.extensions_mut().insert(Client { caller, ..client });
                 service.call(request).await?
             }
         }
@@ -201,15 +217,26 @@ async fn refuse(refused: Refused, request: &Request<Incoming>, app: &App, client
     refused.response(request.headers())
 }
 
-async fn serve<S>(stream: TcpStream, service: S, tls: Option<Tls>, client_timeout: Duration)
-where
+async fn serve<S>(
+    stream: TcpStream,
+    service: S,
+    tls: Option<Tls>,
+    client_timeout: Duration,
+    permit: &ConnectionPermit,
+) where
     S: Service<Request<Incoming>, Response = Response, Error = Infallible>,
 {
+    // A silent connection costs nothing more than this.
+    let first_byte = tokio::time::timeout(HEAD_TIMEOUT, stream.peek(&mut [0])).await;
+    if !matches!(first_byte, Ok(Ok(1))) {
+        return debug!("connection: closed before the first byte, or silent");
+    }
+    permit.note_first_byte();
     if let Err(error) = prepare(&stream, client_timeout) {
         // The connection works without it, or is gone already.
         debug!("socket options: {error}");
     }
-    // Boxed: what a connection costs later is not paid for one that is silent.
+    // Boxed, since a silent one needs no room for it.
     let Some(tls) = tls else { return Box::pin(serve_http(stream, service)).await };
     if let Some(stream) = tls.accept(stream).await {
         Box::pin(serve_http(stream, service)).await;

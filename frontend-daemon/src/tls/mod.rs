@@ -304,7 +304,6 @@ impl Tls {
     /// Shakes hands. None if the client does not, or speaks plain HTTP, which it is told.
     pub(crate) async fn accept(&self, stream: TcpStream) -> Option<TlsStream<TcpStream>> {
         let shaken = tokio::time::timeout(HANDSHAKE_TIMEOUT, async {
-            // Nothing is allocated for a client that says nothing.
             let mut first = [0];
             if stream.peek(&mut first).await? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
