@@ -6,6 +6,7 @@
 
 mod error;
 mod escape;
+mod json_size;
 mod limits;
 mod message;
 mod parse;
@@ -13,6 +14,7 @@ mod run_py;
 mod server;
 
 pub use error::{BadMessage, ClientError, StartFailure, UploadFailure, UserFailure};
+pub use json_size::JsonSize;
 pub use limits::{MAX_ID, MAX_MESSAGE, MAX_VALUES};
 pub use message::{ClientMessage, Dialect, Integer, ProcessId, Runner, Signal, Start};
 pub use parse::parse;

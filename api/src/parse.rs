@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     error::{BadMessage, ClientError},
+    json_size::JsonSize,
     limits::{MAX_ID, MAX_VALUES},
     message::{ClientMessage, Dialect, ProcessId, Raw, Runner, Start, addressed},
     run_py,
@@ -15,7 +16,7 @@ use crate::{
 /// Reads one message.
 pub fn parse(text: &[u8], dialect: Dialect) -> Result<ClientMessage, ClientError> {
     let text = std::str::from_utf8(text).map_err(|_| ClientError::MessageException)?;
-    if values(text.as_bytes()) > MAX_VALUES {
+    if JsonSize::of(text.as_bytes()).values > MAX_VALUES {
         return Err(BadMessage::TooManyValues.into());
     }
     let Value::Object(mut object) = serde_json::from_str(text).map_err(|_| BadMessage::NotJson)? else {
@@ -35,21 +36,6 @@ pub fn parse(text: &[u8], dialect: Dialect) -> Result<ClientMessage, ClientError
         Dialect::Run => Ok(run(raw)?),
         Dialect::RunPy => run_py::parse(raw),
     }
-}
-
-/// At most so many values are in this text. Not JSON yet, so an estimate from above.
-fn values(text: &[u8]) -> usize {
-    let (mut values, mut in_string, mut escaped) = (1_usize, false, false);
-    for byte in text {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            b',' | b'[' | b'{' | b':' if !in_string => values = values.saturating_add(1),
-            _ => {}
-        }
-    }
-    values
 }
 
 fn run(mut raw: Raw) -> Result<ClientMessage, BadMessage> {

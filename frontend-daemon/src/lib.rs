@@ -4,7 +4,7 @@
 //! listener, the address of a helper, and settings. `main.rs` is the program.
 //!
 //! Folders are layers. A module uses layers above its own in this table, and no other module of its layer; a
-//! test reads the imports (`tests/tests/layers.rs`).
+//! test reads the imports (`tests/tests/pages/layers.rs`).
 //!
 //! | layer | modules |
 //! | --- | --- |

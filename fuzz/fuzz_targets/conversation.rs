@@ -1,8 +1,9 @@
-//! A sequence of datagrams on a real socket, as the helper receives it: each is what it would be alone, nothing of one
-//! gets into the next, and the end comes when it should. The first two bytes of each part of the input are its length.
+//! A sequence of datagrams on a real socket, as the helper receives it: each is what it would be alone,
+//! nothing of one gets into the next, and the end comes when it should. The first two bytes of each part of
+//! the input are its length.
 //!
 //! The phases of the helper are a process, a fork and a program away, so they are not here but in
-//! `tests/tests/helper_model.rs`.
+//! `tests/tests/helper/helper_model.rs`.
 #![no_main]
 
 use std::io::ErrorKind;

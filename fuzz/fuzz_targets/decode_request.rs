@@ -1,7 +1,7 @@
 //! What root decodes: any bytes give a request or an error, and a request is what its type allows.
 //!
-//! A request that was decoded means the same after another trip over the wire, and what only its type could have let
-//! through is checked here once more, against PROTOCOL.md and not against the code.
+//! A request that was decoded means the same after another trip over the wire, and what only its type could
+//! have let through is checked here once more, against PROTOCOL.md and not against the code.
 #![no_main]
 
 use further_link_proto::{MAX_MESSAGE, Request, VERSION, decode, encode};

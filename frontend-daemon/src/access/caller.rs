@@ -23,7 +23,7 @@ impl fmt::Display for Caller {
             Self::Public => f.write_str("anybody"),
             Self::Local => f.write_str("a program on this device"),
             Self::Page(origin) => write!(f, "the page {origin}"),
-            Self::Token => f.write_str("with the token"),
+            Self::Token => f.write_str("a client with the token"),
             Self::NoOrigin => f.write_str("a program on the network"),
         }
     }

@@ -8,6 +8,8 @@ use further_link_proto::{
     CodeLength, Identity, MAX_CODE, PathText, Run, Runner, Token, UserName, WindowSize,
 };
 
+use crate::access::caller::Caller;
+
 /// What the query of the connection settled for all its programs (B3.5).
 #[derive(Clone)]
 pub(crate) struct RunOptions {
@@ -19,6 +21,8 @@ pub(crate) struct RunOptions {
     pub(crate) terminal: Option<WindowSize>,
     /// The number of the connection, for the log.
     pub(crate) connection: u64,
+    /// Why the client was let in.
+    pub(crate) caller: Caller,
 }
 
 /// Most characters of a name that is none in the error about it.
@@ -64,8 +68,13 @@ mod tests {
     use super::*;
 
     fn requested(user: Option<&str>, path: &str) -> Result<Run, StartFailure> {
-        let options =
-            RunOptions { user: user.map(str::to_owned), user_token: None, terminal: None, connection: 7 };
+        let options = RunOptions {
+            user: user.map(str::to_owned),
+            user_token: None,
+            terminal: None,
+            connection: 7,
+            caller: Caller::Local,
+        };
         request(
             &options,
             &Start {

@@ -77,7 +77,10 @@ fn hints(out: &mut impl Write, why: &str) -> Result<(), NewTokenError> {
 }
 
 fn print(out: &mut impl Write, address: &str) -> Result<(), NewTokenError> {
-    writeln!(out, "Clients connect to\n  {address}\nfor example: websocat '{address}' (cargo install websocat)")?;
+    writeln!(
+        out,
+        "Clients connect to\n  {address}\nfor example: websocat '{address}' (cargo install websocat)"
+    )?;
     if address.starts_with("wss") {
         writeln!(out, "(websocat -k for a certificate that the device has made itself)")?;
     }

@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use crate::{
-    access::{Access, limits::ConnectionLimits, peer::Client},
+    access::{Access, Caller, limits::ConnectionLimits, peer::Client},
     config::Config,
     helper::pool::{HelperAddress, HelperPool},
     http::{listen::serve_stream, pings::Pings, routes::App, upload::Bodies},
@@ -44,7 +44,7 @@ pub fn http_request(bytes: &[u8]) {
         runtime.block_on(async move {
             let (permit, _) = Arc::new(ConnectionLimits::new(8, 8)).reserve(IpAddr::V4(Ipv4Addr::LOCALHOST));
             let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 40_000));
-            let client = Client { address, permit: Arc::new(permit) };
+            let client = Client { address, permit: Arc::new(permit), caller: Caller::Public };
             let (ours, mut theirs) = duplex(PIPE);
             let connection = serve_stream(ours, &app, client, Ipv4Addr::LOCALHOST.into());
             let talk = async {

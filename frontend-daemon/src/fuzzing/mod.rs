@@ -8,12 +8,14 @@
 
 mod channel_line;
 mod client_message;
+mod fragments;
 mod http_request;
 mod request;
 mod upload_body;
 
 pub use channel_line::channel_line;
 pub use client_message::client_message;
+pub use fragments::fragments;
 pub use http_request::http_request;
 pub use request::request;
 pub use upload_body::upload_body;

@@ -124,7 +124,7 @@ mod own {
         }
         if own.is_root() {
             warn!(
-                "there is no user pi: everybody who can connect runs programs as root; --allow-user names another user"
+                "there is no user pi: every client that is let in runs programs as root; --allow-user names another user"
             );
         }
         let user =

@@ -2,6 +2,7 @@
 
 pub(crate) mod listen;
 pub(crate) mod pings;
+pub(crate) mod refragment;
 pub(crate) mod routes;
 pub(crate) mod upload;
 

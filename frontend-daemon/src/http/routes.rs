@@ -13,11 +13,11 @@ use tracing::{debug, warn};
 use warp::{Filter, Rejection, Reply, filters::path::FullPath, reject, reply::Response};
 
 use crate::{
-    access::Access,
     access::peer::Client,
     access::refusal_log::RefusalLog,
     access::run_as::RunOptions,
     access::tokens::{Failures, TokenAttempts},
+    access::{Access, Caller},
     device::packages,
     http::certificate::{self, Form},
     http::front_page::{self, Entrance, Transport},
@@ -173,7 +173,8 @@ fn upload(app: &Arc<App>) -> impl Filter<Extract = (Response,), Error = Rejectio
         .and(warp::ext::get::<Client>())
         .and(with(app))
         .then(|headers: HeaderMap, query, body, client: Client, app: Arc<App>| async move {
-            let options = run_options(&headers, query, Dialect::RunPy, client.permit.number());
+            let options =
+                run_options(&headers, query, Dialect::RunPy, (client.permit.number(), client.caller.clone()));
             let attempts = TokenAttempts::new(Arc::clone(&app.failures), client.permit.network());
             app.bodies.answer(&app.shared.uploads, &options, &attempts, &headers, body).await
         });
@@ -193,7 +194,8 @@ fn endpoint<P: Filter<Extract = (), Error = Rejection> + Clone>(
         .and(warp::ext::get::<Client>())
         .and(with(app))
         .map(move |headers: HeaderMap, query: HashMap<String, String>, upgrade, client: Client, app| {
-            let options = run_options(&headers, query, dialect, client.permit.number());
+            let options =
+                run_options(&headers, query, dialect, (client.permit.number(), client.caller.clone()));
             let serve = move |stream| async move {
                 serve(stream, options, dialect, app, &client).await;
                 debug!("{} has gone", client.address);
@@ -209,13 +211,19 @@ fn run_options(
     headers: &HeaderMap,
     mut query: HashMap<String, String>,
     dialect: Dialect,
-    connection: u64,
+    client: (u64, Caller),
 ) -> RunOptions {
     let on = query.get("pty").is_some_and(|value| value == "1" || value.eq_ignore_ascii_case("true"));
     let size = if dialect == Dialect::Run { FIRST_SIZE } else { FIRST_SIZE_RUN_PY };
     let header = headers.get(USER_TOKEN).map(|token| token.to_str().unwrap_or_default().to_owned());
     let user_token = header.or_else(|| query.remove("user_token")).filter(|token| !token.is_empty());
-    RunOptions { user: query.remove("user"), user_token, terminal: on.then_some(size), connection }
+    RunOptions {
+        user: query.remove("user"),
+        user_token,
+        terminal: on.then_some(size),
+        connection: client.0,
+        caller: client.1,
+    }
 }
 
 async fn serve(
@@ -281,7 +289,7 @@ mod tests {
     fn chosen(query: &str, dialect: Dialect) -> RunOptions {
         let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
         let query = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        run_options(&HeaderMap::new(), query, dialect, 1)
+        run_options(&HeaderMap::new(), query, dialect, (1, Caller::Local))
     }
 
     #[test]
@@ -307,6 +315,9 @@ mod tests {
         assert_eq!(chosen("user_token=", Dialect::Run).user_token, None);
         let headers = HeaderMap::from_iter([(USER_TOKEN, HeaderValue::from_static("of header"))]);
         let query = HashMap::from([("user_token".to_owned(), "of query".to_owned())]);
-        assert_eq!(run_options(&headers, query, Dialect::Run, 1).user_token.as_deref(), Some("of header"));
+        assert_eq!(
+            run_options(&headers, query, Dialect::Run, (1, Caller::Local)).user_token.as_deref(),
+            Some("of header")
+        );
     }
 }

@@ -9,16 +9,14 @@ use bytes::Buf;
 use further_link_api::UserFailure;
 use futures_util::{Stream, StreamExt};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use tokio::{
-    sync::{Semaphore, SemaphorePermit},
-    time::{Instant, timeout, timeout_at},
-};
+use tokio::time::{Instant, timeout, timeout_at};
 use tracing::debug;
 use warp::reply::Response;
 
 use crate::{
     access::run_as::RunOptions,
     access::tokens::TokenAttempts,
+    memory::budget::{Budget, Reservation},
     reply::text,
     upload::request::{self, ErrorKind},
     upload::{UploadError, Uploads},
@@ -45,7 +43,7 @@ const JSON: &str = "application/json";
 
 /// What all requests share.
 pub(crate) struct Bodies {
-    room: Semaphore,
+    budget: Budget,
     /// Most bytes of one body.
     limit: usize,
     patience: Patience,
@@ -112,7 +110,7 @@ impl From<UploadError> for ErrorReply {
 impl Bodies {
     /// `limit` bytes for each, at most [`MAX_BODIES`].
     pub(crate) fn new(limit: usize) -> Self {
-        Self { room: Semaphore::new(MAX_BODIES), limit: limit.min(MAX_BODIES), patience: DEFAULT }
+        Self { budget: Budget::new(MAX_BODIES), limit: limit.min(MAX_BODIES), patience: DEFAULT }
     }
 
     /// Handles one request.
@@ -136,7 +134,7 @@ impl Bodies {
         &self,
         headers: &HeaderMap,
         mut stream: Pin<Box<impl Stream<Item = Result<B, E>> + Send + 'static>>,
-    ) -> Result<(Vec<u8>, SemaphorePermit<'_>), ErrorReply> {
+    ) -> Result<(Vec<u8>, Option<Reservation>), ErrorReply> {
         let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
         let announced = announced.map(|length| length.parse().unwrap_or(usize::MAX));
         let expected = announced.unwrap_or(self.limit);
@@ -145,7 +143,7 @@ impl Bodies {
             return Err(self.too_large());
         }
         // Taken as the bytes come: what is announced and does not come takes nothing from others.
-        let mut room = self.room(0).await;
+        let (mut room, mut held): (Option<Reservation>, usize) = (None, 0);
         let mut body = Vec::new();
         // Memory that nothing is written to costs nothing yet.
         if body.try_reserve_exact(expected).is_err() {
@@ -156,7 +154,7 @@ impl Bodies {
             let piece = timeout_at(end.min(Instant::now() + self.patience.silence), stream.next()).await;
             let mut piece = match piece {
                 Ok(Some(Ok(piece))) => piece,
-                Ok(None) => return room.map(|room| (body, room)).ok_or_else(no_room),
+                Ok(None) => return Ok((body, room)),
                 Ok(Some(Err(error))) => {
                     debug!("body of an upload: {error}");
                     return Err(ErrorReply::new(StatusCode::BAD_REQUEST, "the body breaks off"));
@@ -172,25 +170,23 @@ impl Bodies {
                     linger(stream);
                     return Err(self.too_large());
                 }
-                let held = room.as_ref().map_or(0, SemaphorePermit::num_permits);
                 if needed > held {
                     let step = (needed - held).max(ROOM_STEP).min(self.limit - held);
-                    let (Some(more), Some(room)) = (self.room(step).await, room.as_mut()) else {
+                    let Ok(more) = timeout(self.patience.room, self.budget.take(step)).await else {
                         linger(stream);
                         return Err(no_room());
                     };
-                    room.merge(more);
+                    room = Some(match room.take() {
+                        Some(room) => room.merge(more),
+                        None => more,
+                    });
+                    held += step;
                 }
                 body.extend_from_slice(part);
                 let length = part.len();
                 piece.advance(length);
             }
         }
-    }
-
-    async fn room(&self, bytes: usize) -> Option<SemaphorePermit<'_>> {
-        let bytes = u32::try_from(bytes).ok()?;
-        timeout(self.patience.room, self.room.acquire_many(bytes)).await.ok()?.ok()
     }
 
     fn too_large(&self) -> ErrorReply {
@@ -314,14 +310,14 @@ mod tests {
         let broken = iter([piece("a"), Err(std::io::Error::other("gone"))]);
         assert_eq!(received(&bodies, "2", broken).await, Err(400));
         // Nothing that failed keeps its room.
-        assert_eq!(bodies.room.available_permits(), MAX_BODIES);
+        assert!(bodies.budget.try_take(MAX_BODIES).is_some());
     }
 
     #[tokio::test]
     async fn a_body_waits_for_room_for_a_while() {
         let mut bodies = Bodies::new(MAX_BODIES);
         bodies.patience.room = SHORT;
-        let others = bodies.room.acquire_many(u32::try_from(MAX_BODIES - 1).unwrap()).await.unwrap();
+        let others = bodies.budget.take(MAX_BODIES).await;
         let body = || futures_util::stream::iter([piece("a"), piece("b")]);
         assert_eq!(received(&bodies, "2", body()).await, Err(503));
         assert_eq!(

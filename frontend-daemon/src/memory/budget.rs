@@ -2,8 +2,8 @@
 //! of such a thing takes room for it first, so that the sum over all connections and runs stays far below the
 //! unit's `MemoryMax=`.
 //!
-//! Reservation is waited for by `channel::connection` only, and always for a whole line at once; `input`
-//! never waits for it. So a task that holds room never waits for room, and there is no circle: it waits for a
+//! `channel::connection` waits for room, always for a whole line at once, and so do bodies of uploads, from a
+//! budget of their own and for a limited time; `input` never waits for it. So a task that holds room never waits for room, and there is no circle: it waits for a
 //! program that writes its line, for a program that reads its input, or for a client that reads, and each of
 //! them can be ended by `stop`. Two levels (a run's share, and all) are always taken in this order.
 
@@ -102,6 +102,14 @@ impl Budget {
 }
 
 impl Reservation {
+    /// One reservation of two from the same budget.
+    pub(crate) fn merge(mut self, other: Self) -> Self {
+        for (permit, more) in self.0.iter_mut().zip(other.0) {
+            permit.merge(more);
+        }
+        self
+    }
+
     /// Keeps so much and gives the rest back.
     pub(crate) fn shrink_to(mut self, bytes: usize) -> Self {
         let kept = usize::try_from(units(bytes)).unwrap_or(usize::MAX);

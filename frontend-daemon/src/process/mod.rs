@@ -33,6 +33,7 @@ use tokio::{
 use tracing::{debug, info, warn};
 
 use crate::{
+    access::Caller,
     access::tokens::TokenAttempts,
     helper::pool::{Conversation, HelperError, HelperPool},
     helper::reasons::not_started,
@@ -75,6 +76,7 @@ pub(crate) struct Start {
     pub(crate) attempts: TokenAttempts,
     pub(crate) outbox: Outbox,
     pub(crate) id: ProcessId,
+    pub(crate) caller: Caller,
     pub(crate) run: Run,
     pub(crate) code: Option<String>,
 }
@@ -267,7 +269,7 @@ impl Start {
         }
         let user = self.run.identity.user.as_ref().map_or("the default user", UserName::as_str);
         let (connection, runner) = (self.connection(), self.run.runner.name());
-        info!("connection {connection}: started {runner} as {user}, pid {pid}");
+        info!("connection {connection}: started {runner} as {user} for {}, pid {pid}", self.caller);
         let channel = UserChannel {
             listener: streams.channel,
             keyboard: Arc::clone(&state.keyboard),
@@ -395,8 +397,9 @@ impl Supervisor {
             let (Ok(()) | Err(Disconnected)) = self.outbox.send(message, Some(&self.id)).await;
         }
         let (Ok(()) | Err(Disconnected)) = self.outbox.flush_frame(&self.id).await;
-        // The id is free before the client hears of it (B6.1).
+        // The id is free before the client hears of it (B6.1), and so is the slot.
         self.state.moved(Transition::Drained);
+        self.conversation.free_slot();
         let stopped = ServerMessage::Stopped { exit_code: exit_code(status) };
         let (Ok(()) | Err(Disconnected)) = self.outbox.send(stopped, Some(&self.id)).await;
         // The connection goes first: what the helper does when the conversation is closed can wait.
@@ -407,7 +410,7 @@ impl Supervisor {
     async fn exit_status(&self) -> ExitStatus {
         match self.conversation.recv_last().await {
             Ok((Event::Exited(status), _)) => return status,
-            Ok((event, _)) => warn!("the helper said {event:?} out of place"),
+            Ok(_) => warn!("the helper of a run gave an answer out of place"),
             Err(error) => warn!("the helper of a run has gone: {error}"),
         }
         ExitStatus::Signaled(9)

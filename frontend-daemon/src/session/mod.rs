@@ -126,6 +126,7 @@ impl Session {
             attempts: self.attempts.clone(),
             outbox: self.outbox.clone(),
             id: id.clone(),
+            caller: self.options.caller.clone(),
             run,
             code: start.code,
         };

@@ -108,7 +108,7 @@ impl Downloads {
     pub(crate) async fn begin(&self, url: &str) -> Result<Download, DownloadError> {
         let url = self.check(url)?;
         let host = url.host_str().unwrap_or_default().to_owned();
-        info!(host, "download");
+        info!("a download from {host} begins");
         let begun = Instant::now();
         let response = self.client()?.get(url).send().await.map_err(|error| reason(error, &host))?;
         if response.status() != StatusCode::OK {
@@ -147,7 +147,7 @@ impl Download {
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, DownloadError> {
         let Some(piece) = self.response.chunk().await.map_err(|error| reason(error, &self.host))? else {
             let (host, bytes) = (&self.host, self.received);
-            info!(host, bytes, duration = ?self.begun.elapsed(), "downloaded");
+            info!("downloaded {bytes} bytes from {host} in {:.1?}", self.begun.elapsed());
             return Ok(None);
         };
         let before = self.received;
@@ -156,7 +156,7 @@ impl Download {
             return Err(DownloadError::TooLarge(self.limit));
         }
         if before / PROGRESS != self.received / PROGRESS {
-            debug!(host = self.host, bytes = self.received, "downloading");
+            debug!("{} bytes from {} so far", self.received, self.host);
         }
         Ok(Some(piece))
     }
@@ -231,7 +231,7 @@ impl Resolve for Lookup {
             let found: Vec<SocketAddr> = match tokio::net::lookup_host((host.as_str(), 0)).await {
                 Ok(found) => found.collect(),
                 Err(error) => {
-                    debug!(host, "lookup: {error}");
+                    debug!("cannot look up {host}: {error}");
                     Vec::new()
                 }
             };

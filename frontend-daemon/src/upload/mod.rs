@@ -96,7 +96,10 @@ impl Uploads {
         }
         let (connection, files, time) = (options.connection, request.files.len(), begun.elapsed());
         match &stored {
-            Ok(()) => info!("connection {connection}: uploaded {files} files as {user} in {time:.1?}"),
+            Ok(()) => info!(
+                "connection {connection}: uploaded {files} files as {user} for {} in {time:.1?}",
+                options.caller
+            ),
             Err(error) => {
                 warn!(
                     "connection {connection}: an upload of {files} files as {user} failed: {}",

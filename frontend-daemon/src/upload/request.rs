@@ -7,6 +7,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
+use further_link_api::JsonSize;
 use further_link_proto::{FileMode, RelativePath};
 use serde::{
     Deserialize, Deserializer,
@@ -135,7 +136,7 @@ struct Files<'a>(BTreeMap<Vec<u8>, &'a RawValue>);
 pub(crate) fn parse(body: &[u8]) -> Result<UploadRequest<'_>, UploadRequestError> {
     let text = std::str::from_utf8(body)
         .map_err(|_| UploadRequestError::new(ErrorKind::OddType, "the body is not UTF-8"))?;
-    if is_deeper_than(MAX_NESTING, text) {
+    if JsonSize::of(text.as_bytes()).depth > MAX_NESTING {
         return Err(UploadRequestError::new(ErrorKind::Shape, "the JSON is nested too deeply"));
     }
     let body: &RawValue = serde_json::from_str(text).map_err(|error| {
@@ -320,25 +321,6 @@ fn quoted(name: &str) -> String {
     let short: String = name.chars().take(MAX_QUOTED).collect();
     let more = if short.len() < name.len() { "…" } else { "" };
     format!("{short:?}{more}")
-}
-
-/// Whether brackets are nested deeper than this. Of text that is not JSON it may say anything.
-fn is_deeper_than(limit: usize, text: &str) -> bool {
-    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
-    for byte in text.bytes() {
-        match (in_string, byte) {
-            (true, _) if escaped => escaped = false,
-            (true, b'\\') => escaped = true,
-            (_, b'"') => in_string = !in_string,
-            (false, b'{' | b'[') => depth += 1,
-            (false, b'}' | b']') => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        if depth > limit {
-            return true;
-        }
-    }
-    false
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Files<'a> {

@@ -1,0 +1,7 @@
+//! Frames of a WebSocket: see `frontend-daemon/src/fuzzing/fragments.rs`.
+#![no_main]
+
+use further_link_frontend::fuzzing;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| fuzzing::fragments(bytes));
