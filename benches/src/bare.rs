@@ -1,4 +1,5 @@
-//! The same work without any server: fork and exec with pipes or a terminal of its own, read to the end, wait.
+//! The same work without any server: fork and exec with pipes or a terminal of its own, read to the end,
+//! wait.
 
 use std::{
     ffi::OsString,
@@ -113,8 +114,8 @@ impl Program {
         Ok(begin.elapsed())
     }
 
-    /// The least that a server does with a flood: a thread that reads it, and writes what it has read to a connection of
-    /// the loopback, whose other end checks every byte. The processor time of that thread.
+    /// The least that a server does with a flood: a thread that reads it, and writes what it has read to a
+    /// connection of the loopback, whose other end checks every byte. The processor time of that thread.
     pub(crate) fn relay(&self, terminal: bool, checker: &mut Checker) -> Result<Duration> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let mut to_client = TcpStream::connect(listener.local_addr()?)?;

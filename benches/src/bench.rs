@@ -51,7 +51,8 @@ impl Bench {
         Daemon::start(&self.binaries, &self.place, false)
     }
 
-    /// Runs a case, if it is asked for and there is time. One that fails is a row that says why, and the others go on.
+    /// Runs a case, if it is asked for and there is time. One that fails is a row that says why, and the
+    /// others go on.
     pub(crate) fn case(&mut self, name: &str, measure: impl FnOnce(&Self) -> Result<Vec<Row>>) {
         if self.only.as_ref().is_some_and(|only| !name.contains(only.as_str())) {
             return;

@@ -1,5 +1,5 @@
-//! Building what is measured, by the cargo that runs this, with the same profile and into the same target directory: the
-//! two daemons as the package has them.
+//! Building what is measured, by the cargo that runs this, with the same profile and into the same target
+//! directory: the two daemons as the package has them.
 
 use std::{
     path::{Path, PathBuf},

@@ -1,5 +1,5 @@
-//! A blocking WebSocket client that is as cheap as it can be: one buffer, no copies, no masking (a mask of zeros), and one
-//! write for each message.
+//! A blocking WebSocket client that is as cheap as it can be: one buffer, no copies, no masking (a mask of
+//! zeros), and one write for each message.
 
 use std::{
     io::{Read, Write},

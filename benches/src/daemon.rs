@@ -1,5 +1,5 @@
-//! One running daemon, the frontend and its listening helper: the release build, with an empty environment, on a free
-//! port of the loopback. Ended by their pids.
+//! One running daemon, the frontend and its listening helper: the release build, with an empty environment,
+//! on a free port of the loopback. Ended by their pids.
 
 use std::{
     io::{BufRead, BufReader},
@@ -35,8 +35,8 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    /// Starts it and waits until it listens. As root the frontend becomes the service account, and the helper runs programs
-    /// as `pi`, or as root where there is no such user.
+    /// Starts it and waits until it listens. As root the frontend becomes the service account, and the helper
+    /// runs programs as `pi`, or as root where there is no such user.
     pub(crate) fn start(binaries: &Binaries, place: &Place, tls: bool) -> Result<Self> {
         let socket = place.socket();
         let helper = start_helper(&binaries.helper, place, &socket)?;
@@ -70,7 +70,8 @@ impl Daemon {
         i32::try_from(self.frontend.id()).unwrap_or_default()
     }
 
-    /// The frontend, the listening helper, and its instances: what is ours of all processes, without the programs.
+    /// The frontend, the listening helper, and its instances: what is ours of all processes, without the
+    /// programs.
     pub(crate) fn processes(&self) -> Vec<procfs::Process> {
         let mut all = procfs::with_forks(self.pid());
         all.extend(procfs::with_forks(i32::try_from(self.helper.id()).unwrap_or_default()));
@@ -160,7 +161,7 @@ fn follow(log: ChildStderr) -> Receiver<String> {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
         for line in BufReader::new(log).lines().map_while(std::io::Result::ok) {
-            // Nobody asks for lines any more once it listens.
+            // Lines are not asked for any more once it listens.
             let (Ok(()) | Err(_)) = sender.send(line);
         }
     });

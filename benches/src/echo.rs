@@ -1,5 +1,5 @@
-//! One byte to a terminal program and back: alone, and while another program floods, on the same connection or on another
-//! one. The program is `cat` on a raw terminal, so the answer is its own and not the kernel's.
+//! One byte to a terminal program and back: alone, and while another program floods, on the same connection
+//! or on another one. The program is `cat` on a raw terminal, so the answer is its own and not the kernel's.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},

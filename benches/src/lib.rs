@@ -1,3 +1,4 @@
-//! What the benchmark and the program that it runs have in common: the patterns that are printed and compared.
+//! What the benchmark and the program that it runs have in common: the patterns that are printed and
+//! compared.
 
 pub mod pattern;

@@ -1,8 +1,10 @@
-//! The benchmark: starts the real daemon over loopback, and measures it beside the same work without any server.
+//! The benchmark: starts the real daemon over loopback, and measures it beside the same work without any
+//! server.
 //!
-//! Cases: `start` and `runs` (a), `rates` (a), `echo` (b), `throughput` (c), `memory` (d), `many` (e), `upload` (f), `tls`
-//! (g). They take turns with `bare` through `sample`, talk to the `daemon` by `client`, look at it by `procfs`, and
-//! answer with rows for `report`. Nothing here is a test: a goal that is missed is printed, never asserted.
+//! Cases: `start` and `runs` (a), `rates` (a), `echo` (b), `throughput` (c), `memory` (d), `many` (e),
+//! `upload` (f), `tls` (g). They take turns with `bare` through `sample`, talk to the `daemon` by `client`,
+//! look at it by `procfs`, and answer with rows for `report`. Nothing here is a test: a goal that is missed
+//! is printed, never asserted.
 #![expect(
     clippy::disallowed_methods,
     reason = "the bans on Command and sleep are for the production crates; a benchmark starts programs and paces itself"

@@ -1,5 +1,5 @@
-//! What the daemon needs while it does nothing: memory, threads, descriptors, processor time; at rest, with a thousand
-//! connections, with two hundred programs that sleep, and after all of them have gone.
+//! What the daemon needs while it does nothing: memory, threads, descriptors, processor time; at rest, with a
+//! thousand connections, with two hundred programs that sleep, and after all of them have gone.
 
 use std::time::{Duration, Instant};
 

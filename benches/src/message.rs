@@ -1,5 +1,5 @@
-//! Messages from the daemon. Output is not copied: its pieces between two escapes are looked at where they lie, so that
-//! the client costs little of the two processors that it shares with what it measures.
+//! Messages from the daemon. Output is not copied: its pieces between two escapes are looked at where they
+//! lie, so that the client costs little of the two processors that it shares with what it measures.
 
 use std::borrow::Cow;
 
@@ -29,7 +29,7 @@ const OUTPUT_TAIL: &[u8] = br#""},"process":""#;
 const LONGEST_TAIL: usize = 64;
 
 impl<'a> Message<'a> {
-    /// Reads one. Whether it is UTF-8 is seen by whoever compares the bytes.
+    /// Reads one. Whether it is UTF-8 is seen where the bytes are compared.
     pub(crate) fn parse(payload: &'a [u8]) -> Result<Self> {
         if let Some(output) = output(payload) {
             return Ok(output);

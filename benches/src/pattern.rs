@@ -1,9 +1,9 @@
-//! The text that floods are made of: every line is different and all are equally long, so that a byte that is lost,
-//! doubled or moved is seen by its position.
+//! The text that floods are made of: every line is different and all are equally long, so that a byte that is
+//! lost, doubled or moved is seen by its position.
 //!
 //! Shared by the program that writes it and the checker that reads it.
 
-/// Lines until it begins anew. A prime, so that the whole is no multiple of any buffer on the way.
+/// Lines until it begins again. A prime, so that the whole is no multiple of any buffer on the way.
 const LINES: u32 = 16381;
 
 /// What the lines are made of.

@@ -11,7 +11,7 @@ use further_link_benches::pattern::Kind;
 
 use crate::Result;
 
-/// More lines than anybody will read.
+/// More lines than a person will read.
 pub(crate) const ENDLESS: u64 = 1 << 40;
 
 /// The directory.

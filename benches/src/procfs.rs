@@ -1,4 +1,5 @@
-//! What the kernel says about the daemon's processes (proc(5)). The frontend is not dumpable, so most of it is for root.
+//! What the kernel says about the daemon's processes (proc(5)). The frontend is not dumpable, so most of it
+//! is for root.
 
 use std::{collections::HashMap, fs, time::Duration};
 

@@ -1,5 +1,5 @@
-//! Runs per second with several at once: so many threads, each of which runs `/bin/true` again and again, over a
-//! connection of its own or bare.
+//! Runs per second with several at once: so many threads, each of which runs `/bin/true` again and again,
+//! over a connection of its own or bare.
 
 use std::{
     path::Path,
@@ -65,7 +65,8 @@ fn connect(daemon: &Daemon, number: usize) -> Result<Vec<Client>> {
     (0..number).map(|_| Client::connect(daemon, false)).collect()
 }
 
-/// A thread for each of `all` that repeats `run` until the turn is over. Runs per second, and how many failed.
+/// A thread for each of `all` that repeats `run` until the turn is over. Runs per second, and how many
+/// failed.
 fn turn<T: Send>(all: Vec<T>, run: impl Fn(&mut T) -> Result<()> + Sync) -> Result<(f64, usize)> {
     let begin = Instant::now();
     let repeat = |mut one: T| {

@@ -1,5 +1,5 @@
-//! One program after the other, over pipes and on a terminal: when it is started, when its first output comes, when it
-//! has stopped. The spare helper is ready each time.
+//! One program after the other, over pipes and on a terminal: when it is started, when its first output
+//! comes, when it has stopped. The spare helper is ready each time.
 
 use std::{
     fs,

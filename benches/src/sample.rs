@@ -41,8 +41,8 @@ fn percentile(sorted: &[f64], hundredths: usize) -> Option<f64> {
     sorted.get(rank - 1).copied()
 }
 
-/// Takes turns: bare, ours, bare, ours, so that whatever else this machine does hits both alike. One turn of each before
-/// counting starts. Ends early when the limit is over.
+/// Takes turns: bare, ours, bare, ours, so that whatever else this machine does hits both alike. One turn of
+/// each before counting starts. Ends early when the limit is over.
 pub(crate) fn in_turn<B, O>(
     count: usize,
     limit: Duration,

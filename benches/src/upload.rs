@@ -1,4 +1,5 @@
-//! Uploads beside plain writes of the same files: one large file, and a thousand small ones, in a new project each time.
+//! Uploads beside plain writes of the same files: one large file, and a thousand small ones, in a new project
+//! each time.
 
 use std::{
     fs,

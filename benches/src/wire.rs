@@ -1,4 +1,4 @@
-//! The byte stream to the daemon: TCP, or TLS over it with a certificate that nobody checks.
+//! The byte stream to the daemon: TCP, or TLS over it with a certificate that is not checked.
 
 use std::{
     io::{Read, Write},

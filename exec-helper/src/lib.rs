@@ -8,7 +8,7 @@
 //! (ARCHITECTURE.md, "Starting"). In a package only `further-link-exec-helper` is linked with it.
 //!
 //! A module uses layers above its own in this table, and no other module of its layer; a test reads the
-//! imports (`tests/tests/layers.rs`).
+//! imports (`tests/tests/pages/layers.rs`).
 //!
 //! | layer | modules |
 //! | --- | --- |

@@ -40,7 +40,7 @@ def _note_format() -> None:
 
 
 def _jpeg(frame: Any) -> Optional[bytes]:
-    # An object of a module that nobody has imported does not exist.
+    # An object of a module that was not imported does not exist.
     numpy, pillow = sys.modules.get("numpy"), sys.modules.get("PIL.Image")
     if numpy is not None and isinstance(frame, numpy.ndarray):
         pixels = _pixels(frame)

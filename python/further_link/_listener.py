@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from further_link._keyboard import KeyboardButton
 
-# Calls that wait for a slow callback. More than anybody types meanwhile; beyond it the events wait in the daemon.
+# Calls that wait for a slow callback. More than a person types meanwhile; beyond it the events wait in the daemon.
 CALLS_LIMIT = 1000
 # Seconds that a callback has to return when the program ends: one that is printing would disturb the interpreter's end.
 LAST_CALL = 0.5
@@ -66,7 +66,7 @@ class Listener:
             for message in messages:
                 if message.get("type") == "keyevent":
                     self._event(message.get("data"))
-        # Nobody will tell that a key is let go of: a rover has to stop now.
+        # No event will come for a key that is let go of: a rover has to stop now.
         with self._lock:
             held = [button for buttons in self._buttons.values() for button in buttons if button.is_pressed]
         for button in held:

@@ -174,7 +174,7 @@ print(os.waitpid(child, 0)[1] >> 8, flush=True)
 os._exit(0)
 """
     process = program(code, "-W", "ignore::DeprecationWarning", channel=server.path)
-    # It is in the middle of its line now, and holds the lock until somebody reads.
+    # It is in the middle of its line now, and holds the lock until its output is read.
     stuck = server.peer()
     assert stuck.sock.recv(1, socket.MSG_PEEK) == b"{"
     process.go_on()
@@ -235,7 +235,7 @@ for _ in range(3):
 print('end')
 """
     process = program(code, channel=server.path)
-    # Closed while it waits for somebody to read, since a closed channel is not written to.
+    # Closed while it waits for a reader, since a closed channel is not written to.
     peer = server.peer()
     wait_for(lambda: queued(peer, termios.FIONREAD) > 10000)
     server.stop()
@@ -259,7 +259,7 @@ print(time.process_time() - before < 0.05, threading.active_count())
     server.peer().message()
     server.stop()
     status, out, err = process.finish("\n")
-    # -W error makes an exception of a warning, and that thread has nobody to give it to: printed.
+    # -W error makes an exception of a warning, and that thread has no caller to give it to: printed.
     assert (status, out) == (0, "True 2\n")
     assert err == "further_link: further-link has closed the channel: nothing is shown and no key is heard any more\n"
 

@@ -423,7 +423,7 @@ class Test:
                 client.send("stdin", "1", input="grep -E '^Sig(Blk|Ign)' /proc/self/status\nexit\n")
                 masks = client.output_until("SigIgn", "1").split()
                 equal(masks[1::2], ["0" * 16] * 2, "blocked and ignored signals")
-            # The machine has the niceness of whoever runs this test.
+            # The machine has the niceness of the process that runs this test.
             usual = os.getpriority(os.PRIO_PROCESS, machine.leader)
             equal((found["oom"], found["nice"]), (0, usual), "out-of-memory score and niceness")
         with check("no restriction of ours reaches it: no filter, no bounding set, no namespace, shared /tmp, home"):
@@ -956,7 +956,7 @@ print(json.dumps(refused + len(poll.poll(0))))
                 machine.run("systemctl", "restart", "further-link-exec.socket")
         with check("a port that is knocked on whenever the frontend is down stays open"):
             for _ in range(25):
-                # A connection that waits still starts it anew at once, which cancels the stop.
+                # A connection that waits still starts it again at once, which cancels the stop.
                 machine.run("systemctl", "stop", "further-link.service", check=False)
                 connect(INSIDE).close()
             self.serves()

@@ -195,7 +195,7 @@ class Client:
         self.sock.sendall(bytes([0x80 | opcode]) + length + mask + masked)
 
     def _frame(self, deadline):
-        # Parsed anew from the buffer's start each time, so that a timeout in the middle of a frame loses nothing.
+        # Parsed from the buffer's start each time, so that a timeout in the middle of a frame loses nothing.
         while True:
             buffer = self.buffer
             if len(buffer) >= 2:

@@ -1,7 +1,8 @@
-//! The accounts that programs run as: `pi`, the default user, and `linkother`, somebody else.
+//! The accounts that programs run as: `pi`, the default user, and `linkother`, another user.
 //!
-//! Made on first need and kept; a file lock keeps parallel test processes from making them twice. `pi` is in a
-//! supplementary group, `linkother` has another shell and a runtime directory, so that each rule of B7 has a case.
+//! Made on first need and kept; a file lock keeps parallel test processes from making them twice. `pi` is in
+//! a supplementary group, `linkother` has another shell and a runtime directory, so that each rule of B7 has
+//! a case.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

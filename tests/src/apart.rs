@@ -1,7 +1,7 @@
-//! A helper that is started apart from its frontend: by itself, or by whoever hands it a listener.
+//! A helper that is started apart from its frontend: by itself, or by a parent that hands it a listener.
 //!
-//! Used where a test wants a helper with options of its own, or in another way than the daemon starts it. Dropping it
-//! ends it, as [`Supervised`] does; whether something was left is for the test to ask.
+//! Used where a test wants a helper with options of its own, or in another way than the daemon starts it.
+//! Dropping it ends it, as [`Supervised`] does; whether something was left is for the test to ask.
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -1,8 +1,8 @@
 //! Building and finding the binaries under test.
 //!
-//! Built once per test process by the cargo that runs the tests, with the same profile and into the same target
-//! directory, so that `cargo test` alone never tests yesterday's daemon. `FURTHER_LINK_TESTS_BIN_DIR` names a
-//! directory of ready binaries instead (CI builds once; nextest starts a process per test).
+//! Built once per test process by the cargo that runs the tests, with the same profile and into the same
+//! target directory, so that `cargo test` alone never tests yesterday's daemon. `FURTHER_LINK_TESTS_BIN_DIR`
+//! names a directory of ready binaries instead (CI builds once; nextest starts a process per test).
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -28,8 +28,8 @@ pub fn supervisor() -> PathBuf {
 
 /// Copies a binary to where every user can run it.
 ///
-/// By another process: a descriptor of this one that is open for writing could be inherited by a child that another
-/// test starts just now, and then the copy could not be executed (ETXTBSY, execve(2)).
+/// By another process: a descriptor of this one that is open for writing could be inherited by a child that
+/// another test starts just now, and then the copy could not be executed (ETXTBSY, execve(2)).
 #[track_caller]
 pub fn copy(binary: &Path, place: &Path) {
     let status = Command::new("/bin/cp").arg(binary).arg(place).status().expect("cp can be started");

@@ -1,14 +1,15 @@
 //! A blocking WebSocket client that remembers all it saw.
 //!
-//! Every wait has a deadline and fails with the last messages and the end of the daemon's log. Messages are taken
-//! once: an `expect` finds what has come already or waits for it, and what nobody took can be asserted not to
-//! be there. It reads while a write has to wait, so that a full pipe on both sides never locks up a test.
+//! Every wait has a deadline and fails with the last messages and the end of the daemon's log. Messages are
+//! taken once: an `expect` finds what has come already or waits for it, and what was not taken can be
+//! asserted not to be there. It reads while a write has to wait, so that a full pipe on both sides never
+//! locks up a test.
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use further_link_api::Dialect;
+use further_link_api::{ClientMessage, Dialect, Integer, ProcessId};
 use serde_json::{Value, json};
 use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::protocol::{CloseFrame, WebSocketConfig};
@@ -198,7 +199,7 @@ impl Client {
     /// Asks for a pong and waits for it. All messages sent before have been handled then (B4.8).
     #[track_caller]
     pub fn ping(&mut self) {
-        self.send(&json!({"type": "ping"}));
+        self.say(&ClientMessage::Ping);
         self.expect("pong", |message| message["type"] == "pong");
     }
 
@@ -240,7 +241,11 @@ impl Client {
     /// Asks for a start without waiting for anything.
     #[track_caller]
     pub fn send_start(&mut self, id: &str, data: Value) {
-        let mut message = self.about(id, "start");
+        // As the test wrote the data: many of them are wrong on purpose.
+        let mut message = match self.dialect {
+            Dialect::Run => json!({"type": "start", "process": id}),
+            Dialect::RunPy => json!({"type": "start"}),
+        };
         message["data"] = data;
         self.send(&message);
     }
@@ -295,31 +300,32 @@ impl Client {
     /// Sends input to a program.
     #[track_caller]
     pub fn stdin(&mut self, id: &str, input: &str) {
-        let mut message = self.about(id, "stdin");
-        message["data"] = json!({"input": input});
-        self.send(&message);
+        self.say(&ClientMessage::Stdin { process: self.id(id), input: input.to_owned(), end: false });
     }
 
     /// Asks for a program's end.
     #[track_caller]
     pub fn stop(&mut self, id: &str) {
-        let message = self.about(id, "stop");
-        self.send(&message);
+        self.say(&ClientMessage::Stop { process: self.id(id), signal: None });
     }
 
     /// Sets the size of a program's terminal.
     #[track_caller]
     pub fn resize(&mut self, id: &str, rows: u16, columns: u16) {
-        let mut message = self.about(id, "resize");
-        message["data"] = json!({"rows": rows, "cols": columns});
-        self.send(&message);
+        let (rows, cols) = (Integer::Fits(rows), Integer::Fits(columns));
+        self.say(&ClientMessage::Resize { process: self.id(id), rows, cols });
     }
 
-    fn about(&self, id: &str, kind: &str) -> Value {
-        match self.dialect {
-            Dialect::Run => json!({"type": kind, "process": id}),
-            Dialect::RunPy => json!({"type": kind}),
-        }
+    /// Sends a message of the contract.
+    #[track_caller]
+    pub fn say(&mut self, message: &ClientMessage) {
+        let text = message.to_json(self.dialect).expect("the endpoint has the message");
+        self.send_text(&text);
+    }
+
+    /// The id in messages: `/run-py` has one process without a name.
+    fn id(&self, id: &str) -> ProcessId {
+        ProcessId::new(if self.dialect == Dialect::Run { id } else { "" })
     }
 
     /// All that the current or last run of `id` wrote to stdout, as far as it has come.

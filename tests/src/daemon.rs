@@ -87,7 +87,8 @@ impl Builder {
         self
     }
 
-    /// Serves with TLS: with the files in [`Scratch::extra`], or a certificate of its own in [`Scratch::state`].
+    /// Serves with TLS: with the files in [`Scratch::extra`], or a certificate of its own in
+    /// [`Scratch::state`].
     pub fn tls(self) -> Self {
         let (extra, state) = (self.scratch.extra(), self.scratch.state());
         self.tls_from(extra, state)
@@ -208,7 +209,8 @@ pub fn listening_port(log: &str) -> Option<u16> {
     port.parse().ok()
 }
 
-/// A port that is free now. Somebody may take it before its user does; only for what cannot take port 0.
+/// A port that is free now. Another process may take it before its user does; only for what cannot take port
+/// 0.
 pub fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     listener.local_addr().expect("an address").port()
@@ -318,12 +320,13 @@ impl Daemon {
         self.scratch.temp()
     }
 
-    /// The temporary files of runs that are there now: sockets of user channels, and directories for program text.
+    /// The temporary files of runs that are there now: sockets of user channels, and directories for program
+    /// text.
     pub fn temporary_files(&self) -> Vec<PathBuf> {
         self.scratch.leftovers()
     }
 
-    /// Removes them, where nobody else can.
+    /// Removes them, where only the test can.
     pub fn remove_temporary_files(&self) {
         self.scratch.remove_leftovers();
     }

@@ -1,5 +1,5 @@
-//! The server that urls of uploads point to: it answers each request with the bytes it was told to, proper or not, and
-//! remembers what it was asked.
+//! The server that urls of uploads point to: it answers each request with the bytes it was told to, proper or
+//! not, and remembers what it was asked.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -19,7 +19,8 @@ pub struct FileServer {
 }
 
 impl FileServer {
-    /// Starts one. `answer` makes the bytes of an answer from the path and query of a request; then it hangs up.
+    /// Starts one. `answer` makes the bytes of an answer from the path and query of a request; then it hangs
+    /// up.
     pub fn start(answer: impl Fn(&str) -> Vec<u8> + Send + 'static) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let address = listener.local_addr().expect("an address");

@@ -100,7 +100,8 @@ pub fn upgrade(address: SocketAddr, path: &str, extra: &str) -> Response {
     ask(&connect(address), &upgrade_request(path, &address.to_string(), extra))
 }
 
-/// Sends a request as it is, head and all, and reads the head of the answer, and a body of the length it names.
+/// Sends a request as it is, head and all, and reads the head of the answer, and a body of the length it
+/// names.
 #[track_caller]
 pub fn ask(mut stream: &TcpStream, request: &str) -> Response {
     // The daemon may refuse before it has read all.

@@ -1,10 +1,11 @@
 //! The harness of the end-to-end tests: it starts the two real binaries and talks to them over real sockets.
 //!
-//! `daemon` (and `apart` a helper) starts one with folders of its own below a `supervised` process that sees every descendant,
-//! `client` speaks WebSocket and remembers all it saw (`record`), `http` asks plain questions, both through a `stream`
-//! with or without TLS (`authority` makes certificates), `file_server` is what urls of uploads point to, `accounts` makes
-//! the users that programs run as, `processes` reads /proc. Every test needs root, see [`require_root`]: switching
-//! users is half of what is tested. Nothing in here may sleep in place of waiting for a condition (`wait`).
+//! `daemon` (and `apart` a helper) starts one with folders of its own below a `supervised` process that sees
+//! every descendant, `client` speaks WebSocket and remembers all it saw (`record`), `http` asks plain
+//! questions, both through a `stream` with or without TLS (`authority` makes certificates), `file_server` is
+//! what urls of uploads point to, `accounts` makes the users that programs run as, `processes` reads /proc.
+//! Every test needs root, see [`require_root`]: switching users is half of what is tested. Nothing in here
+//! may sleep in place of waiting for a condition (`wait`).
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -51,8 +52,8 @@ pub const SKIP_VARIABLE: &str = "FURTHER_LINK_TESTS_SKIP_ROOT";
 
 /// Fails the test when it does not run as root.
 ///
-/// With [`SKIP_VARIABLE`] set to 1 the whole test process ends instead, successfully but loudly: no test of this
-/// crate can show anything without root, and a test that returns early would look like one that passed.
+/// With [`SKIP_VARIABLE`] set to 1 the whole test process ends instead, successfully but loudly: no test of
+/// this crate can show anything without root, and a test that returns early would look like one that passed.
 pub fn require_root() {
     if nix::unistd::geteuid().is_root() {
         return;

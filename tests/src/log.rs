@@ -1,7 +1,7 @@
 //! What a started process wrote to its stderr, line by line, gathered by a thread while it runs.
 //!
-//! The daemon's log tells the test where it listens and explains a failure afterwards. Tests may wait for a text
-//! in it; they must not take anything else about the daemon's behaviour from it.
+//! The daemon's log tells the test where it listens and explains a failure afterwards. Tests may wait for a
+//! text in it; they must not take anything else about the daemon's behaviour from it.
 
 use std::io::{BufRead, BufReader, Read};
 use std::sync::{Arc, Condvar, Mutex};

@@ -1,10 +1,10 @@
-//! The helper alone, `--listen PATH` as root, without the frontend that it usually serves: the tests are the frontend,
-//! and a hostile one.
+//! The helper alone, `--listen PATH` as root, without the frontend that it usually serves: the tests are the
+//! frontend, and a hostile one.
 //!
-//! Started below a [`Supervised`] like everything else, so that nothing it ever started can hide. `frontend` speaks to
-//! it, in messages or in any bytes; `census` counts what there is before and after, `scene` puts both around an attack;
-//! `dice` makes what is random repeatable; `injector` makes system calls fail. What an answer should be is known to the
-//! tests, and to `model` alone.
+//! Started below a [`Supervised`] like everything else, so that nothing it ever started can hide. `frontend`
+//! speaks to it, in messages or in any bytes; `census` counts what there is before and after, `scene` puts
+//! both around an attack; `dice` makes what is random repeatable; `injector` makes system calls fail. What an
+//! answer should be is known to the tests, and to `model` alone.
 
 pub mod census;
 pub mod dice;
@@ -44,7 +44,7 @@ impl Builder {
         &self.scratch
     }
 
-    /// Lets these users run programs and nobody else; the default is `pi` alone.
+    /// Lets only these users run programs; the default is `pi` alone.
     pub fn allow_users(self, users: &[&str]) -> Self {
         self.argument("--allow-users").argument(&users.join(","))
     }

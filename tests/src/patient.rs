@@ -1,13 +1,13 @@
 //! A TCP stream that signals do not interrupt.
 //!
-//! The WebSocket library takes an interrupted call for the end of the connection. `client` puts this below it; it
-//! adds no timeouts of its own and hides none.
+//! The WebSocket library takes an interrupted call for the end of the connection. `client` puts this below
+//! it; it adds no timeouts of its own and hides none.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 
-/// A stream whose calls go on after a signal. Those of a socket with a timeout do not by themselves (signal(7)), and
-/// a test process gets SIGCHLD whenever a supervisor ends.
+/// A stream whose calls go on after a signal. Those of a socket with a timeout do not by themselves
+/// (signal(7)), and a test process gets SIGCHLD whenever a supervisor ends.
 #[derive(Debug)]
 pub struct Patient(pub TcpStream);
 

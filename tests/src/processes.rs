@@ -1,7 +1,7 @@
 //! Reading /proc: who descends from whom, who still lives, what a process may do.
 //!
 //! Used by the supervisor to find every descendant, and by tests that check ids, capabilities, signals and
-//! descriptors from outside the program. It never signals anybody.
+//! descriptors from outside the program. It never sends a signal.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;

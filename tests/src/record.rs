@@ -1,7 +1,7 @@
 //! All that a client saw, and the promises that every message must keep.
 //!
-//! Each message is checked as it arrives, in every test: exactly the keys of B4.1, the process id of B4.2, `data`
-//! as its type needs it, `started` before and `stopped` after all output of a process (B6.1). It knows
+//! Each message is checked as it arrives, in every test: exactly the keys of B4.1, the process id of B4.2,
+//! `data` as its type needs it, `started` before and `stopped` after all output of a process (B6.1). It knows
 //! nothing about sockets; `client` feeds it.
 
 use std::collections::HashMap;
@@ -89,7 +89,7 @@ impl Record {
         Some(found.content.clone())
     }
 
-    /// What nobody has taken yet.
+    /// Messages that were not taken yet.
     pub fn untaken(&self) -> Vec<Value> {
         self.messages.iter().filter(|message| !message.taken).map(|message| message.content.clone()).collect()
     }

@@ -1,7 +1,7 @@
 //! api/asyncapi.json as a judge: what it says of messages is compared with the messages.
 //!
-//! Every message from the daemon, in every test, has to fit the description of its direction and endpoint (`record` asks).
-//! Messages to the daemon are compared where a test says that they are right.
+//! Every message from the daemon, in every test, has to fit the description of its direction and endpoint
+//! (`record` asks). Messages to the daemon are compared where a test says that they are right.
 
 use std::sync::OnceLock;
 

@@ -57,8 +57,8 @@ def escape():
     os.wait()
 ";
 
-/// Python functions that use the user channel with nothing but the standard library: `connect()`, `say()` a message,
-/// `hear()` a key event as `key event`.
+/// Python functions that use the user channel with nothing but the standard library: `connect()`, `say()` a
+/// message, `hear()` a key event as `key event`.
 pub const CHANNEL: &str = r#"
 import json, os, socket, sys, time
 

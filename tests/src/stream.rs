@@ -1,7 +1,8 @@
-//! What a client's bytes travel through: TCP, or TLS over it, with the daemon's certificate as the only trusted one.
+//! What a client's bytes travel through: TCP, or TLS over it, with the daemon's certificate as the only
+//! trusted one.
 //!
-//! `client` and `http` talk through it. Nothing is ever switched off: a certificate that does not name the address, or
-//! is signed by somebody else, ends the test.
+//! `client` and `http` talk through it. Nothing is ever switched off: a certificate that does not name the
+//! address, or is signed by another authority, ends the test.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};

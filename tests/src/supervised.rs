@@ -33,7 +33,8 @@ impl Supervised {
         let mut supervisor = Command::new(binaries::supervisor())
             .args(command)
             .env_clear()
-            // Not the PATH of whoever runs the tests: python must be the system's, for every user the same one.
+            // Not the PATH of the person who runs the tests: python must be the system's, for every user the
+            // same one.
             .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
             .env("LANG", "C.UTF-8")
             .env("RUST_BACKTRACE", "1")

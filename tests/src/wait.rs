@@ -32,7 +32,8 @@ pub fn holds_within(limit: Duration, mut condition: impl FnMut() -> bool) -> boo
     }
 }
 
-/// Polls `value` until it has stayed the same for `calm`, and returns it; panics when it never settles in `limit`.
+/// Polls `value` until it has stayed the same for `calm`, and returns it; panics when it never settles in
+/// `limit`.
 #[track_caller]
 pub fn settled<T: PartialEq>(limit: Duration, calm: Duration, what: &str, mut value: impl FnMut() -> T) -> T {
     let mut last = value();

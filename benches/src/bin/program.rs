@@ -1,7 +1,8 @@
-//! The program that the benchmark runs, with and without a server: it says hello, or floods its standard output.
+//! The program that the benchmark runs, with and without a server: it says hello, or floods its standard
+//! output.
 //!
-//! It is started by its path, or as the interpreter of a script whose first line holds the arguments: clients name a
-//! file, never arguments. Who closes its output ends it.
+//! It is started by its path, or as the interpreter of a script whose first line holds the arguments: clients
+//! name a file, never arguments. Who closes its output ends it.
 
 use std::{
     fs::File,

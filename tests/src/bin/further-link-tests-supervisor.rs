@@ -1,9 +1,9 @@
 //! The parent of everything that a test starts: `further-link-tests-supervisor PROGRAM [ARGUMENT]...`
 //!
 //! Started by `supervised` in the harness. As a child subreaper it inherits every orphan below it, whatever
-//! sessions and double forks it hid behind, so the harness finds all that a daemon ever started by walking down
-//! from here. On stdout it says `pid N` once and `exited N` when PROGRAM has ended. When its stdin ends, because
-//! the test is over or was killed, it kills whatever is left below it and goes.
+//! sessions and double forks it hid behind, so the harness finds all that a daemon ever started by walking
+//! down from here. On stdout it says `pid N` once and `exited N` when PROGRAM has ended. When its stdin ends,
+//! because the test is over or was killed, it kills whatever is left below it and goes.
 #![expect(clippy::expect_used, reason = "a failure here must fail the test")]
 #![expect(clippy::disallowed_methods, reason = "it starts the program under test")]
 

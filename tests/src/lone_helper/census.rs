@@ -1,7 +1,7 @@
 //! Everything that a helper could leave behind, counted: processes, descriptors, files.
 //!
-//! Taken before and after an attack and compared. Exact, not "about as many": the same processes, the same descriptors
-//! under the same numbers, the same files.
+//! Taken before and after an attack and compared. Exact, not "about as many": the same processes, the same
+//! descriptors under the same numbers, the same files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -1,7 +1,7 @@
 //! Repeatable randomness: a failure names the seed, and the seed brings it back.
 //!
-//! `SplitMix64` (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014) is ten lines and needs no crate.
-//! [`SEED_VARIABLE`] sets another seed, for runs at night.
+//! `SplitMix64` (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014) is ten lines and
+//! needs no crate. [`SEED_VARIABLE`] sets another seed, for runs at night.
 
 /// The variable that replaces the seed of every test.
 pub const SEED_VARIABLE: &str = "FURTHER_LINK_TESTS_SEED";

@@ -1,7 +1,8 @@
 //! Has another process make system calls of a test's choice, as if code of an intruder ran in it.
 //!
-//! By ptrace(2): the process is stopped in a call that waits, its registers are set for another one, and it executes
-//! its own `syscall` instruction once more. What the kernel answers is what that process may do. For x86-64 only.
+//! By ptrace(2): the process is stopped in a call that waits, its registers are set for another one, and it
+//! executes its own `syscall` instruction once more. What the kernel answers is what that process may do. For
+//! x86-64 only.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -15,7 +16,8 @@ use nix::unistd::Pid;
 
 /// The instruction that makes a call.
 const SYSCALL: [u8; 2] = [0x0f, 0x05];
-/// How far below the stack texts are written: the 128 bytes that the compiler may use without asking are spared.
+/// How far below the stack texts are written: the 128 bytes that the compiler may use without asking are
+/// spared.
 const TEXT_OFFSET: u64 = 8192;
 
 /// An argument of a call.

@@ -91,7 +91,8 @@ impl Frontend {
             match self.0.recv_with() {
                 Ok((event, descriptors)) => return Heard::Event(event, descriptors),
                 Err(SocketError::Closed) => return Heard::End,
-                // What the helper did not read when it closed is told once as a reset, before what it had said last.
+                // What the helper did not read when it closed is told once as a reset, before what it had
+                // said last.
                 Err(SocketError::Io(error)) if error.kind() == io::ErrorKind::ConnectionReset => {}
                 Err(error) => panic!("from the helper: {error}"),
             }
@@ -162,7 +163,7 @@ impl Frontend {
     }
 }
 
-/// The process of a program. Unlike `processes::Watched` it may have ended before anybody looks.
+/// The process of a program. Unlike `processes::Watched` it may have ended before a test looks.
 #[derive(Clone, Copy, Debug)]
 pub struct Program {
     /// The kernel's number.
@@ -237,7 +238,8 @@ impl Running {
     }
 }
 
-/// Whether there is something to read, or the end, before `end`. Signals of other tests' children interrupt poll(2).
+/// Whether there is something to read, or the end, before `end`. Signals of other tests' children interrupt
+/// poll(2).
 fn readable(descriptor: BorrowedFd<'_>, end: Instant) -> bool {
     loop {
         let left =

@@ -1,9 +1,10 @@
 //! Makes one system call of a helper, or of the launcher that it forks, fail once; and sees every execve.
 //!
-//! A tracer by ptrace(2), because `strace --inject` counts in every process alike: it cannot fail the child's first
-//! setgroups(2) without failing the parent's, and a parent that fails kills the child before it could show that it went
-//! on with half an identity. The call is not made at all, as if a security module had refused it. Only a process of its
-//! own thread may trace, so all of this happens in one. For x86-64 only, whose registers it changes.
+//! A tracer by ptrace(2), because `strace --inject` counts in every process alike: it cannot fail the child's
+//! first setgroups(2) without failing the parent's, and a parent that fails kills the child before it could
+//! show that it went on with half an identity. The call is not made at all, as if a security module had
+//! refused it. Only a process of its own thread may trace, so all of this happens in one. For x86-64 only,
+//! whose registers it changes.
 
 use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, channel};
@@ -178,7 +179,8 @@ impl Tracer {
         assert!(matches!(resumed, Ok(()) | Err(Errno::ESRCH)), "{status:?}: {resumed:?}");
     }
 
-    /// Lets it run to its next call, or to its next exec where its calls are of no interest: each stop takes time.
+    /// Lets it run to its next call, or to its next exec where its calls are of no interest: each stop takes
+    /// time.
     fn resume(&self, pid: Pid, signal: Option<Signal>) -> nix::Result<()> {
         let interesting = pid != self.listener
             && self.fault.is_none_or(|fault| fault.who == self.who(pid) && !self.report.injected);

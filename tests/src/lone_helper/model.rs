@@ -1,7 +1,9 @@
-//! What may come from the helper, and what must, told by the section "Order" of PROTOCOL.md and by nothing else.
+//! What may come from the helper, and what must, told by the section "Order" of PROTOCOL.md and by nothing
+//! else.
 //!
-//! Knows what the frontend has sent and heard, and answers two questions: may this come now, and must something come
-//! without another word of the frontend. Time is not in it: what crosses on the way may be heard in either order.
+//! Knows what the frontend has sent and heard, and answers two questions: may this come now, and must
+//! something come without another word of the frontend. Time is not in it: what crosses on the way may be
+//! heard in either order.
 
 use further_link_proto::{Event, ExitStatus, Refusal, Request, Run, Runner, Step};
 

@@ -1,4 +1,4 @@
-//! What every attack starts from and must leave as it was: a helper, somebody else's run on it, and a census.
+//! What every attack starts from and must leave as it was: a helper, another user's run on it, and a census.
 
 use further_link_proto::{PathText, Run, VERSION};
 
@@ -6,12 +6,12 @@ use super::{Census, LoneHelper, Running};
 use crate::scratch::set_mode;
 use crate::{DEADLINE, wait_until};
 
-/// A helper under attack, with somebody else's run on it.
+/// A helper under attack, with another user's run on it.
 #[derive(Debug)]
 pub struct Scene {
     /// What is attacked.
     pub helper: LoneHelper,
-    /// Somebody else.
+    /// The other user's run.
     pub bystander: Bystander,
     /// What there was at first.
     pub before: Census,
@@ -29,7 +29,8 @@ impl Scene {
     pub fn of(helper: LoneHelper) -> Self {
         set_mode(&helper.scratch().work(), 0o755);
         let bystander = helper.bystander();
-        // The listening process may still have the bystander's connection open; not once a later run was collected.
+        // The listening process may still have the bystander's connection open; not once a later run was
+        // collected.
         helper.assert_serves();
         wait_until(DEADLINE, "only the bystander's instance is left", || helper.instances().len() == 1);
         let before = helper.census();

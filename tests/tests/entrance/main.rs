@@ -1,0 +1,8 @@
+//! Who gets in, and what strangers can do: pages, tokens, floods, malformed requests.
+
+mod access;
+mod hostile_connections;
+mod hostile_requests;
+mod strangers;
+mod tokens;
+mod user_tokens;

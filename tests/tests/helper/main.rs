@@ -1,0 +1,16 @@
+//! The root side: users, rights, processes that are left, files, and a frontend that was taken over.
+
+mod activation;
+mod cleanup;
+mod confinement;
+mod escape_corpus;
+mod files;
+mod helper_model;
+mod hostile_frontend;
+mod identity_faults;
+mod privilege;
+mod residual_privilege;
+mod terminals_apart;
+mod traps;
+mod users;
+mod users_allowed;

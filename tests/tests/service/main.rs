@@ -1,0 +1,8 @@
+//! The daemon as a service: certificates, settings, its log and its memory.
+
+mod certificate_files;
+mod logging;
+mod memory;
+mod own_certificate;
+mod settings;
+mod tls;
