@@ -1,6 +1,7 @@
 """KeyboardButton: a key of the keyboard in front of the browser, with the names that gpiozero's Button has.
 
-Used by programs; _listener.py sets its state and calls its callbacks. Creating the first one is what connects.
+Used by programs. _listener.py keeps the state of the key and calls the callbacks; it knows no button. Creating the first
+one is what connects.
 """
 
 from __future__ import annotations
@@ -25,13 +26,12 @@ class KeyboardButton:
         if not key:
             raise ValueError("a key has a name; the space bar's is ' '")
         self._key = key
-        self._is_pressed = False
         self._when_pressed: Callback = None
         self._when_released: Callback = None
         # Only now, so that importing the package needs neither sockets nor threads.
         from further_link._listener import listener
 
-        listener.add(self)
+        self._heard = listener.add(key, self._callback)
 
     @property
     def key(self) -> str:
@@ -41,7 +41,7 @@ class KeyboardButton:
     @property
     def is_pressed(self) -> bool:
         """Whether the key is held down now."""
-        return self._is_pressed
+        return self._heard.is_pressed
 
     @property
     def when_pressed(self) -> Callback:
@@ -60,6 +60,9 @@ class KeyboardButton:
     @when_released.setter
     def when_released(self, callback: Callback) -> None:
         self._when_released = _checked(callback)
+
+    def _callback(self, pressed: bool) -> Callback:
+        return self._when_pressed if pressed else self._when_released
 
     def __repr__(self) -> str:
         return f"KeyboardButton({self._key!r})"

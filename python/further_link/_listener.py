@@ -16,9 +16,10 @@ from further_link._channel import Connection, Stream, encode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Optional, Tuple
+    from typing import Any, Callable, Dict, List, Optional, Tuple
 
-    from further_link._keyboard import KeyboardButton
+    # What to call when a key goes down (True) or up, as the button has it at that moment.
+    Choose = Callable[[bool], Optional[Callable[[], Any]]]
 
 # Calls that wait for a slow callback. More than a person types meanwhile; beyond it the events wait in the daemon.
 CALLS_LIMIT = 1000
@@ -26,31 +27,41 @@ CALLS_LIMIT = 1000
 LAST_CALL = 0.5
 
 
+class Key:
+    """A key as one button hears it."""
+
+    def __init__(self, choose: Choose) -> None:
+        self.choose = choose
+        self.is_pressed = False
+
+
 class Listener:
     def __init__(self) -> None:
         self._connection = Connection(on_open=self._start)
-        self._buttons: Dict[str, List[KeyboardButton]] = {}
+        self._keys: Dict[str, List[Key]] = {}
         self._renew()
 
     def _renew(self) -> None:
         # Reentrant, as the handler of a signal may make a button.
         self._lock = threading.RLock()
-        self._calls: queue.Queue[Optional[Tuple[KeyboardButton, bool]]] = queue.Queue(CALLS_LIMIT)
+        self._calls: queue.Queue[Optional[Tuple[Key, bool]]] = queue.Queue(CALLS_LIMIT)
         self._caller: Optional[threading.Thread] = None
         self._ending = False
 
-    def add(self, button: KeyboardButton) -> None:
-        """Asks for the events of this button's key."""
+    def add(self, name: str, choose: Choose) -> Key:
+        """Asks for the events of a key. What is returned always has the state of the key."""
+        key = Key(choose)
         with self._lock:
-            self._buttons.setdefault(button.key, []).append(button)
+            self._keys.setdefault(name, []).append(key)
 
         # A new connection has to hear of all keys.
         def lines(fresh: bool) -> List[bytes]:
             with self._lock:
-                keys = list(self._buttons) if fresh else [button.key]
-            return [encode("keylisten", key=key) for key in keys]
+                names = list(self._keys) if fresh else [name]
+            return [encode("keylisten", key=name) for name in names]
 
         self._connection.send(lines)
+        return key
 
     def _start(self, stream: Stream) -> None:
         if self._caller is None:
@@ -68,23 +79,23 @@ class Listener:
                     self._event(message.get("data"))
         # No event will come for a key that is let go of: a rover has to stop now.
         with self._lock:
-            held = [button for buttons in self._buttons.values() for button in buttons if button.is_pressed]
-        for button in held:
-            self._set(button, False)
+            held = [key for keys in self._keys.values() for key in keys if key.is_pressed]
+        for key in held:
+            self._set(key, False)
         self._connection.lost(stream)
 
     def _event(self, data: Any) -> None:
-        key, event = (data.get("key"), data.get("event")) if isinstance(data, dict) else (None, None)
-        if not isinstance(key, str) or event not in ("keydown", "keyup"):
+        name, event = (data.get("key"), data.get("event")) if isinstance(data, dict) else (None, None)
+        if not isinstance(name, str) or event not in ("keydown", "keyup"):
             return
         with self._lock:
-            buttons = list(self._buttons.get(key, ()))
-        for button in buttons:
-            self._set(button, event == "keydown")
+            keys = list(self._keys.get(name, ()))
+        for key in keys:
+            self._set(key, event == "keydown")
 
-    def _set(self, button: KeyboardButton, pressed: bool) -> None:
-        button._is_pressed = pressed
-        self._calls.put((button, pressed))
+    def _set(self, key: Key, pressed: bool) -> None:
+        key.is_pressed = pressed
+        self._calls.put((key, pressed))
 
     def _call(self) -> None:
         calls = self._calls
@@ -93,8 +104,8 @@ class Listener:
             call = calls.get()
             if call is None or self._ending:
                 return
-            button, pressed = call
-            callback = button.when_pressed if pressed else button.when_released
+            key, pressed = call
+            callback = key.choose(pressed)
             if callback is None:
                 continue
             try:
@@ -115,10 +126,10 @@ class Listener:
 
     def after_fork(self) -> None:
         """In a child process: the parent keeps its buttons, the threads are not here."""
-        for buttons in self._buttons.values():
-            for button in buttons:
-                button._is_pressed = False
-        self._buttons = {}
+        for keys in self._keys.values():
+            for key in keys:
+                key.is_pressed = False
+        self._keys = {}
         self._renew()
 
 
