@@ -8,6 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use further_link_api::{ClientMessage, Dialect, ProcessId, Runner, Start};
+
 use crate::{
     Result,
     bare::Times,
@@ -55,18 +57,18 @@ impl Client {
 
     /// Asks for the start of a file.
     pub(crate) fn start(&mut self, id: &str, file: &Path) -> Result<()> {
-        let path = serde_json::to_string(file.to_str().ok_or("a path that is not UTF-8")?)?;
-        self.send(&start_message(id, &format!(r#"{{"runner":"exec","path":{path}}}"#)))
+        self.send(&exec_message(id, file)?)
     }
 
     /// Types.
     pub(crate) fn input(&mut self, id: &str, text: &str) -> Result<()> {
-        self.send(&format!(r#"{{"type":"stdin","process":"{id}","data":{{"input":"{text}"}}}}"#))
+        let process = ProcessId::new(id);
+        self.send(&json(&ClientMessage::Stdin { process, input: text.to_owned(), end: false })?)
     }
 
     /// Asks for the end of a process, and waits for it whatever else comes.
     pub(crate) fn stop(&mut self, id: &str) -> Result<()> {
-        self.send(&format!(r#"{{"type":"stop","process":"{id}"}}"#))?;
+        self.send(&json(&ClientMessage::Stop { process: ProcessId::new(id), signal: None })?)?;
         loop {
             let message = self.next()?;
             if message.process == id && matches!(message.body, Body::Stopped(_)) {
@@ -118,7 +120,8 @@ impl Client {
         Ok(())
     }
 
-    /// One run from its start to its end: when what came. `message` is a ready-made one of [`start_message`].
+    /// One run from its start to its end: when what came. `message` is ready-made, of [`exec_message`] or
+    /// [`code_message`].
     pub(crate) fn run(&mut self, message: &str, expected: &[u8]) -> Result<Times> {
         let begin = Instant::now();
         self.send(message)?;
@@ -198,9 +201,23 @@ impl Client {
     }
 }
 
-/// A start with this data.
-pub(crate) fn start_message(id: &str, data: &str) -> String {
-    format!(r#"{{"type":"start","process":"{id}","data":{data}}}"#)
+/// The start of a file.
+pub(crate) fn exec_message(id: &str, file: &Path) -> Result<String> {
+    let path = Some(file.to_str().ok_or("a path that is not UTF-8")?.to_owned());
+    start_message(id, Start { runner: Runner::Exec, path, code: None, size: None })
+}
+
+/// The start of a python text.
+pub(crate) fn code_message(id: &str, code: &str) -> Result<String> {
+    start_message(id, Start { runner: Runner::Python3, path: None, code: Some(code.to_owned()), size: None })
+}
+
+fn start_message(id: &str, start: Start) -> Result<String> {
+    json(&ClientMessage::Start { process: ProcessId::new(id), start })
+}
+
+fn json(message: &ClientMessage) -> Result<String> {
+    message.to_json(Dialect::Run).ok_or_else(|| "a message that /run does not have".into())
 }
 
 /// First byte, length of the header, length of the payload, once they are there (RFC 6455, 5.2).

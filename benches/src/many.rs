@@ -4,7 +4,7 @@ use crate::{
     Result, bare,
     bare::Program,
     bench::Bench,
-    client::{Client, start_message},
+    client::{Client, exec_message},
     daemon::SPARE_PAUSE,
     echo::Echo,
     pause,
@@ -27,8 +27,7 @@ fn many(bench: &Bench) -> Result<Vec<Row>> {
     let mut bare_echo = bare::Echo::start(&bench.place)?;
     let program = bench.place.program();
     let bare_program = Program::new(&bench.place, &program);
-    let path = serde_json::to_string(&program.to_string_lossy())?;
-    let message = start_message("1", &format!(r#"{{"runner":"exec","path":{path}}}"#));
+    let message = exec_message("1", &program)?;
     let mut rows = Vec::new();
     let mut hellos: Vec<Figure> = Vec::new();
     for step in STEPS {

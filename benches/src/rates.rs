@@ -10,7 +10,7 @@ use crate::{
     Result,
     bare::Program,
     bench::Bench,
-    client::{Client, start_message},
+    client::{Client, exec_message},
     daemon::Daemon,
     report::{Of, Row, Unit},
     sample::{Figure, count, in_turn},
@@ -48,7 +48,7 @@ fn one(bench: &Bench, at_once: usize, name: &str) -> Result<Vec<Row>> {
             Ok(rate)
         },
         || {
-            let message = start_message("1", r#"{"runner":"exec","path":"/bin/true"}"#);
+            let message = exec_message("1", Path::new("/bin/true"))?;
             let clients = connect(&daemon, at_once)?;
             let (rate, failures) = turn(clients, |client| client.run(&message, b"").map(|_| ()))?;
             failed += failures;

@@ -11,7 +11,7 @@ use crate::{
     Result,
     bare::{Program, Times},
     bench::Bench,
-    client::{Client, start_message},
+    client::{Client, code_message, exec_message},
     daemon::SPARE_PAUSE,
     pause,
     report::{Of, Row, Unit},
@@ -66,18 +66,12 @@ fn one(bench: &Bench, what: What, terminal: bool, name: &str) -> Result<Vec<Row>
 
 impl What {
     fn for_server(self, bench: &Bench, terminal: bool) -> Result<(String, &'static [u8])> {
-        let path = |path: &Path| serde_json::to_string(&path.to_string_lossy());
         let hello: &[u8] = if terminal { b"hello\r\n" } else { b"hello\n" };
-        let (data, expected) = match self {
-            Self::True => (r#"{"runner":"exec","path":"/bin/true"}"#.to_owned(), &b""[..]),
-            Self::Hello => {
-                (format!(r#"{{"runner":"exec","path":{}}}"#, path(&bench.place.program())?), hello)
-            }
-            Self::Python => {
-                (format!(r#"{{"runner":"python3","code":{}}}"#, serde_json::to_string(PYTHON)?), hello)
-            }
-        };
-        Ok((start_message("1", &data), expected))
+        Ok(match self {
+            Self::True => (exec_message("1", Path::new("/bin/true"))?, &b""[..]),
+            Self::Hello => (exec_message("1", &bench.place.program())?, hello),
+            Self::Python => (code_message("1", PYTHON)?, hello),
+        })
     }
 
     fn bare(self, bench: &Bench, terminal: bool, expected: &[u8]) -> Result<Times> {
