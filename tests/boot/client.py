@@ -1,6 +1,6 @@
 """A browser's side of further-link in a page of Python: HTTPS GET, and a WebSocket (RFC 6455) that speaks JSON messages.
 
-Used by boot.py. It blocks, with a deadline on everything, and remembers every message, so that a failed check can say
+Used by the files of checks. It blocks, with a deadline on everything, and remembers every message, so that a failed check can say
 what did come. It is no general WebSocket library: no fragments, no extensions, text in and out.
 """
 

@@ -1,6 +1,6 @@
 """The machine under test: a throw-away Debian, booted by systemd-nspawn with a network cable to this process.
 
-Used by boot.py, which `run` starts in mount, network and pid namespaces of its own: everything made here (mounts,
+Used by support.py for boot.py, which `run` starts in mount, network and pid namespaces of its own: everything made here (mounts,
 processes, the virtual cable) ends with them. Commands in the machine are run with nsenter; nothing of the test is
 installed in it.
 """
