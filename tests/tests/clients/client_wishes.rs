@@ -104,20 +104,32 @@ fn a_terminal_has_no_end_of_input_and_the_error_says_what_to_send() {
     assert_eq!(client.wait_stopped("1"), 0);
 }
 
-/// A short program never sees another size (G7).
+/// A short program never sees another size (G7): none of a thousand, on four connections at once.
 #[test]
 fn the_size_of_a_start_is_there_before_the_program() {
+    const CONNECTIONS: usize = 4;
+    const STARTS: usize = 250;
     let daemon = Daemon::start();
+    std::thread::scope(|scope| {
+        for connection in 0..CONNECTIONS {
+            let mut client = daemon.run("pty=1");
+            scope.spawn(move || {
+                for number in 0..STARTS {
+                    let (id, rows) = (number.to_string(), 24 + number);
+                    let mut data = script("#!/bin/sh\nexec stty size\n");
+                    (data["rows"], data["cols"]) = (json!(rows), json!(80 + connection));
+                    client.start(&id, data);
+                    assert_eq!(client.wait_stopped_within(DEADLINE, &id), 0);
+                    assert_eq!(
+                        client.stdout(&id),
+                        format!("{rows} {}\r\n", 80 + connection),
+                        "start {number}"
+                    );
+                }
+            });
+        }
+    });
     let mut client = daemon.run("pty=1");
-    for number in 0..100 {
-        let id = number.to_string();
-        let mut data = script("#!/bin/sh\nstty size\n");
-        data["rows"] = json!(24 + number);
-        data["cols"] = json!(80);
-        client.start(&id, data);
-        assert_eq!(client.wait_stopped_within(DEADLINE, &id), 0);
-        assert_eq!(client.stdout(&id), format!("{} 80\r\n", 24 + number));
-    }
     for (rows, cols) in [(json!(0), json!(80)), (json!("24"), json!(80)), (json!(70000), json!(80))] {
         let mut data = script("#!/bin/sh\nstty size\n");
         (data["rows"], data["cols"]) = (rows, cols);
