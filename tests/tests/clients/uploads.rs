@@ -312,3 +312,30 @@ fn an_endless_name_costs_no_memory() {
     let grown = (peak_kib() - before) / 1024;
     assert!(grown < 60, "{grown} MiB for a body of 20");
 }
+
+/// An uploaded helper program is executable where the body says so or its first line does, and what a program
+/// has made stays if the client asks for it.
+#[test]
+fn executables_have_their_bit_and_files_that_a_program_made_are_kept_on_demand() {
+    let daemon = Daemon::start();
+    let file = |text: &str| json!({"type": "text", "content": {"text": text}});
+    let mut tool = file("echo tool");
+    tool["mode"] = json!("executable");
+    let files = json!({"tool": tool, "script": file("#!/bin/sh\necho script\n"), "text": file("1")});
+    assert_stored(&daemon.upload("", &json!({"name": "d", "files": files})));
+    let dir = daemon.work().join("d");
+    for (name, mode) in [("tool", 0o755), ("script", 0o755), ("text", 0o644)] {
+        assert_belongs(&dir.join(name), &accounts::pi(), mode);
+    }
+    let made = "open('d/made.txt', 'w').write('by a program')\n";
+    let data = json!({"runner": "python3", "code": made, "path": daemon.work()});
+    assert_eq!(daemon.run_once(data).exit_code, 0);
+    assert_stored(&daemon.upload("", &json!({"name": "d", "keep": true, "files": {"text": file("2")}})));
+    assert_eq!(tree(&dir), ["made.txt", "script", "text", "tool"]);
+    assert_eq!(fs::read_to_string(dir.join("text")).unwrap(), "2");
+    assert_belongs(&dir.join("tool"), &accounts::pi(), 0o755);
+    assert_stored(&daemon.upload("", &json!({"name": "d", "files": {"text": file("3")}})));
+    assert_eq!(tree(&dir), ["text"]);
+    let wrong = json!({"name": "d", "files": {"a/": file("x")}});
+    assert_eq!(daemon.upload("", &wrong).status, 500, "a file name that ends with a slash");
+}
