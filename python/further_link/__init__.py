@@ -2,8 +2,8 @@
 
     from further_link import KeyboardButton, send_image
 
-Called by users' programs; README.md beside this package is their manual. Importing it must never cost anything (no
-thread, no socket, no module but its own), and it must never end a program because nobody is listening.
+Called by users' programs; README.md beside this package is their manual. The import must never cost anything: no
+thread, no socket, no module but its own. A program must never end because no client is listening.
 """
 
 from further_link._image import send_image

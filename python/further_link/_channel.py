@@ -1,7 +1,8 @@
-"""The channel to the daemon: a Unix stream socket named by FURTHER_LINK_CHANNEL, a JSON object on each line, both ways.
+"""The channel to the daemon: a Unix stream socket that FURTHER_LINK_CHANNEL names, with a JSON object on each line.
 
-Imported by _image.py and _listener.py, at the first picture or button. It must never raise because of the channel, drop
-a line while somebody reads, write another line behind a part of one, or use the connection of a parent process.
+Imported by _image.py and _listener.py, at the first picture or button. This module must never raise because of the
+channel, or drop a line while the daemon reads. It must never write a line after a part of another one, or use the
+connection of a parent process.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 VARIABLE = "FURTHER_LINK_CHANNEL"
 # The daemon's limit, with the end of line.
 LINE_LIMIT = 4 * 1024 * 1024
-# Seconds that the first connection waits for a socket that is late: the original lost its first frame to that (D40).
+# Seconds that the first connection waits for a late socket: the original lost its first frame to that (D40).
 PATIENCE = 1.0
 RETRY_INTERVAL = 0.02
 READ_SIZE = 65536
@@ -106,7 +107,7 @@ class Stream:
             return None
 
     def close(self, wake: bool = True) -> None:
-        """Ends the connection, or only this process's part of it. Waking ends a receive() in another thread."""
+        """Ends the connection, or this process's part of it. With `wake` a receive() in another thread ends."""
         if wake:
             try:
                 self._socket.shutdown(socket.SHUT_RDWR)
@@ -116,7 +117,7 @@ class Stream:
 
 
 class Connection:
-    """One connection of this process: opened when there is something to send, and again should it have been lost."""
+    """One connection of this process: opened when there is something to send, and again after a loss."""
 
     def __init__(self, on_open: Optional[Callable[[Stream], None]] = None) -> None:
         self._on_open = on_open
@@ -133,7 +134,7 @@ class Connection:
         self._interrupting: List[Lines] = []
 
     def send(self, lines: Lines) -> None:
-        """Sends, and waits while the daemon does not read. That nobody is there is a warning, never an exception."""
+        """Sends, and waits while the daemon does not read. A missing daemon is a warning, never an exception."""
         with self._lock:
             if self._sending:
                 self._interrupting.append(lines)
@@ -194,7 +195,7 @@ class Connection:
         return stream
 
     def look(self) -> None:
-        """Reads what has come, without waiting, for who has no thread that does: complaints of the daemon, the end."""
+        """Reads what has come, without waiting: complaints of the daemon, the end. For callers without a thread."""
         with self._lock:
             while self._stream is not None:
                 messages = self._stream.receive(wait=False)
@@ -227,7 +228,7 @@ class Connection:
             stream.close()
 
     def after_fork(self) -> None:
-        """In a child process: its parent uses the connection, and a thread that is not here may hold the lock."""
+        """In a child process: the parent uses the connection, and one of its threads may hold the lock."""
         stream, self._stream = self._stream, None
         if stream is not None:
             stream.close(wake=False)

@@ -1,6 +1,6 @@
 """send_image: a picture for the browser, as a JPEG in a `video` message.
 
-Used by programs. It must never need Pillow or numpy to be imported, or ask for numpy at all: who has an array has it.
+Used by programs. The import must never need Pillow or numpy. numpy is never asked for: a program with an array has it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _noted = False
 def send_image(frame: Frame, format: Optional[str] = None) -> None:
     """Shows a picture in the browser: a PIL image, or a numpy array as OpenCV makes them (BGR, or grayscale).
 
-    A wrong argument is a TypeError or ValueError. That nobody can see the picture is a warning, once. `format` is
+    A wrong argument is a TypeError or ValueError. A picture that no client can see is a warning, once. `format` is
     there for old programs and changes nothing.
     """
     if format is not None:

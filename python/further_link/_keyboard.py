@@ -1,7 +1,7 @@
 """KeyboardButton: a key of the keyboard in front of the browser, with the names that gpiozero's Button has.
 
-Used by programs. _listener.py keeps the state of the key and calls the callbacks; it knows no button. Creating the first
-one is what connects.
+Used by programs. _listener.py keeps the state of the key and calls the callbacks; it knows no button. The first button
+makes the connection.
 """
 
 from __future__ import annotations

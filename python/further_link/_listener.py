@@ -1,7 +1,7 @@
 """Hears key events for all buttons of this process: one thread reads, another one calls the callbacks.
 
 Imported by _keyboard.py with the first button. There are two threads because `while button.is_pressed:` in a callback
-has to end. They must never be what keeps a program alive (D40), nor end by a callback's exception.
+has to end. The threads must never keep a program alive (D40), nor end by a callback's exception.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     # What to call when a key goes down (True) or up, as the button has it at that moment.
     Choose = Callable[[bool], Optional[Callable[[], Any]]]
 
-# Calls that wait for a slow callback. More than a person types meanwhile; beyond it the events wait in the daemon.
+# Calls that wait for a slow callback: more than a person types meanwhile. Further events wait in the daemon.
 CALLS_LIMIT = 1000
-# Seconds that a callback has to return when the program ends: one that is printing would disturb the interpreter's end.
+# Seconds that a callback has to return when the program ends: one that prints disturbs the interpreter's end.
 LAST_CALL = 0.5
 
 

@@ -1,7 +1,7 @@
 """Warnings: one of each kind per process, shown at the line of the user's program that led to it.
 
-Called by the other modules. It must never raise in a thread of ours, where nobody could catch it (with `python3 -W
-error` warnings are exceptions).
+Called by the other modules. A warning must never raise in a thread of ours, where no program can catch it (with
+`python3 -W error` warnings are exceptions).
 """
 
 from __future__ import annotations

@@ -139,7 +139,7 @@ KeyboardButton('c')
     keys, pictures = server.peer(), server.peer()
     assert keys.message()["data"] == {"key": "a"} and pictures.message()["type"] == "video"
     keys.key("a", "keydown")
-    # The program says nothing when it hears the key. What it has read it handles before it can fork: microseconds.
+    # The program says nothing when it hears the key. What was read is handled before a fork: microseconds.
     wait_for(lambda: not queued(keys, termios.TIOCOUTQ))
     process.go_on()
     process.expect("held in the child False")
