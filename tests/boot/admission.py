@@ -25,7 +25,7 @@ class Admission(Support):
                     assert "403 Forbidden" in str(error), error
                 else:
                     raise AssertionError(f"a WebSocket of {origin}")
-        with check("anybody may ask whether it serves, unless a page does that is not listed"):
+        with check("every machine may ask whether it serves, but no page that is not listed"):
             equal(get(INSIDE, "/status", origin=None), (200, "OK"))
             equal(get(INSIDE, "/status", origin="https://evil.example"), refused)
 
@@ -40,7 +40,7 @@ class Admission(Support):
                 found = self.journal(f"SYSLOG_IDENTIFIER={HELPER}", f"F_USER={user}")
                 assert any(outcome in str(entry.get("F_OUTCOME")) for entry in found), (user, found)
                 assert any(f"as {user}: " in str(entry.get("MESSAGE")) for entry in found), (user, found)
-        with check("root runs for those who have the token that the installation made, and for nobody else"):
+        with check("root runs for clients with the token that the installation made, and for no others"):
             equal(machine.run("stat", "-c", "%U %a", "/etc/further-link/user-token").strip(), "root 600")
             token = machine.run("cat", "/etc/further-link/user-token").strip()
             equal(len(token), 43, "characters of the token")
@@ -68,7 +68,7 @@ class Admission(Support):
             finally:
                 machine.run("usermod", "--login", "pi", "someone")
                 self.allow(None)
-        with check("nobody else may connect to the helper"):
+        with check("no other account may connect to the helper"):
             code = """
 import json, socket, sys
 sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)

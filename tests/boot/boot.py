@@ -1,4 +1,4 @@
-"""The package in a booted Debian, tried from outside: installed, used, restarted, killed, rebooted, upgraded, removed.
+"""The package in a booted Debian, tried from outside, from its installation to its removal.
 
 Called by `run` with the base system, the package and a scratch directory. Every check stands for itself and prints PASS
 or FAIL; what a check needs, it makes. The last line is "N passed, N failed".

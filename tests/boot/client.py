@@ -1,7 +1,7 @@
-"""A browser's side of further-link in a page of Python: HTTPS GET, and a WebSocket (RFC 6455) that speaks JSON messages.
+"""A browser's side of further-link in a page of Python: HTTPS GET, and a WebSocket (RFC 6455) with JSON messages.
 
-Used by the files of checks. It blocks, with a deadline on everything, and remembers every message, so that a failed check can say
-what did come. It is no general WebSocket library: no fragments, no extensions, text in and out.
+Used by the files of checks. Calls block, with a deadline on everything. Every message is remembered, so that a failed
+check can say what did come. This is no general WebSocket library: no fragments, no extensions, text in and out.
 """
 
 import base64

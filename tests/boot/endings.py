@@ -25,7 +25,7 @@ class Endings(Support):
         with check("restarting the port's socket: it serves again"):
             machine.run("systemctl", "restart", "further-link.socket")
             self.serves()
-        with check("restarting the helpers' socket cuts nobody off, and programs can be started at once"):
+        with check("restarting the helpers' socket cuts no client off, and programs can be started at once"):
             with Client(INSIDE) as client:
                 client.start("1", code="print(input())")
                 before = self.main_pid()
@@ -47,7 +47,7 @@ class Endings(Support):
                 wait_for("the program tidied up", lambda: machine.run("ls", "/home/pi").split().count("tidied"), 3, 0.1)
                 self.none_left(group)
             self.serves()  # the port is open still: a connection starts the service
-        with check("stopping the frontend ends even a run whose connection was passed to somebody else"):
+        with check("stopping the frontend ends even a run whose connection was passed to another process"):
             # A process of the frontend's account outside of its service, which holds a shell.
             code = """
 import json, socket, subprocess, sys
@@ -95,7 +95,7 @@ print(json.dumps(ended is not None), flush=True)
                 self.none_left(group)
                 answered = self.serves() + time.monotonic() - begun
                 assert answered < 4, f"served after {answered:.1f} s"
-        with check("a frontend that hangs is noticed by the watchdog and started anew"):
+        with check("a frontend that hangs is noticed by the watchdog and started again"):
             equal(machine.show("further-link.service", "WatchdogUSec"), "30s")
             # As packaged, only sooner.
             drop_in = "/run/systemd/system/further-link.service.d"

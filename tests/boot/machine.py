@@ -1,8 +1,8 @@
 """The machine under test: a throw-away Debian, booted by systemd-nspawn with a network cable to this process.
 
-Used by support.py for boot.py, which `run` starts in mount, network and pid namespaces of its own: everything made here (mounts,
-processes, the virtual cable) ends with them. Commands in the machine are run with nsenter; nothing of the test is
-installed in it.
+Used by support.py for boot.py, which `run` starts in mount, network and pid namespaces of its own. Everything made here
+(mounts, processes, the virtual cable) ends with them. Commands in the machine are run with nsenter, and nothing of the
+test is installed there.
 """
 
 import json
@@ -58,7 +58,7 @@ class Machine:
 
     def boot(self, timeout=60.0):
         command = ["systemd-nspawn", "--quiet", "--directory", self.root, "--machine", NAME, "--boot"]
-        # No machined to register with, and no unit of the host's to be moved to. A cable instead of the host's network.
+        # No machined to register with, and no unit of the host's to be moved to. A cable, not the host's network.
         command += ["--register=no", "--keep-unit", "--network-veth", "--link-journal=no", "--resolv-conf=off"]
         environment = dict(os.environ, SYSTEMD_NSPAWN_UNIFIED_HIERARCHY="1")
         self.nspawn = subprocess.Popen(
@@ -143,7 +143,7 @@ class Machine:
 
     def reboot(self, timeout=60.0):
         self.run("systemctl", "reboot", check=False)
-        # With --keep-unit a reboot is left to the service manager above, which is us (systemd-nspawn(1), exit status 133).
+        # With --keep-unit a reboot is left to the service manager above: this test (systemd-nspawn(1), exit status 133).
         try:
             status = self.nspawn.wait(timeout)
         except subprocess.TimeoutExpired:

@@ -1,4 +1,4 @@
-"""What the processes of the daemons may do, read from /proc and tried by probe.py; what the journal has of a run.
+"""What the processes of the daemons may do, read from /proc and tried by probe.py, and what the journal has of a run.
 
 Called by boot.py.
 """

@@ -1,4 +1,4 @@
-"""What runs inside of the machine: programs that look around, programs that hide, and the messages that need no client.
+"""What runs inside of the machine: programs that look around, programs that hide, messages that need no client.
 
 Used by the files of checks.
 """

@@ -15,7 +15,7 @@ from client import Client, Trust, get
 from machine import INSIDE, Machine, wait_for
 from programs import LOOK, SELF, SHOW_AND_HEAR
 
-# How long anything of a run may live on, and the grace that programs with a handler for SIGTERM have before that.
+# How long anything of a run may live on, and the grace before that of programs with a handler for SIGTERM.
 GONE_WITHIN, GRACE = 1.0, 2.0
 
 

@@ -33,7 +33,7 @@ class Uploads(Support):
             project = body | {"files": {"project.cfg": {"type": "text", "content": {"text": "x"}}}, "username": "ann@school.example"}
             equal(post(INSIDE, "/upload", project), (200, "OK"))
             equal(stat("Desktop/Projects/Further/ann/boot test/project.cfg"), ["pi pi 644"])
-        with check("an upload outside of the work dir, or as somebody else, is refused and leaves nothing"):
+        with check("an upload outside of the work dir, or as another user, is refused and leaves nothing"):
             equal(post(INSIDE, "/upload", body | {"name": "../boot test"})[0], 500)
             equal(post(INSIDE, "/upload?user=alice", body)[0], 500)
             equal(machine.run("sh", "-c", "ls -A /home/pi/further; ls -d /home/alice/further 2>&1 || true").splitlines()[0], "boot test")
