@@ -1,6 +1,7 @@
 //! What JSON would cost to read, seen before it is read: an estimate from above, in one pass over the bytes.
 
-/// The number of values in a text, and how deeply they are nested. Of text that is not JSON it may say anything.
+/// The number of values in a text, and how deeply they are nested. Of text that is not JSON it may say
+/// anything.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct JsonSize {
     /// Values, names of fields included.

@@ -261,7 +261,7 @@ impl Client {
     /// Starts `cat` and waits until it has answered once, with `cat\n`: then it is at rest.
     #[track_caller]
     pub fn start_cat(&mut self, id: &str) {
-        self.start(id, crate::snippets::program("/usr/bin/cat"));
+        self.start(id, crate::programs::program("/usr/bin/cat"));
         self.stdin(id, "cat\n");
         // A terminal echoes the first one.
         let answered = |text: &str| text == "cat\n" || text == "cat\r\ncat\r\n";

@@ -1,8 +1,8 @@
 //! The harness of the end-to-end tests: it starts the two real binaries and talks to them over real sockets.
 //!
-//! `daemon` (and `apart` a helper) starts one with folders of its own below a `supervised` process that sees
-//! every descendant, `client` speaks WebSocket and remembers all it saw (`record`), `http` asks plain
-//! questions, both through a `stream` with or without TLS (`authority` makes certificates), `file_server` is
+//! `daemon` (and `standalone` a helper) starts one with folders of its own below a `supervised` process that
+//! sees every descendant, `client` speaks WebSocket and remembers all it saw (`record`), `http` asks plain
+//! questions, both through a `stream` with or without TLS (`test_ca` makes certificates), `file_server` is
 //! what urls of uploads point to, `accounts` makes the users that programs run as, `processes` reads /proc.
 //! Every test needs root, see [`require_root`]: switching users is half of what is tested. Nothing in here
 //! may sleep in place of waiting for a condition (`wait`).
@@ -20,24 +20,24 @@
 )]
 
 pub mod accounts;
-pub mod apart;
-pub mod authority;
 pub mod binaries;
 pub mod client;
 pub mod daemon;
-pub mod elsewhere;
 pub mod file_server;
+pub mod helper_only;
 pub mod http;
 pub mod log;
-pub mod lone_helper;
-pub mod patient;
+pub mod netns;
 pub mod processes;
+pub mod programs;
 pub mod record;
+pub mod retry_stream;
 pub mod schema;
 pub mod scratch;
-pub mod snippets;
+pub mod standalone;
 pub mod stream;
 pub mod supervised;
+pub mod test_ca;
 pub mod wait;
 
 pub use client::Client;

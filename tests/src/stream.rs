@@ -13,7 +13,7 @@ use rustls::crypto::ring::default_provider;
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion};
 
-use crate::patient::Patient;
+use crate::retry_stream::Patient;
 use crate::wait::DEADLINE;
 
 /// How clients trust a daemon.

@@ -1,4 +1,5 @@
-//! Frames of a WebSocket: in any pieces, what is passed on has the same messages as what came, or the same end.
+//! Frames of a WebSocket: in any pieces, what is passed on has the same messages as what came, or the same
+//! end.
 
 use std::io::Cursor;
 

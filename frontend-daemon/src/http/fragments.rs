@@ -1,8 +1,9 @@
-//! Sits between the socket and the WebSocket library, and bounds the memory that an unfinished message can hold:
-//! `refragment` cuts long frames into fragments.
+//! Sits between the socket and the WebSocket library, and bounds the memory that an unfinished message can
+//! hold: `refragment` cuts long frames into fragments.
 //!
-//! The library keeps room for the longest frame that a connection has ever seen. Of fragments it keeps the bytes that
-//! have come, until their message is complete. Those bytes are counted here (`limits`), and must come in time.
+//! The library keeps room for the longest frame that a connection has ever seen. Of fragments it keeps the
+//! bytes that have come, until their message is complete. Those bytes are counted here (`limits`), and must
+//! come in time.
 
 use std::{
     io,
@@ -50,7 +51,8 @@ impl<S> Fragments<S> {
 
     /// Passes on what is there; false if more has to be read first.
     fn pass(&mut self, out: &mut ReadBuf<'_>) -> io::Result<bool> {
-        // Only the last ping needs an answer (RFC 6455, 5.5.3), and a client that hears none does not miss it.
+        // Only the last ping needs an answer (RFC 6455, 5.5.3), and a client that hears none does not miss
+        // it.
         let passed = self.frames.pass(out, self.write_blocked)?;
         if self.frames.take_completed() {
             self.deadline = None;
@@ -59,8 +61,8 @@ impl<S> Fragments<S> {
         Ok(passed)
     }
 
-    /// Counts what the library keeps. The first fragment of a connection is free, so that keystrokes and short programs get
-    /// through whatever others do.
+    /// Counts what the library keeps. The first fragment of a connection is free, so that keystrokes and
+    /// short programs get through whatever others do.
     fn count(&mut self) -> io::Result<()> {
         let free = usize::try_from(FRAGMENT).unwrap_or(usize::MAX);
         let kept = self.frames.unfinished().saturating_sub(free);

@@ -1,5 +1,5 @@
-//! WebSocket frames in, the same frames out, long ones cut into fragments (RFC 6455, 5.4), which mean the same. No I/O and no
-//! clock: `fragments` gives it what the network has, and passes on what it makes.
+//! WebSocket frames in, the same frames out, long ones cut into fragments (RFC 6455, 5.4), which mean the
+//! same. No I/O and no clock: `fragments` gives it what the network has, and passes on what it makes.
 
 use std::io::{self, Cursor};
 
@@ -62,7 +62,8 @@ impl Refragmenter {
             } else if self.frame.as_ref().is_some_and(|frame| frame.left > 0) {
                 self.next_fragment()?;
             } else if out.remaining() < before && self.frame.as_ref().is_some_and(Frame::ends_a_message) {
-                // What the library does with the message comes first: until it asks for more, its bytes count.
+                // What the library does with the message comes first: until it asks for more, its bytes
+                // count.
                 break;
             } else if !self.next_frame(skip_pings)? {
                 break;

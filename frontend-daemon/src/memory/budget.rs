@@ -3,9 +3,10 @@
 //! unit's `MemoryMax=`.
 //!
 //! `channel::connection` waits for room, always for a whole line at once, and so do bodies of uploads, from a
-//! budget of their own and for a limited time; `input` never waits for it. So a task that holds room never waits for room, and there is no circle: it waits for a
-//! program that writes its line, for a program that reads its input, or for a client that reads, and each of
-//! them can be ended by `stop`. Two levels (a run's share, and all) are always taken in this order.
+//! budget of their own and for a limited time; `input` never waits for it. So a task that holds room never
+//! waits for room, and there is no circle: it waits for a program that writes its line, for a program that
+//! reads its input, or for a client that reads, and each of them can be ended by `stop`. Two levels (a run's
+//! share, and all) are always taken in this order.
 
 use std::sync::Arc;
 

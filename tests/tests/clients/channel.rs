@@ -10,8 +10,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use further_link_tests::programs::{CHANNEL, python, shell};
 use further_link_tests::scratch::mode_of;
-use further_link_tests::snippets::{CHANNEL, python, shell};
 use further_link_tests::{Client, DEADLINE, Daemon, accounts, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;

@@ -9,7 +9,7 @@
 use std::time::{Duration, Instant};
 
 use further_link_tests::processes::Status;
-use further_link_tests::snippets::{CHANNEL, SLEEPER, program, python};
+use further_link_tests::programs::{CHANNEL, SLEEPER, program, python};
 use further_link_tests::{Client, DEADLINE, Daemon, wait_until};
 use serde_json::{Value, json};
 

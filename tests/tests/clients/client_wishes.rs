@@ -3,7 +3,7 @@
 //!
 //! API.md, "Messages". Clients of the original never send these fields.
 
-use further_link_tests::snippets::{program, python, script};
+use further_link_tests::programs::{program, python, script};
 use further_link_tests::{DEADLINE, Daemon};
 use serde_json::{Value, json};
 

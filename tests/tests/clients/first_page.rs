@@ -4,8 +4,8 @@
 use std::fmt::Write as _;
 
 use further_link_tests::Daemon;
-use further_link_tests::elsewhere::{Elsewhere, SERVER};
 use further_link_tests::http::{self, Response};
+use further_link_tests::netns::{Network, SERVER};
 
 /// What a browser says when a person goes to an address.
 const NAVIGATION: [(&str, &str); 2] = [("Sec-Fetch-Mode", "navigate"), ("Accept", "text/html,*/*;q=0.8")];
@@ -52,9 +52,9 @@ fn the_first_page_is_for_everybody_also_from_a_link_and_with_a_token() {
 
 #[test]
 fn an_open_device_says_so_on_its_page_and_in_its_log_with_the_address_to_open() {
-    let daemon = Elsewhere::around(Daemon::builder()).start();
+    let daemon = Network::around(Daemon::builder()).start();
     let request = format!("GET / HTTP/1.1\r\nHost: {SERVER}\r\nConnection: close\r\n\r\n");
-    let page = http::ask(&Elsewhere::of(&daemon).connect("192.0.2.2", SERVER), &request);
+    let page = http::ask(&Network::of(&daemon).connect("192.0.2.2", SERVER), &request);
     assert_page(&page, 200, "open to its network");
     assert!(daemon.log().text().contains("OPEN TO THE NETWORK"));
     let local = Daemon::start();

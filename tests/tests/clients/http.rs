@@ -270,7 +270,7 @@ fn the_environment_alone_configures_the_daemon() {
         .start();
     assert_eq!(daemon.http("GET", "/status").body, "OK");
     let mut client = daemon.run("");
-    let shown = client.run("1", further_link_tests::snippets::python("import os; print(os.getcwd())"));
+    let shown = client.run("1", further_link_tests::programs::python("import os; print(os.getcwd())"));
     assert_eq!(shown.stdout.trim(), temp.to_str().unwrap());
     let data = serde_json::json!({"runner": "shell", "path": "made/here"});
     client.start("2", data);

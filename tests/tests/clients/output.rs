@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use further_link_tests::snippets::{numbered, python};
+use further_link_tests::programs::{numbered, python};
 use further_link_tests::{Client, Daemon};
 
 /// 50 MiB of lines that know their number.

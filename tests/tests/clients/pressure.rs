@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use further_link_tests::processes::Status;
-use further_link_tests::snippets::{SLEEPER, numbered, program, python};
+use further_link_tests::programs::{SLEEPER, numbered, program, python};
 use further_link_tests::wait::settled;
 use further_link_tests::{Client, DEADLINE, Daemon, wait_until};
 use serde_json::json;

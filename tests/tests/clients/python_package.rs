@@ -12,9 +12,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use further_link_tests::apart::{Helper, service};
 use further_link_tests::daemon::Builder;
-use further_link_tests::snippets::{python, shell};
+use further_link_tests::programs::{python, shell};
+use further_link_tests::standalone::{Helper, service};
 use further_link_tests::{Client, Daemon};
 use serde_json::{Value, json};
 

@@ -6,8 +6,8 @@
 
 use std::fs;
 
+use further_link_tests::programs::{SLEEPER, program, python, script, shell};
 use further_link_tests::scratch::{self, set_mode};
-use further_link_tests::snippets::{SLEEPER, program, python, script, shell};
 use further_link_tests::{Client, DEADLINE, Daemon, Watched, accounts, wait_until};
 use serde_json::{Value, json};
 

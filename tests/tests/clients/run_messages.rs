@@ -3,7 +3,7 @@
 //! Items B4.2 to B4.9 and B5 as tables: a frame, and the error it gets. After each frame a ping is answered
 //! and nothing else has come. What a well-formed `start` does is in `runners.rs` and `run_lifecycle.rs`.
 
-use further_link_tests::snippets::{BAD, EXCEPTION, SLEEPER, python};
+use further_link_tests::programs::{BAD, EXCEPTION, SLEEPER, python};
 use further_link_tests::{Client, Daemon};
 use serde_json::{Value, json};
 use tungstenite::Message;

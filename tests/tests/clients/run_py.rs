@@ -7,8 +7,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use further_link_tests::programs::{BAD, EXCEPTION, SLEEPER};
 use further_link_tests::scratch::{directory_for, file_for};
-use further_link_tests::snippets::{BAD, EXCEPTION, SLEEPER};
 use further_link_tests::{Client, DEADLINE, Daemon, accounts, wait_until};
 use serde_json::{Value, json};
 

@@ -8,8 +8,8 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use further_link_tests::programs::{python, script};
 use further_link_tests::scratch::{directory_for, file_for, mode_of};
-use further_link_tests::snippets::{python, script};
 use further_link_tests::{Client, DEADLINE, Daemon, accounts, wait_until};
 use serde_json::{Value, json};
 

@@ -6,8 +6,8 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
+use further_link_tests::programs::{program, script, shell};
 use further_link_tests::scratch::{directory_for, file_for, mode_of};
-use further_link_tests::snippets::{program, script, shell};
 use further_link_tests::{Daemon, accounts};
 use serde_json::json;
 

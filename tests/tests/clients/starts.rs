@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail the test")]
 
 use further_link_tests::processes::Process;
-use further_link_tests::snippets::{program, python};
+use further_link_tests::programs::{program, python};
 use further_link_tests::{Client, DEADLINE, Daemon, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;

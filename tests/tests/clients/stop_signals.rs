@@ -4,7 +4,7 @@
 //! How a stop looks to clients is tested in `cleanup.rs`.
 
 use further_link_proto::{ExitStatus, Request, Runner, Signal};
-use further_link_tests::lone_helper::{LoneHelper, Running, frontend};
+use further_link_tests::helper_only::{HelperOnly, Running, frontend};
 
 /// Python that says which of the signals it gets, and goes on.
 const LISTENER: &[u8] = b"import signal, sys, time
@@ -18,7 +18,7 @@ while True:
 ";
 
 #[track_caller]
-fn start(helper: &LoneHelper, terminal: bool, text: &[u8]) -> Running {
+fn start(helper: &HelperOnly, terminal: bool, text: &[u8]) -> Running {
     let run = frontend::with_text(Runner::Python3, text.len());
     let run = if terminal { frontend::on_terminal(run) } else { run };
     let mut running = helper.connect().start(&run, text);
@@ -28,7 +28,7 @@ fn start(helper: &LoneHelper, terminal: bool, text: &[u8]) -> Running {
 
 #[test]
 fn a_signal_is_only_sent() {
-    let helper = LoneHelper::start();
+    let helper = HelperOnly::start();
     let mut running = start(&helper, false, LISTENER);
     for (signal, name) in
         [(Signal::Interrupt, "SIGINT"), (Signal::Terminate, "SIGTERM"), (Signal::HangUp, "SIGHUP")]
@@ -43,7 +43,7 @@ fn a_signal_is_only_sent() {
 /// G1: `finally` and `atexit` run, which SIGTERM alone would skip.
 #[test]
 fn python_tidies_up_when_a_stop_sends_sigint_first() {
-    let helper = LoneHelper::start();
+    let helper = HelperOnly::start();
     let text = b"import atexit, time\natexit.register(print, 'released')\ntry:\n    print('ready')\n    time.sleep(600)\nfinally:\n    time.sleep(0.5)\n    print('finally')\n";
     let mut running = start(&helper, false, text);
     running.frontend.send(&Request::Stop { first: Some(Signal::Interrupt) });
@@ -54,7 +54,7 @@ fn python_tidies_up_when_a_stop_sends_sigint_first() {
 
 #[test]
 fn the_usual_steps_follow_the_first_signal() {
-    let helper = LoneHelper::start();
+    let helper = HelperOnly::start();
     let mut running = start(&helper, false, LISTENER);
     running.frontend.send(&Request::Stop { first: Some(Signal::Interrupt) });
     assert_eq!(running.read_line(), "SIGINT\n");
@@ -64,7 +64,7 @@ fn the_usual_steps_follow_the_first_signal() {
 
 #[test]
 fn a_stop_with_sigkill_leaves_out_the_rest_also_of_a_stop_that_has_begun() {
-    let helper = LoneHelper::start();
+    let helper = HelperOnly::start();
     let mut running = start(&helper, false, LISTENER);
     running.frontend.send(&Request::Stop { first: None });
     assert_eq!(running.read_line(), "SIGTERM\n");
@@ -76,7 +76,7 @@ fn a_stop_with_sigkill_leaves_out_the_rest_also_of_a_stop_that_has_begun() {
 /// F3: the terminal hangs up before the kill.
 #[test]
 fn a_terminal_hangs_up_before_the_kill() {
-    let helper = LoneHelper::start();
+    let helper = HelperOnly::start();
     let mut running = start(&helper, true, LISTENER);
     running.frontend.send(&Request::Stop { first: None });
     for name in ["SIGTERM", "SIGHUP"] {

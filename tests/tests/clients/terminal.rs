@@ -3,7 +3,7 @@
 //! Item B9 with B6.7 and B6.8 (what comes on which stream, in one message), D14 (many terminals) and D28 (the
 //! controlling terminal). Full-screen programs and job control are in `terminal_programs.rs`.
 
-use further_link_tests::snippets::{numbered, program, python, script, shell};
+use further_link_tests::programs::{numbered, program, python, script, shell};
 use further_link_tests::{DEADLINE, Daemon, accounts};
 
 /// B3.5

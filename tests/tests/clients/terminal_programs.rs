@@ -8,8 +8,8 @@
 use std::io::Write;
 
 use further_link_tests::processes::Process;
+use further_link_tests::programs::{program, shell};
 use further_link_tests::scratch::directory_for;
-use further_link_tests::snippets::{program, shell};
 use further_link_tests::{Client, DEADLINE, Daemon, accounts, wait_until};
 use serde_json::json;
 

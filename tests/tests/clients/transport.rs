@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use further_link_tests::snippets::python;
+use further_link_tests::programs::python;
 use further_link_tests::{DEADLINE, Daemon};
 use serde_json::json;
 use tungstenite::Message;

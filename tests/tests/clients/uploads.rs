@@ -12,7 +12,7 @@ use std::path::Path;
 use further_link_tests::accounts::{self, Account};
 use further_link_tests::http::{self, Response};
 use further_link_tests::processes::Status;
-use further_link_tests::snippets::{BAD, EXCEPTION};
+use further_link_tests::programs::{BAD, EXCEPTION};
 use further_link_tests::{DEADLINE, Daemon, scratch, wait_until};
 use serde_json::{Map, Value, json};
 

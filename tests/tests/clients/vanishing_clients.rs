@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use further_link_tests::processes::descriptors;
-use further_link_tests::snippets::{program, script};
+use further_link_tests::programs::{program, script};
 use further_link_tests::wait::{holds_within, settled};
 use further_link_tests::{Client, DEADLINE, Daemon};
 

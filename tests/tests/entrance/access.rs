@@ -8,9 +8,9 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use further_link_tests::elsewhere::{Elsewhere, SERVER};
 use further_link_tests::http::{self, upgrade_request};
-use further_link_tests::snippets::program;
+use further_link_tests::netns::{Network, SERVER};
+use further_link_tests::programs::program;
 use further_link_tests::{Client, DEADLINE, Daemon};
 
 const UPGRADE: &str = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
@@ -116,11 +116,11 @@ fn a_name_that_is_not_this_devices_is_refused_on_every_route() {
 /// Programs on other machines that are no browsers.
 #[test]
 fn without_an_origin_other_machines_get_the_status_and_no_more() {
-    let daemon = Elsewhere::around(Daemon::builder()).start();
-    let there = Elsewhere::of(&daemon);
-    let open = Elsewhere::around(Daemon::builder().argument("--allow-no-origin")).start();
-    let open_there = Elsewhere::of(&open);
-    let ask = |there: &Elsewhere, path: &str, extra: &str| {
+    let daemon = Network::around(Daemon::builder()).start();
+    let there = Network::of(&daemon);
+    let open = Network::around(Daemon::builder().argument("--allow-no-origin")).start();
+    let open_there = Network::of(&open);
+    let ask = |there: &Network, path: &str, extra: &str| {
         http::ask(&there.connect("192.0.2.2", SERVER), &upgrade_request(path, SERVER, extra)).status
     };
     for (path, status) in

@@ -10,9 +10,9 @@ use std::fs::File;
 use std::io::Write;
 
 use further_link_proto::{Event, ExitStatus, Request, Runner, VERSION};
-use further_link_tests::lone_helper::frontend::{as_user, bytes_of, exec, on_terminal, run, with_text};
-use further_link_tests::lone_helper::scene::traced;
-use further_link_tests::lone_helper::{Frontend, Heard, LoneHelper, Running, Scene};
+use further_link_tests::helper_only::fixture::traced;
+use further_link_tests::helper_only::frontend::{as_user, bytes_of, exec, on_terminal, run, with_text};
+use further_link_tests::helper_only::{Fixture, Frontend, Heard, HelperOnly, Running};
 use further_link_tests::scratch::set_mode;
 use further_link_tests::{DEADLINE, accounts, wait_until};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -38,29 +38,29 @@ fn raise_descriptor_limit() {
 fn more_silent_connections_than_helpers_may_run_harm_nobody() {
     const MOST: usize = 1024;
     raise_descriptor_limit();
-    let mut scene = Scene::new();
-    let mut silent: Vec<Frontend> = (0..MOST - 1).map(|_| scene.helper.connect()).collect();
-    wait_until(3 * DEADLINE, "all helpers but one are taken", || scene.helper.instances().len() == MOST);
-    scene.bystander.assert_unharmed();
+    let mut fixture = Fixture::new();
+    let mut silent: Vec<Frontend> = (0..MOST - 1).map(|_| fixture.helper.connect()).collect();
+    wait_until(3 * DEADLINE, "all helpers but one are taken", || fixture.helper.instances().len() == MOST);
+    fixture.bystander.assert_unharmed();
     for _ in 0..50 {
-        scene.helper.connect().expect_end();
+        fixture.helper.connect().expect_end();
     }
-    scene.bystander.assert_unharmed();
+    fixture.bystander.assert_unharmed();
     // One goes, so one may come.
     silent.pop();
-    wait_until(DEADLINE, "one is gone", || scene.helper.instances().len() == MOST - 1);
-    scene.helper.assert_serves();
+    wait_until(DEADLINE, "one is gone", || fixture.helper.instances().len() == MOST - 1);
+    fixture.helper.assert_serves();
     drop(silent);
-    scene.assert_unharmed("1,024 silent connections");
+    fixture.assert_unharmed("1,024 silent connections");
 }
 
 /// Descriptors and processes are given back each time.
 #[test]
 fn thousands_of_connections_that_close_at_once_leave_nothing() {
     const CONNECTIONS: usize = 6_000;
-    let mut scene = Scene::new();
+    let mut fixture = Fixture::new();
     for number in 0..CONNECTIONS {
-        let frontend = scene.helper.connect();
+        let frontend = fixture.helper.connect();
         match number % 3 {
             0 => {}
             // Something is on its way when the connection is gone.
@@ -69,31 +69,31 @@ fn thousands_of_connections_that_close_at_once_leave_nothing() {
         }
         drop(frontend);
         if number % 1_000 == 0 {
-            scene.bystander.assert_unharmed();
+            fixture.bystander.assert_unharmed();
         }
     }
-    scene.assert_unharmed("thousands of connections");
+    fixture.assert_unharmed("thousands of connections");
 }
 
 /// PROTOCOL.md, "Transport": closing means stop, whatever has been said by then.
 #[test]
 fn closing_at_any_stage_of_a_start_leaves_nothing() {
-    let mut scene = Scene::new();
+    let mut fixture = Fixture::new();
     let text = STUBBORN;
     for terminal in [false, true] {
         let with_size = |run| if terminal { on_terminal(run) } else { run };
         let announced = with_size(with_text(Runner::Exec, text.len()));
         // Before `Run`; right after it, with and without text to come.
-        drop(scene.helper.connect());
+        drop(fixture.helper.connect());
         for run in [with_size(exec("/usr/bin/cat")), with_size(run(Runner::Shell)), announced.clone()] {
-            let frontend = scene.helper.connect();
+            let frontend = fixture.helper.connect();
             frontend.send(&Request::Run(run));
         }
         // With a pipe for text in hand, and 0, 1, half and all of the bytes in it; the pipe closed before or
         // after.
         for sent in [0, 1, text.len() / 2, text.len()] {
             for pipe_first in [false, true] {
-                let frontend = scene.helper.connect();
+                let frontend = fixture.helper.connect();
                 frontend.send(&Request::Run(announced.clone()));
                 let mut pipe = frontend.expect_code();
                 pipe.write_all(&text[..sent]).expect("the pipe takes it");
@@ -106,20 +106,20 @@ fn closing_at_any_stage_of_a_start_leaves_nothing() {
                 }
             }
         }
-        scene.assert_unharmed("a close during the start");
+        fixture.assert_unharmed("a close during the start");
     }
 }
 
 /// The same once the program runs, for programs that want to stay.
 #[test]
 fn closing_at_any_stage_of_a_run_leaves_nothing() {
-    let helper = LoneHelper::builder().allow_users(&["pi"]).argument("--grace=0.5").start();
-    let mut scene = Scene::of(helper);
+    let helper = HelperOnly::builder().allow_users(&["pi"]).argument("--grace=0.5").start();
+    let mut fixture = Fixture::of(helper);
     for terminal in [false, true] {
         let stubborn = || {
             let run = with_text(Runner::Exec, STUBBORN.len());
             let run = if terminal { on_terminal(run) } else { run };
-            let mut running = scene.helper.connect().start(&run, STUBBORN);
+            let mut running = fixture.helper.connect().start(&run, STUBBORN);
             assert_eq!(running.read_line().trim_end(), "ready");
             running
         };
@@ -137,19 +137,19 @@ fn closing_at_any_stage_of_a_run_leaves_nothing() {
         let Running { frontend, input, output, errors, program, .. } = running;
         drop(frontend);
         wait_until(DEADLINE, "it is killed after the grace", || !program.is_alive());
-        scene.helper.assert_as_before(&scene.before, "a close while it was being stopped");
+        fixture.helper.assert_as_before(&fixture.before, "a close while it was being stopped");
         drop((input, output, errors));
-        scene.assert_unharmed("a close during the run");
+        fixture.assert_unharmed("a close during the run");
     }
 }
 
 /// The helper never waits for a frontend to listen: all events of a run fit into the socket's buffer.
 #[test]
 fn a_frontend_that_never_reads_holds_up_nobody() {
-    let mut scene = Scene::new();
+    let mut fixture = Fixture::new();
     let mut deaf = Vec::new();
     for number in 0..100 {
-        let frontend = scene.helper.connect();
+        let frontend = fixture.helper.connect();
         frontend.send(&Request::Run(match number % 3 {
             0 => exec("/bin/true"),
             1 => exec("/bin/no-such-file"),
@@ -159,13 +159,13 @@ fn a_frontend_that_never_reads_holds_up_nobody() {
     }
     // `cat`, which runs on and is stopped: the streams wait in the socket, where they are not taken.
     for _ in 0..20 {
-        let frontend = scene.helper.connect();
+        let frontend = fixture.helper.connect();
         frontend.send(&Request::Run(exec("/usr/bin/cat")));
         frontend.send(&Request::Stop { first: None });
         deaf.push(frontend);
     }
-    scene.helper.assert_as_before(&scene.before, "all helpers have ended, heard or not");
-    scene.assert_unharmed("frontends that do not listen");
+    fixture.helper.assert_as_before(&fixture.before, "all helpers have ended, heard or not");
+    fixture.assert_unharmed("frontends that do not listen");
     // All that was said is still there, descriptors and all.
     let Heard::Event(Event::Started { .. }, streams) = deaf[0].hear() else { panic!("not Started") };
     assert_eq!(streams.len(), 4, "three pipes and the user channel");
@@ -175,18 +175,18 @@ fn a_frontend_that_never_reads_holds_up_nobody() {
 /// Streams are the frontend's own; what it does with them must not reach the helper or another run.
 #[test]
 fn a_frontend_that_closes_the_streams_and_stays_harms_its_own_program_only() {
-    let mut scene = Scene::new();
+    let mut fixture = Fixture::new();
     let Running { frontend, input, output, errors, .. } =
-        scene.helper.connect().start(&exec("/usr/bin/yes"), &[]);
+        fixture.helper.connect().start(&exec("/usr/bin/yes"), &[]);
     drop((input, output, errors));
     // `yes` writes to a pipe without a reader.
     assert_eq!(frontend.wait_exited(), ExitStatus::Signaled(13));
     let Running { frontend, input, output, errors, .. } =
-        scene.helper.connect().start(&on_terminal(exec("/usr/bin/cat")), &[]);
+        fixture.helper.connect().start(&on_terminal(exec("/usr/bin/cat")), &[]);
     drop((input, output, errors));
     // The terminal hangs up (tty(4)).
     assert_eq!(frontend.wait_exited(), ExitStatus::Signaled(1));
-    scene.assert_unharmed("streams closed by the frontend");
+    fixture.assert_unharmed("streams closed by the frontend");
 }
 
 /// What a stranger hears: python, since only another process has another uid.
@@ -215,35 +215,35 @@ except PermissionError:
 /// PROTOCOL.md, "Transport": "closes when the uid is not the frontend's", which here is root's own.
 #[test]
 fn strangers_are_not_answered_and_nothing_is_done_for_them() {
-    let mut scene = Scene::new();
-    let socket = scene.helper.socket.to_str().expect("UTF-8").to_owned();
+    let mut fixture = Fixture::new();
+    let socket = fixture.helper.socket.to_str().expect("UTF-8").to_owned();
     let shell = Request::Run(traced(run(Runner::Shell)));
     // As the helper makes it, the socket is not even theirs to connect to.
     assert_eq!(stranger("linkother", &socket, &shell), "no way in\n");
-    set_mode(&scene.helper.socket, 0o666);
+    set_mode(&fixture.helper.socket, 0o666);
     for request in [shell, Request::Stop { first: None }, Request::Run(with_text(Runner::Python3, 10))] {
         for user in ["linkother", "pi"] {
             let answer = stranger(user, &socket, &request);
             assert!(["closed\n", "heard b''\n"].contains(&answer.as_str()), "{user}: {answer}");
         }
     }
-    assert!(scene.helper.process.log.text().contains("not the frontend"));
-    scene.assert_unharmed("strangers");
+    assert!(fixture.helper.process.log.text().contains("not the frontend"));
+    fixture.assert_unharmed("strangers");
 }
 
 /// The pipe for program text is the frontend's, too: many of them, filled to the brim, are not read by root.
 #[test]
 fn text_that_is_written_and_never_completed_stays_in_its_pipe() {
-    let mut scene = Scene::new();
+    let mut fixture = Fixture::new();
     let mut held: Vec<(Frontend, File)> = Vec::new();
     for _ in 0..20 {
-        let frontend = scene.helper.connect();
+        let frontend = fixture.helper.connect();
         frontend.send(&Request::Run(with_text(Runner::Python3, 1024 * 1024)));
         let mut pipe = frontend.expect_code();
         pipe.write_all(&vec![b'#'; 1024 * 512]).expect("the child takes it");
         held.push((frontend, pipe));
     }
-    scene.helper.assert_serves();
+    fixture.helper.assert_serves();
     for (frontend, pipe) in held {
         // Nonsense ends the conversation at this stage as well.
         frontend.send_bytes(&[VERSION, 77]).expect("the helper waits");
@@ -251,5 +251,5 @@ fn text_that_is_written_and_never_completed_stays_in_its_pipe() {
         let broken = { pipe }.write_all(b"#");
         assert!(broken.is_err_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe));
     }
-    scene.assert_unharmed("texts without an end");
+    fixture.assert_unharmed("texts without an end");
 }

@@ -2,19 +2,19 @@
 //! order, more program text than it announced, or less.
 //!
 //! PROTOCOL.md, "Order" and "Requests". A refused request has no effect at all: each of these would
-//! make a directory that the census finds. `hostile_frontend` has what is no request.
+//! make a directory that the inventory finds. `hostile_frontend` has what is no request.
 
 use std::io::Write;
 
 use further_link_proto::{Event, ExitStatus, MAX_CODE, Refusal, Request, Runner, SocketError, Step};
-use further_link_tests::lone_helper::frontend::{as_user, bytes_of, exec, on_terminal, run, with_text};
-use further_link_tests::lone_helper::scene::{traced, with_user};
-use further_link_tests::lone_helper::{Frontend, Heard, LoneHelper, Scene};
+use further_link_tests::helper_only::fixture::{traced, with_user};
+use further_link_tests::helper_only::frontend::{as_user, bytes_of, exec, on_terminal, run, with_text};
+use further_link_tests::helper_only::{Fixture, Frontend, Heard, HelperOnly};
 
 /// docs/threat-model.md: "programs and uploads as the allowed users", and PROTOCOL.md, `Run`, field 1.
 #[test]
 fn users_who_are_not_allowed_or_do_not_exist_run_nothing() {
-    let mut scene = Scene::new();
+    let mut fixture = Fixture::new();
     for name in ["root", "nobody", "linkother", "daemon", "www-data"] {
         for request in [
             run(Runner::Shell),
@@ -22,40 +22,40 @@ fn users_who_are_not_allowed_or_do_not_exist_run_nothing() {
             with_text(Runner::Exec, 1),
             on_terminal(run(Runner::Shell)),
         ] {
-            let frontend = scene.helper.connect();
+            let frontend = fixture.helper.connect();
             frontend.send(&Request::Run(as_user(name, traced(request))));
             frontend.expect_refused(Refusal::UserNotAllowed);
         }
     }
     // An account that is not on the list is not looked up: the frontend learns nothing of which exist.
     for name in ["no-such-user", "PI", "pi\u{200b}", "pi$", "_pi", "rооt", "%70i", &"u".repeat(32)] {
-        let frontend = scene.helper.connect();
+        let frontend = fixture.helper.connect();
         frontend.send_bytes(&with_user(name.as_bytes())).expect("the helper waits");
         frontend.expect_refused(Refusal::UserNotAllowed);
     }
-    scene.assert_unharmed("users who may not");
+    fixture.assert_unharmed("users who may not");
     // That these would have left something: what is not refused does.
-    drop(scene.helper.connect().start(&traced(run(Runner::Shell)), &[]));
-    assert!(scene.helper.scratch().temp().join("trace").is_dir());
+    drop(fixture.helper.connect().start(&traced(run(Runner::Shell)), &[]));
+    assert!(fixture.helper.scratch().temp().join("trace").is_dir());
 }
 
 /// PROTOCOL.md, `Refused`: 1 is for an account that the list names and the machine does not have.
 #[test]
 fn a_user_who_is_allowed_and_does_not_exist_runs_nothing() {
-    let mut scene = Scene::of(LoneHelper::builder().allow_users(&["pi", "no-such-user"]).start());
+    let mut fixture = Fixture::of(HelperOnly::builder().allow_users(&["pi", "no-such-user"]).start());
     for request in [run(Runner::Shell), with_text(Runner::Python3, 1)] {
-        let frontend = scene.helper.connect();
+        let frontend = fixture.helper.connect();
         frontend.send(&Request::Run(as_user("no-such-user", traced(request))));
         frontend.expect_refused(Refusal::UnknownUser);
     }
-    scene.assert_unharmed("a user who does not exist");
+    fixture.assert_unharmed("a user who does not exist");
 }
 
 /// The classes of CVE-2019-14287 (a uid as name), CVE-2023-42456 (a path as name), and of entries of
 /// passwd(5).
 #[test]
 fn numbers_paths_and_options_are_no_user_names() {
-    let mut scene = Scene::new();
+    let mut fixture = Fixture::new();
     let pi =
         nix::unistd::User::from_name("pi").expect("readable").expect("made by the harness").uid.to_string();
     let names: [&[u8]; 18] = [
@@ -79,62 +79,62 @@ fn numbers_paths_and_options_are_no_user_names() {
         b"\xff\xfe",
     ];
     for name in names {
-        let frontend = scene.helper.connect();
+        let frontend = fixture.helper.connect();
         frontend.send_bytes(&with_user(name)).expect("the helper waits");
         frontend.expect_end();
     }
-    let frontend = scene.helper.connect();
+    let frontend = fixture.helper.connect();
     frontend.send_bytes(&with_user(&[b'u'; 33])).expect("the helper waits");
     frontend.expect_end();
-    scene.assert_unharmed("names that are none");
+    fixture.assert_unharmed("names that are none");
 }
 
 /// PROTOCOL.md, "Order": a second `Run` "ends the conversation: the helper kills what it started".
 #[test]
 fn a_second_run_ends_the_first_and_starts_nothing() {
-    let mut scene = Scene::new();
+    let mut fixture = Fixture::new();
     let again = Request::Run(traced(run(Runner::Shell)));
     // At once, so that the helper finds it while the first one starts.
-    let frontend = scene.helper.connect();
+    let frontend = fixture.helper.connect();
     frontend.send(&Request::Run(exec("/usr/bin/cat")));
     frontend.send(&again);
     while let Heard::Event(event, _) = frontend.hear() {
         assert!(matches!(event, Event::Started { .. }), "{event:?}");
     }
     // Where text is awaited, and where the program runs.
-    let frontend = scene.helper.connect();
+    let frontend = fixture.helper.connect();
     frontend.send(&Request::Run(with_text(Runner::Python3, 10)));
     let text = frontend.expect_code();
     frontend.send(&again);
     frontend.expect_end();
     drop(text);
-    let running = scene.helper.connect().start(&exec("/usr/bin/cat"), &[]);
+    let running = fixture.helper.connect().start(&exec("/usr/bin/cat"), &[]);
     running.frontend.send(&again);
     running.frontend.expect_end();
     assert!(!running.program.is_alive());
     // While it is being stopped: the grace is over then.
     let ignoring = b"#!/usr/bin/python3 -u\nimport signal, time\nsignal.signal(15, lambda *_: print('told'))\nprint('ready')\nwhile True: time.sleep(600)\n";
-    let mut running = scene.helper.connect().start(&with_text(Runner::Exec, ignoring.len()), ignoring);
+    let mut running = fixture.helper.connect().start(&with_text(Runner::Exec, ignoring.len()), ignoring);
     assert_eq!(running.read_line(), "ready\n");
     running.frontend.send(&Request::Stop { first: None });
     assert_eq!(running.read_line(), "told\n");
     running.frontend.send(&again);
     running.frontend.expect_end();
     assert!(!running.program.is_alive());
-    scene.assert_unharmed("second runs");
+    fixture.assert_unharmed("second runs");
 }
 
 /// PROTOCOL.md, `Stop`: "any number of times" after `Run`, and "a `Stop` first" ends the conversation.
 #[test]
 fn a_stop_without_a_run_ends_the_conversation_and_ten_thousand_are_one() {
-    let mut scene = Scene::new();
-    let frontend = scene.helper.connect();
+    let mut fixture = Fixture::new();
+    let frontend = fixture.helper.connect();
     frontend.send(&Request::Stop { first: None });
     // What stands behind it is not looked at any more.
     let (Ok(()) | Err(_)) = frontend.send_bytes(&bytes_of(&Request::Run(traced(run(Runner::Shell)))));
     frontend.expect_end();
 
-    let running = scene.helper.connect().start(&exec("/usr/bin/cat"), &[]);
+    let running = fixture.helper.connect().start(&exec("/usr/bin/cat"), &[]);
     for _ in 0..10_000 {
         match running.frontend.0.send(&Request::Stop { first: None }) {
             Ok(()) => {}
@@ -144,38 +144,38 @@ fn a_stop_without_a_run_ends_the_conversation_and_ten_thousand_are_one() {
         }
     }
     assert_eq!(running.frontend.wait_exited(), ExitStatus::Signaled(15));
-    scene.assert_unharmed("stops");
+    fixture.assert_unharmed("stops");
 }
 
 /// PROTOCOL.md, `Code`: "It starts the program only when exactly the announced number of bytes came."
 #[test]
 fn program_text_of_another_length_than_announced_is_never_run_whole() {
-    let mut scene = Scene::new();
+    let mut fixture = Fixture::new();
     let text = b"print('all of it', flush=True)\ninput()\nprint('and more')\n";
     // More text than announced: what was announced is the program.
     let announced = text.iter().position(|byte| *byte == b'\n').expect("a line") + 1;
-    let mut running = scene.helper.connect().start(&with_text(Runner::Python3, announced), text);
+    let mut running = fixture.helper.connect().start(&with_text(Runner::Python3, announced), text);
     assert_eq!(running.read_line(), "all of it\n");
     assert_eq!(running.frontend.wait_exited(), ExitStatus::Exited(0));
     // The most that may be announced, and nothing of it sent.
     let most = usize::try_from(MAX_CODE).expect("fits");
-    let frontends: Vec<_> = (0..20).map(|_| scene.helper.connect()).collect();
+    let frontends: Vec<_> = (0..20).map(|_| fixture.helper.connect()).collect();
     for frontend in &frontends {
         frontend.send(&Request::Run(with_text(Runner::Exec, most)));
     }
     let pipes: Vec<_> = frontends.iter().map(Frontend::expect_code).collect();
     drop(frontends);
     drop(pipes);
-    scene.assert_unharmed("texts of other lengths");
+    fixture.assert_unharmed("texts of other lengths");
 }
 
 /// The same: "exactly", so text that ends early is a `Failed`, and not one that is waited for as long as the
 /// connection.
 #[test]
 fn program_text_that_ends_early_fails_the_start() {
-    let mut scene = Scene::new();
+    let mut fixture = Fixture::new();
     for sent in [&b""[..], b"print('half of it')\n"] {
-        let frontend = scene.helper.connect();
+        let frontend = fixture.helper.connect();
         frontend.send(&Request::Run(with_text(Runner::Python3, 300)));
         frontend.expect_code().write_all(sent).expect("the pipe takes it");
         let heard = frontend.hear();
@@ -183,5 +183,5 @@ fn program_text_that_ends_early_fails_the_start() {
         assert!(failed, "{heard:?}");
         frontend.expect_end();
     }
-    scene.assert_unharmed("half a text");
+    fixture.assert_unharmed("half a text");
 }

@@ -3,6 +3,6 @@
 mod access;
 mod hostile_connections;
 mod hostile_requests;
-mod strangers;
+mod resource_limits;
 mod tokens;
 mod user_tokens;

@@ -12,11 +12,11 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use further_link_tests::daemon::Builder;
-use further_link_tests::elsewhere::{Elsewhere, SERVER};
 use further_link_tests::http::{self, Response, upgrade_request};
+use further_link_tests::netns::{Network, SERVER};
 use further_link_tests::processes::Process;
+use further_link_tests::programs::{program, python};
 use further_link_tests::scratch::{Scratch, mode_of, set_mode};
-use further_link_tests::snippets::{program, python};
 use further_link_tests::supervised::Supervised;
 use further_link_tests::{Client, DEADLINE, Daemon, binaries};
 
@@ -82,8 +82,8 @@ fn everything_but_status_and_version_needs_the_token() {
 
 #[test]
 fn whoever_has_the_token_gets_in_from_anywhere_without_an_origin() {
-    let daemon = Elsewhere::around(guarded()).start();
-    let there = Elsewhere::of(&daemon);
+    let daemon = Network::around(guarded()).start();
+    let there = Network::of(&daemon);
     let ask = |path: &str, extra: &str| {
         http::ask(&there.connect("192.0.2.2", SERVER), &upgrade_request(path, SERVER, extra)).status
     };
@@ -99,8 +99,8 @@ fn whoever_has_the_token_gets_in_from_anywhere_without_an_origin() {
 /// client else notices: neither another address, nor who has the right token behind the same router.
 #[test]
 fn wrong_tokens_are_delayed_and_limited_for_each_address() {
-    let daemon = Elsewhere::around(guarded()).start();
-    let there = Elsewhere::of(&daemon);
+    let daemon = Network::around(guarded()).start();
+    let there = Network::of(&daemon);
     let ask = |from: &str, token: &str| {
         let begun = Instant::now();
         let request = upgrade_request(&format!("/run?token={token}"), SERVER, "");
@@ -137,9 +137,9 @@ fn wrong_tokens_are_delayed_and_limited_for_each_address() {
 /// IPv6.
 #[test]
 fn one_network_of_ipv6_is_one_guesser() {
-    let daemon = Elsewhere::around(guarded()).start();
-    let there = Elsewhere::of(&daemon);
-    let server = further_link_tests::elsewhere::SERVER_V6;
+    let daemon = Network::around(guarded()).start();
+    let there = Network::of(&daemon);
+    let server = further_link_tests::netns::SERVER_V6;
     let request = upgrade_request("/run?token=wrong", &format!("[{server}]"), "");
     let status = |from: &str| http::ask(&there.connect(from, server), &request).status;
     std::thread::scope(|scope| {

@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use further_link_proto::{Refusal, Request, Run, Runner, Token};
 use further_link_tests::daemon::Builder;
-use further_link_tests::elsewhere::{Elsewhere, SERVER};
-use further_link_tests::lone_helper::frontend::{as_user, exec, run, with_text};
-use further_link_tests::lone_helper::scene::traced;
-use further_link_tests::lone_helper::{LoneHelper, Scene};
+use further_link_tests::helper_only::fixture::traced;
+use further_link_tests::helper_only::frontend::{as_user, exec, run, with_text};
+use further_link_tests::helper_only::{Fixture, HelperOnly};
+use further_link_tests::netns::{Network, SERVER};
 use further_link_tests::processes::Status;
+use further_link_tests::programs::python;
 use further_link_tests::scratch::{Scratch, set_mode};
-use further_link_tests::snippets::python;
 use further_link_tests::{Client, DEADLINE, Daemon};
 
 const TOKEN: &str = "r00t-r00t_r00t-r00t_r00t-r00t_r00t-r00t_r00";
@@ -32,107 +32,107 @@ fn with_token(token: Option<&str>, mut run: Run) -> Run {
 }
 
 /// A helper for pi, and for root with the token; and where the token is.
-fn scene() -> (Scene, PathBuf) {
-    let builder = LoneHelper::builder();
+fn fixture() -> (Fixture, PathBuf) {
+    let builder = HelperOnly::builder();
     let path = token_file(builder.scratch());
     let builder = builder.argument("--allow-users=pi root:token");
-    (Scene::of(builder.argument("--token-file").argument(path.to_str().unwrap()).start()), path)
+    (Fixture::of(builder.argument("--token-file").argument(path.to_str().unwrap()).start()), path)
 }
 
 #[track_caller]
-fn refused(scene: &Scene, request: Run, refusal: Refusal) {
-    let frontend = scene.helper.connect();
+fn refused(fixture: &Fixture, request: Run, refusal: Refusal) {
+    let frontend = fixture.helper.connect();
     frontend.send(&Request::Run(request));
     frontend.expect_refused(refusal);
 }
 
 #[track_caller]
-fn runs_as(scene: &Scene, request: &Run, uid: u64) {
-    let running = scene.helper.connect().start(request, &[]);
+fn runs_as(fixture: &Fixture, request: &Run, uid: u64) {
+    let running = fixture.helper.connect().start(request, &[]);
     assert_eq!(Status::of(running.program.pid).numbers("Uid"), [uid; 4]);
 }
 
 #[test]
 fn a_frontend_that_was_taken_over_is_not_root_without_the_token() {
-    let (mut scene, _) = scene();
+    let (mut fixture, _) = fixture();
     let requests =
         [run(Runner::Shell), exec("/usr/bin/id"), with_text(Runner::Python3, 1), with_text(Runner::Exec, 1)];
     for request in requests {
         let root = |token| with_token(token, as_user("root", traced(request.clone())));
-        refused(&scene, root(None), Refusal::TokenMissing);
+        refused(&fixture, root(None), Refusal::TokenMissing);
         let wrong =
             [OTHER, &TOKEN[..42], &format!("{TOKEN}x"), &TOKEN.to_uppercase(), "x", "root", "pi", "token"];
         for token in wrong {
-            refused(&scene, root(Some(token)), Refusal::TokenWrong);
+            refused(&fixture, root(Some(token)), Refusal::TokenWrong);
         }
         // The token is only for users whom the list names so.
         for name in ["daemon", "linkother", "root:token"] {
             if let Ok(user) = further_link_proto::UserName::new(name) {
                 let mut request = root(Some(TOKEN));
                 request.identity.user = Some(user);
-                refused(&scene, request, Refusal::UserNotAllowed);
+                refused(&fixture, request, Refusal::UserNotAllowed);
             }
         }
     }
-    scene.assert_unharmed("users without their token");
-    runs_as(&scene, &with_token(Some(TOKEN), as_user("root", exec("/usr/bin/cat"))), 0);
-    let log = scene.helper.process.log.text();
+    fixture.assert_unharmed("users without their token");
+    runs_as(&fixture, &with_token(Some(TOKEN), as_user("root", exec("/usr/bin/cat"))), 0);
+    let log = fixture.helper.process.log.text();
     assert!(!log.contains("r00t") && !log.contains("0ther"), "{log}");
 }
 
 /// PROTOCOL.md: a token is 1 to so many bytes; an empty one cannot even be said.
 #[test]
 fn an_empty_token_ends_the_conversation() {
-    let (mut scene, _) = scene();
+    let (mut fixture, _) = fixture();
     let request = with_token(Some("QQQQ"), as_user("root", traced(run(Runner::Shell))));
-    let bytes = further_link_tests::lone_helper::frontend::bytes_of(&Request::Run(request));
+    let bytes = further_link_tests::helper_only::frontend::bytes_of(&Request::Run(request));
     let at = bytes.windows(5).position(|window| window == b"\x04QQQQ").expect("length and text");
     let empty = [&bytes[..at], b"\0", &bytes[at + 5..]].concat();
-    let frontend = scene.helper.connect();
+    let frontend = fixture.helper.connect();
     frontend.send_bytes(&empty).expect("the helper waits");
     frontend.expect_end();
-    scene.assert_unharmed("an empty token");
+    fixture.assert_unharmed("an empty token");
 }
 
 /// pi runs without one, so what is shown does not matter.
 #[test]
 fn a_user_who_needs_none_runs_with_any_token() {
-    let (scene, _) = scene();
+    let (fixture, _) = fixture();
     let pi = u64::from(further_link_tests::accounts::pi().uid);
     for token in [None, Some(TOKEN), Some(OTHER)] {
-        runs_as(&scene, &with_token(token, exec("/usr/bin/cat")), pi);
+        runs_as(&fixture, &with_token(token, exec("/usr/bin/cat")), pi);
     }
 }
 
 #[test]
 fn a_replaced_token_is_refused_at_once() {
-    let (scene, path) = scene();
+    let (fixture, path) = fixture();
     let root = |token| with_token(Some(token), as_user("root", exec("/usr/bin/cat")));
-    runs_as(&scene, &root(TOKEN), 0);
+    runs_as(&fixture, &root(TOKEN), 0);
     // One that waits already reads the new file, too.
-    let waiting = scene.helper.connect();
+    let waiting = fixture.helper.connect();
     std::fs::write(&path, OTHER).unwrap();
     waiting.send(&Request::Run(root(TOKEN)));
     waiting.expect_refused(Refusal::TokenWrong);
-    refused(&scene, root(TOKEN), Refusal::TokenWrong);
-    runs_as(&scene, &root(OTHER), 0);
+    refused(&fixture, root(TOKEN), Refusal::TokenWrong);
+    runs_as(&fixture, &root(OTHER), 0);
     std::fs::remove_file(&path).unwrap();
-    refused(&scene, root(OTHER), Refusal::TokenWrong);
+    refused(&fixture, root(OTHER), Refusal::TokenWrong);
 }
 
 #[test]
 fn a_token_file_that_others_can_read_lets_nobody_in_and_the_log_says_so() {
-    let (scene, path) = scene();
+    let (fixture, path) = fixture();
     let root = || with_token(Some(TOKEN), as_user("root", exec("/usr/bin/cat")));
     for mode in [0o604, 0o640, 0o660, 0o602] {
         set_mode(&path, mode);
-        refused(&scene, root(), Refusal::TokenWrong);
+        refused(&fixture, root(), Refusal::TokenWrong);
     }
-    let log = &scene.helper.process.log;
+    let log = &fixture.helper.process.log;
     let told = log.wait_for(DEADLINE, |log| log.contains("chmod 600").then_some(()));
     assert!(told.is_some(), "{}", log.tail());
     set_mode(&path, 0o600);
-    runs_as(&scene, &root(), 0);
+    runs_as(&fixture, &root(), 0);
 }
 
 /// The same through the daemon, for the people in front of the browser.
@@ -189,8 +189,8 @@ fn the_token_of_a_user_reaches_no_log_and_no_program() {
 /// Like wrong tokens for the device: later and later, and then not even compared.
 #[test]
 fn guessing_the_token_of_a_user_is_delayed_and_limited() {
-    let daemon = Elsewhere::around(guarded().argument("--allow-no-origin")).start();
-    let there = Elsewhere::of(&daemon);
+    let daemon = Network::around(guarded().argument("--allow-no-origin")).start();
+    let there = Network::of(&daemon);
     let guess = |from: &str, token: &str| {
         let path = format!("/run?user=root&user_token={token}");
         let mut client = Client::over(there.connect(from, SERVER), SERVER, &path, daemon.log().clone());

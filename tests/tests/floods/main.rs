@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use further_link_tests::elsewhere::{CROWD, Elsewhere, SERVER, connect_from};
 use further_link_tests::http;
+use further_link_tests::netns::{CROWD, Network, SERVER, connect_from};
 use further_link_tests::scratch::set_mode;
 use further_link_tests::stream::{Stream, Trust};
 use further_link_tests::{DEADLINE, Daemon, wait_until};
@@ -41,7 +41,7 @@ fn daemon() -> Daemon {
     let file = builder.scratch().root().join("token");
     std::fs::write(&file, TOKEN).unwrap();
     set_mode(&file, 0o600);
-    Elsewhere::around(builder.argument(&format!("--token-file={}", file.display()))).start()
+    Network::around(builder.argument(&format!("--token-file={}", file.display()))).start()
 }
 
 /// What the connections of a flood do.
@@ -105,7 +105,7 @@ fn is_open(mut tcp: &TcpStream) -> bool {
 }
 
 /// From the connection to the answer.
-fn served(there: &Elsewhere, from: &str, to: &str, trust: &Trust) -> Duration {
+fn served(there: &Network, from: &str, to: &str, trust: &Trust) -> Duration {
     let begun = Instant::now();
     let mut stream = Stream::shake_hands(there.connect(from, to), trust).unwrap();
     let request = http::upgrade_request(&format!("/run?token={TOKEN}"), to, "");
@@ -119,7 +119,7 @@ fn served(there: &Elsewhere, from: &str, to: &str, trust: &Trust) -> Duration {
 /// A hundred tries of a neighbour, while these addresses take all they can.
 fn assert_serves_a_neighbour(greedy: &[IpAddr], manner: Manner, neighbour: &str, to: &str) {
     let daemon = daemon();
-    let there = Elsewhere::of(&daemon);
+    let there = Network::of(&daemon);
     let trust = Trust::in_file(&daemon.certificate());
     let target = SocketAddr::new(
         if greedy[0].is_loopback() { greedy[0] } else { SERVER.parse().unwrap() },
@@ -199,8 +199,8 @@ fn one_program_on_the_device_that_takes_all_it_can_leaves_others_their_second() 
 #[test]
 fn ten_seconds_of_refused_requests_write_less_than_100_kilobytes_of_log() {
     let _alone = alone();
-    let daemon = Elsewhere::around(Daemon::builder()).start();
-    let there = Elsewhere::of(&daemon);
+    let daemon = Network::around(Daemon::builder()).start();
+    let there = Network::of(&daemon);
     let before = daemon.log().text().len();
     let long = "x".repeat(12_000);
     let mut requests = vec![format!("GET /run HTTP/1.1\r\nHost: {long}\r\n\r\n")];

@@ -7,10 +7,10 @@
 use std::path::Path;
 use std::process::Command;
 
-use further_link_tests::apart::{Helper, service};
 use further_link_tests::processes::Status;
+use further_link_tests::programs::{SLEEPER, program, python};
 use further_link_tests::scratch::{Scratch, set_mode};
-use further_link_tests::snippets::{SLEEPER, program, python};
+use further_link_tests::standalone::{Helper, service};
 use further_link_tests::{DEADLINE, Daemon, accounts, binaries};
 use nix::sys::signal::Signal;
 use serde_json::json;

@@ -6,7 +6,7 @@
 use std::time::Instant;
 
 use further_link_tests::processes::{Process, descriptors};
-use further_link_tests::snippets::{ESCAPE, SLEEPER, program, python, script};
+use further_link_tests::programs::{ESCAPE, SLEEPER, program, python, script};
 use further_link_tests::{Client, DEADLINE, Daemon, Watched, wait_until};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
@@ -281,7 +281,7 @@ fn programs_without_a_handler_end_at_once_whatever_the_grace() {
     assert_eq!(client.wait_stopped("1"), -15);
     assert_all_gone(&watched, "stop");
     let mut terminal = daemon.run("pty=1");
-    terminal.start("1", further_link_tests::snippets::shell());
+    terminal.start("1", further_link_tests::programs::shell());
     terminal.stdin("1", "echo $((40 + 2))\r");
     terminal.wait_stdout("1", "42\r\n");
     terminal.stop("1");
@@ -296,7 +296,7 @@ fn a_shell_keeps_its_history_and_runs_its_exit_trap_when_its_terminal_goes_away(
         let history = daemon.work().join("history");
         let trapped = daemon.work().join("trapped");
         let mut terminal = daemon.run("pty=1");
-        terminal.start("1", further_link_tests::snippets::shell());
+        terminal.start("1", further_link_tests::programs::shell());
         terminal.stdin(
             "1",
             &format!("HISTFILE={}; trap 'echo > {}' EXIT\r", history.display(), trapped.display()),

@@ -14,9 +14,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use further_link_proto::{Event, ExitStatus, FileMode, Identity, RelativePath, Request, Upload, UserName};
-use further_link_tests::lone_helper::foreign_call::{Argument, Stopped};
-use further_link_tests::lone_helper::frontend::{as_user, exec, on_terminal};
-use further_link_tests::lone_helper::{Frontend, Heard, LoneHelper, Running};
+use further_link_tests::helper_only::foreign_call::{Argument, Stopped};
+use further_link_tests::helper_only::frontend::{as_user, exec, on_terminal};
+use further_link_tests::helper_only::{Frontend, Heard, HelperOnly, Running};
 use further_link_tests::processes::{self, Status};
 use further_link_tests::scratch::set_mode;
 use further_link_tests::{DEADLINE, wait_until};
@@ -32,7 +32,7 @@ const ASK_FOR_VERSION: Argument<'_> = Number(1);
 const USERS: [&str; 2] = ["pi", "root"];
 
 /// A `cat` of this user, which has answered: its watcher waits.
-fn cat(helper: &LoneHelper, user: &str, terminal: bool) -> Running {
+fn cat(helper: &HelperOnly, user: &str, terminal: bool) -> Running {
     let run = as_user(user, exec("/usr/bin/cat"));
     let mut running = helper.connect().start(&if terminal { on_terminal(run) } else { run }, &[]);
     running.write_line("ready");
@@ -49,7 +49,7 @@ fn stopped(pid: i32) -> Stopped {
 
 #[test]
 fn a_watcher_opens_no_socket_starts_nothing_and_writes_nothing() {
-    let helper = LoneHelper::builder().allow_users(&USERS).start();
+    let helper = HelperOnly::builder().allow_users(&USERS).start();
     for (user, terminal) in USERS.into_iter().flat_map(|user| [(user, false), (user, true)]) {
         let running = cat(&helper, user, terminal);
         let program = running.program.pid;
@@ -119,7 +119,7 @@ fn a_watcher_opens_no_socket_starts_nothing_and_writes_nothing() {
 /// then.
 #[test]
 fn a_watcher_that_has_removed_the_files_of_its_run_reaches_no_others() {
-    let helper = LoneHelper::builder().allow_users(&USERS).start();
+    let helper = HelperOnly::builder().allow_users(&USERS).start();
     for user in USERS {
         let running = cat(&helper, user, false);
         let watcher = helper.instance_of(running.program.pid);
@@ -145,7 +145,7 @@ fn a_watcher_that_has_removed_the_files_of_its_run_reaches_no_others() {
 /// sudo(8) and tracers work in a program as in a terminal.
 #[test]
 fn a_program_inherits_no_filter_and_may_gain_privileges_as_in_a_terminal() {
-    let helper = LoneHelper::builder().allow_users(&USERS).start();
+    let helper = HelperOnly::builder().allow_users(&USERS).start();
     for user in USERS {
         let running = cat(&helper, user, false);
         let status = Status::of(running.program.pid);
@@ -158,7 +158,7 @@ fn path(text: &str) -> RelativePath {
 }
 
 /// An upload that has begun, and its worker.
-fn upload(helper: &LoneHelper, user: &str) -> (Frontend, File, i32) {
+fn upload(helper: &HelperOnly, user: &str) -> (Frontend, File, i32) {
     let frontend = helper.connect();
     let user = Some(UserName::new(user).unwrap());
     let identity = Identity { user, ..Identity::default() };
@@ -172,7 +172,7 @@ fn upload(helper: &LoneHelper, user: &str) -> (Frontend, File, i32) {
 
 #[test]
 fn the_worker_of_an_upload_reaches_no_file_outside_of_the_work_dir() {
-    let helper = LoneHelper::builder().allow_users(&USERS).start();
+    let helper = HelperOnly::builder().allow_users(&USERS).start();
     let (work, temp) = (helper.scratch().work(), helper.scratch().temp());
     let outside = temp.join("anybody's");
     fs::write(&outside, "precious").unwrap();

@@ -13,8 +13,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use further_link_tests::processes::{Process, Status};
+use further_link_tests::programs::{ESCAPE, script};
 use further_link_tests::scratch::set_mode;
-use further_link_tests::snippets::{ESCAPE, script};
 use further_link_tests::wait::holds_within;
 use further_link_tests::{Client, DEADLINE, Daemon, binaries, wait_until};
 use nix::fcntl::OFlag;

@@ -22,7 +22,7 @@ use further_link_proto::{
 };
 use further_link_tests::{
     DEADLINE, accounts,
-    lone_helper::{Dice, Frontend, Heard, LoneHelper, frontend::run},
+    helper_only::{Frontend, Heard, HelperOnly, Rng, frontend::run},
     processes::Process,
     scratch, wait_until,
 };
@@ -54,7 +54,7 @@ struct Uploading {
 
 impl Uploading {
     #[track_caller]
-    fn begin(helper: &LoneHelper, upload: &Upload) -> Self {
+    fn begin(helper: &HelperOnly, upload: &Upload) -> Self {
         let frontend = helper.connect();
         frontend.send(&Request::Upload(upload.clone()));
         let content = frontend.expect_code();
@@ -98,7 +98,7 @@ impl Uploading {
 
 /// Stores these files.
 #[track_caller]
-fn store(helper: &LoneHelper, upload: &Upload, files: &[(&str, &[u8])]) {
+fn store(helper: &HelperOnly, upload: &Upload, files: &[(&str, &[u8])]) {
     let mut uploading = Uploading::begin(helper, upload);
     for (name, content) in files {
         assert!(uploading.file(name, content), "{name}");
@@ -131,14 +131,14 @@ fn names(dir: &Path) -> Vec<String> {
     names
 }
 
-fn work(helper: &LoneHelper) -> PathBuf {
+fn work(helper: &HelperOnly) -> PathBuf {
     helper.scratch().work()
 }
 
 /// PROTOCOL.md, `File`: what is to be run can be.
 #[test]
 fn executable_files_and_scripts_have_their_bit() {
-    let helper = LoneHelper::start();
+    let helper = HelperOnly::start();
     let mut uploading = Uploading::begin(&helper, &upload(None, "project"));
     for (name, content, mode) in [
         ("plain", &b"# !"[..], FileMode::Plain),
@@ -158,7 +158,7 @@ fn executable_files_and_scripts_have_their_bit() {
 /// PROTOCOL.md, `Upload`: files that the upload does not name are kept, and are the same files.
 #[test]
 fn an_upload_that_keeps_replaces_only_what_it_names() {
-    let helper = LoneHelper::start();
+    let helper = HelperOnly::start();
     let project = work(&helper).join("project");
     let keep = Upload { keep: true, ..upload(None, "project") };
     store(&helper, &keep, &[("main.py", b"1"), ("a/b", b"1"), ("c", b"1"), ("d/e", b"1"), ("f/g/h", b"1")]);
@@ -188,7 +188,7 @@ fn an_upload_that_keeps_replaces_only_what_it_names() {
 /// B11.8, B11.11, D47
 #[test]
 fn files_and_directories_belong_to_the_user_and_replace_what_was_there() {
-    let helper = LoneHelper::builder().allow_users(&["pi", "linkother"]).start();
+    let helper = HelperOnly::builder().allow_users(&["pi", "linkother"]).start();
     store(&helper, &upload(None, "my project"), &[("old.py", b"old"), ("sub/deep/er/x", b"")]);
     let big = vec![b'x'; 3_000_000];
     store(
@@ -216,7 +216,7 @@ fn files_and_directories_belong_to_the_user_and_replace_what_was_there() {
 
 #[test]
 fn an_upload_that_is_not_committed_never_was() {
-    let helper = LoneHelper::start();
+    let helper = HelperOnly::start();
     store(&helper, &upload(None, "project"), &[("kept", b"old")]);
     for files in 0..3 {
         let mut uploading = Uploading::begin(&helper, &upload(None, "project"));
@@ -242,8 +242,8 @@ fn an_upload_that_is_not_committed_never_was() {
 #[test]
 fn a_killed_upload_leaves_the_old_directory_or_the_new_one_and_no_litter() {
     let kills = std::env::var("FURTHER_LINK_TESTS_KILLS").map_or(120, |number| number.parse().unwrap());
-    let helper = LoneHelper::start();
-    let mut dice = Dice::new(7);
+    let helper = HelperOnly::start();
+    let mut dice = Rng::new(7);
     let version = |number: u32| -> Vec<(String, String)> {
         (0..20).map(|file| (format!("d{}/f{file:02}", file % 3), format!("{number}-{file}"))).collect()
     };
@@ -304,7 +304,7 @@ fn a_killed_upload_leaves_the_old_directory_or_the_new_one_and_no_litter() {
 
 #[test]
 fn of_two_uploads_to_one_name_one_wins_whole() {
-    let helper = LoneHelper::start();
+    let helper = HelperOnly::start();
     for round in 0..20 {
         let contents = ["left", "right"].map(|side| format!("{side} {round}"));
         thread::scope(|scope| {
@@ -327,7 +327,7 @@ fn of_two_uploads_to_one_name_one_wins_whole() {
 
 #[test]
 fn a_running_program_keeps_its_working_directory() {
-    let helper = LoneHelper::start();
+    let helper = HelperOnly::start();
     store(&helper, &upload(None, "project"), &[("level", b"one")]);
     let shell = Run { path: Some(PathText::new("project").unwrap()), ..run(Runner::Shell) };
     let mut program = helper.connect().start(&shell, &[]);
@@ -348,7 +348,7 @@ fn a_running_program_keeps_its_working_directory() {
 /// D10, D11, D12: the types cannot say such a path, so these are bytes that no frontend of ours would send.
 #[test]
 fn a_path_that_leads_out_ends_the_conversation() {
-    let helper = LoneHelper::start();
+    let helper = HelperOnly::start();
     for name in ["", ".", "..", "../outside", "a/../../outside", "/tmp/outside", "a//b", "a/", "./a", "a\0b"]
     {
         let text = [&[u8::try_from(name.len()).unwrap()], name.as_bytes()].concat();
@@ -367,7 +367,7 @@ fn a_path_that_leads_out_ends_the_conversation() {
 /// D12
 #[test]
 fn links_that_the_user_swaps_in_lead_nowhere() {
-    let helper = LoneHelper::start();
+    let helper = HelperOnly::start();
     let pi = accounts::pi();
     let outside = helper.scratch().root().join("outside");
     scratch::directory_for(&pi, &outside, 0o755);
@@ -400,7 +400,7 @@ fn links_that_the_user_swaps_in_lead_nowhere() {
 
 #[test]
 fn names_that_cannot_both_be_fail_with_the_kernels_reason() {
-    let helper = LoneHelper::start();
+    let helper = HelperOnly::start();
     for (names, errno) in [(["a", "a"], libc_errno("EEXIST")), (["a", "a/b"], libc_errno("ENOTDIR"))] {
         let mut uploading = Uploading::begin(&helper, &upload(None, "project"));
         for name in names {
@@ -430,7 +430,7 @@ fn libc_errno(name: &str) -> i32 {
 
 #[test]
 fn a_full_disk_fails_the_upload_and_keeps_the_old_directory() {
-    let mut builder = LoneHelper::builder().allow_users(&["pi"]);
+    let mut builder = HelperOnly::builder().allow_users(&["pi"]);
     let small = builder.scratch().root().join("small");
     fs::create_dir(&small).unwrap();
     let mounted = Command::new("mount")
@@ -456,7 +456,7 @@ fn a_full_disk_fails_the_upload_and_keeps_the_old_directory() {
 /// Nothing is touched before it is known that the new directory can take its place.
 #[test]
 fn a_directory_on_another_file_system_is_left_alone() {
-    let helper = LoneHelper::start();
+    let helper = HelperOnly::start();
     let other = work(&helper).join("usb");
     scratch::directory_for(&accounts::pi(), &other, 0o755);
     let mounted =
@@ -478,7 +478,7 @@ fn a_directory_on_another_file_system_is_left_alone() {
 /// B11.9, D22
 #[test]
 fn a_download_is_linked_and_kept_only_when_complete() {
-    let helper = LoneHelper::start();
+    let helper = HelperOnly::start();
     let link = Request::Link { path: path("pictures/p.png"), cached: path("bucket/key/p.png") };
     let cached = work(&helper).join(".flcache/bucket/key/p.png");
     // Cut off before it is complete.
@@ -520,7 +520,7 @@ fn a_download_is_linked_and_kept_only_when_complete() {
 /// In a work dir for several users no user reads what another one has put into a cache.
 #[test]
 fn a_cache_of_somebody_else_is_not_used() {
-    let helper = LoneHelper::builder().allow_users(&["pi", "linkother"]).start();
+    let helper = HelperOnly::builder().allow_users(&["pi", "linkother"]).start();
     let cached = path("b/k/f");
     for user in ["pi", "linkother"] {
         let mut uploading = Uploading::begin(&helper, &upload(Some(user), user));
@@ -537,7 +537,7 @@ fn a_cache_of_somebody_else_is_not_used() {
 /// B11.12, D5
 #[test]
 fn a_project_is_copied_to_its_person_with_links_resolved() {
-    let builder = LoneHelper::builder().allow_users(&["pi"]);
+    let builder = HelperOnly::builder().allow_users(&["pi"]);
     let projects = builder.scratch().root().join("projects");
     scratch::directory_for(&accounts::pi(), &projects, 0o755);
     let helper = builder.argument("--projects-dir").argument(projects.to_str().unwrap()).start();
@@ -559,7 +559,7 @@ fn a_project_is_copied_to_its_person_with_links_resolved() {
 /// anything.
 #[test]
 fn whatever_a_program_left_is_kept_and_copied_as_what_its_links_lead_to() {
-    let builder = LoneHelper::builder().allow_users(&["pi"]);
+    let builder = HelperOnly::builder().allow_users(&["pi"]);
     let projects = builder.scratch().root().join("projects");
     scratch::directory_for(&accounts::pi(), &projects, 0o755);
     let elsewhere = builder.scratch().root().join("elsewhere");
@@ -587,7 +587,7 @@ fn whatever_a_program_left_is_kept_and_copied_as_what_its_links_lead_to() {
 
 #[test]
 fn uploads_are_for_listed_users_and_guarded_ones_need_the_token() {
-    let builder = LoneHelper::builder().allow_users(&["pi", "root:token"]);
+    let builder = HelperOnly::builder().allow_users(&["pi", "root:token"]);
     let token = builder.scratch().root().join("token");
     fs::write(&token, "s3cret\n").unwrap();
     scratch::set_mode(&token, 0o600);
@@ -608,7 +608,7 @@ fn uploads_are_for_listed_users_and_guarded_ones_need_the_token() {
 
 #[test]
 fn a_helper_for_uploads_starts_no_program() {
-    let helper = LoneHelper::builder().allow_users(&["pi"]).argument("files").start();
+    let helper = HelperOnly::builder().allow_users(&["pi"]).argument("files").start();
     let frontend = helper.connect();
     frontend.send(&Request::Run(run(Runner::Shell)));
     frontend.expect_end();
@@ -617,7 +617,7 @@ fn a_helper_for_uploads_starts_no_program() {
 
 #[test]
 fn messages_out_of_place_end_the_upload() {
-    let helper = LoneHelper::start();
+    let helper = HelperOnly::start();
     for request in [
         Request::Stop { first: None },
         Request::Run(run(Runner::Shell)),

@@ -1,6 +1,6 @@
 //! Random conversations with the helper against a small model of PROTOCOL.md's section "Order".
 //!
-//! Random sequences of messages, legal and not. The model (`lone_helper::model`) says
+//! Random sequences of messages, legal and not. The model (`helper_only::model`) says
 //! after each step what may come and what must; here the steps are thrown and taken to a real helper, several
 //! at once. All of it comes from a seed that a failure names, with the steps up to there.
 #![expect(clippy::expect_used, clippy::panic, reason = "helpers of tests may fail the test")]
@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use further_link_proto::{Event, MAX_MESSAGE, Request, VERSION};
 use further_link_tests::DEADLINE;
-use further_link_tests::lone_helper::frontend::{Program, bytes_of};
-use further_link_tests::lone_helper::model::{Kind, Model};
-use further_link_tests::lone_helper::{Dice, Frontend, Heard, Scene};
+use further_link_tests::helper_only::frontend::{Program, bytes_of};
+use further_link_tests::helper_only::model::{Kind, Model};
+use further_link_tests::helper_only::{Fixture, Frontend, Heard, Rng};
 
 /// Conversations of the test, all threads together; [`COUNT_VARIABLE`] sets another number, for runs at
 /// night.
@@ -155,8 +155,8 @@ impl Talk {
     }
 }
 
-fn throw(dice: &mut Dice, model: &Model, first: bool) -> Action {
-    let nonsense = |dice: &mut Dice| {
+fn throw(dice: &mut Rng, model: &Model, first: bool) -> Action {
+    let nonsense = |dice: &mut Rng| {
         Action::Nonsense(match dice.below(6) {
             0 => Vec::new(),
             1 => vec![VERSION + 1, 1],
@@ -182,15 +182,15 @@ fn throw(dice: &mut Dice, model: &Model, first: bool) -> Action {
 #[test]
 fn random_conversations_go_as_the_model_says() {
     let count = std::env::var(COUNT_VARIABLE).map_or(CONVERSATIONS, |text| text.parse().expect("a number"));
-    let mut scene = Scene::new();
-    let helper = &scene.helper;
+    let mut fixture = Fixture::new();
+    let helper = &fixture.helper;
     std::thread::scope(|scope| {
         for thread in 0..THREADS {
             scope.spawn(move || {
-                let mut seeds = Dice::new(u64::try_from(thread).expect("small"));
+                let mut seeds = Rng::new(u64::try_from(thread).expect("small"));
                 for _ in 0..count / THREADS {
                     let seed = seeds.number();
-                    let mut dice = Dice::of(seed);
+                    let mut dice = Rng::of(seed);
                     let mut talk = Talk::new(helper.connect(), seed);
                     for number in 0..=dice.below(12) {
                         let action = throw(&mut dice, &talk.model, number == 0);
@@ -201,5 +201,5 @@ fn random_conversations_go_as_the_model_says() {
             });
         }
     });
-    scene.assert_unharmed("random conversations");
+    fixture.assert_unharmed("random conversations");
 }

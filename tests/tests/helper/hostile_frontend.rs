@@ -19,11 +19,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use further_link_proto::{
     CodecError, Event, MAX_MESSAGE, Refusal, Request, Run, Runner, Step, Upload, UserName, VERSION, decode,
 };
-use further_link_tests::lone_helper::frontend::{
+use further_link_tests::helper_only::fixture::traced;
+use further_link_tests::helper_only::frontend::{
     MOST_DESCRIPTORS, as_user, bytes_of, exec, on_terminal, run, with_text,
 };
-use further_link_tests::lone_helper::scene::traced;
-use further_link_tests::lone_helper::{Dice, Frontend, Heard, Scene};
+use further_link_tests::helper_only::{Fixture, Frontend, Heard, Rng};
 
 /// Sets another number of random messages, for runs at night.
 const COUNT_VARIABLE: &str = "FURTHER_LINK_TESTS_MESSAGES";
@@ -91,36 +91,36 @@ fn malformed() -> Vec<Vec<u8>> {
 /// PROTOCOL.md, "Order": "Anything else [...] ends the conversation".
 #[test]
 fn malformed_messages_end_their_own_conversation_and_nothing_else() {
-    let mut scene = Scene::new();
+    let mut fixture = Fixture::new();
     for bytes in malformed() {
-        let frontend = scene.helper.connect();
+        let frontend = fixture.helper.connect();
         frontend.send_bytes(&bytes).expect("the helper waits");
         frontend.expect_end();
     }
-    scene.assert_unharmed("malformed first messages");
+    fixture.assert_unharmed("malformed first messages");
     // The same where only `Stop` may come: the run ends as well. An empty datagram looks like a close
     // (unix(7)).
     for bytes in malformed().iter().step_by(9).chain(&[vec![], vec![VERSION + 1, 1]]) {
-        let running = scene.helper.connect().start(&exec("/usr/bin/cat"), &[]);
+        let running = fixture.helper.connect().start(&exec("/usr/bin/cat"), &[]);
         running.frontend.send_bytes(bytes).expect("the helper waits");
         running.frontend.expect_end();
         assert!(!running.program.is_alive(), "{bytes:?}");
     }
-    scene.assert_unharmed("malformed messages during runs");
+    fixture.assert_unharmed("malformed messages during runs");
 }
 
 /// PROTOCOL.md, `Refused`: version 0 is said, so that a frontend of another version knows why.
 #[test]
 fn another_version_is_refused_whatever_follows_it() {
-    let mut scene = Scene::new();
+    let mut fixture = Fixture::new();
     for version in (0..=u8::MAX).filter(|version| *version != VERSION) {
         let mut bytes = bytes_of(&valid_requests()[usize::from(version) % 7]);
         bytes[0] = version;
-        let frontend = scene.helper.connect();
+        let frontend = fixture.helper.connect();
         frontend.send_bytes(&bytes).expect("the helper waits");
         frontend.expect_refused(Refusal::Version);
     }
-    scene.assert_unharmed("255 other versions");
+    fixture.assert_unharmed("255 other versions");
 }
 
 /// How a conversation must go that begins with these bytes, told by the contract alone.
@@ -159,7 +159,7 @@ fn check(frontend: &Frontend, bytes: &[u8], seed: u64) {
 }
 
 /// One random thing that is wrong with a message that was right.
-fn mutate(dice: &mut Dice, bytes: &mut Vec<u8>) {
+fn mutate(dice: &mut Rng, bytes: &mut Vec<u8>) {
     let at = dice.below(bytes.len() + 1).min(bytes.len().saturating_sub(1));
     match dice.below(8) {
         0 if !bytes.is_empty() => bytes[at] ^= 1 << dice.below(8),
@@ -179,8 +179,8 @@ fn tens_of_thousands_of_random_messages_do_no_harm() {
     /// Helpers at work at once: enough to keep the machine busy, few enough to wait for any of them.
     const AT_ONCE: usize = 32;
     let messages = std::env::var(COUNT_VARIABLE).map_or(20_000, |text| text.parse().expect("a number"));
-    let mut scene = Scene::new();
-    let mut dice = Dice::new(3);
+    let mut fixture = Fixture::new();
+    let mut dice = Rng::new(3);
     let valid: Vec<_> = valid_requests().iter().map(bytes_of).collect();
     let mut waiting: VecDeque<(Frontend, Vec<u8>)> = VecDeque::new();
     for number in 0..messages {
@@ -193,7 +193,7 @@ fn tens_of_thousands_of_random_messages_do_no_harm() {
         } else {
             (0..=dice.below(3)).for_each(|_| mutate(&mut dice, &mut bytes));
         }
-        let frontend = scene.helper.connect();
+        let frontend = fixture.helper.connect();
         frontend.send_bytes(&bytes).expect("the helper waits");
         waiting.push_back((frontend, bytes));
         if waiting.len() > AT_ONCE {
@@ -201,18 +201,18 @@ fn tens_of_thousands_of_random_messages_do_no_harm() {
             check(&frontend, &bytes, dice.seed);
         }
         if number % 1000 == 0 {
-            scene.bystander.assert_unharmed();
+            fixture.bystander.assert_unharmed();
         }
     }
     waiting.drain(..).for_each(|(frontend, bytes)| check(&frontend, &bytes, dice.seed));
-    scene.assert_unharmed("random messages");
+    fixture.assert_unharmed("random messages");
 }
 
 /// proto, `socket`: "the kernel drops what a hostile frontend attaches, and the mark it leaves ends the
 /// conversation".
 #[test]
 fn descriptors_of_a_frontend_end_the_conversation_and_none_is_kept() {
-    let mut scene = Scene::new();
+    let mut fixture = Fixture::new();
     let requests = [
         Request::Run(exec("/usr/bin/cat")),
         Request::Run(as_user("root", exec("/bin/true"))),
@@ -224,7 +224,7 @@ fn descriptors_of_a_frontend_end_the_conversation_and_none_is_kept() {
         for bytes in &datagrams {
             for count in [1, 3, MOST_DESCRIPTORS] {
                 let (reader, writer) = std::io::pipe().expect("a pipe");
-                let frontend = scene.helper.connect();
+                let frontend = fixture.helper.connect();
                 let mut streams = None;
                 let frontend = if running {
                     let running = frontend.start(&exec("/usr/bin/cat"), &[]);
@@ -242,12 +242,12 @@ fn descriptors_of_a_frontend_end_the_conversation_and_none_is_kept() {
             }
         }
     }
-    scene.assert_unharmed("descriptors");
+    fixture.assert_unharmed("descriptors");
     // The connection itself, sent through itself: only the kernel could ever close it (unix(7)).
-    let frontend = scene.helper.connect();
+    let frontend = fixture.helper.connect();
     frontend
         .send_with(&bytes_of(&Request::Stop { first: None }), &[frontend.0.as_fd(); 3])
         .expect("the helper waits");
     frontend.expect_end();
-    scene.assert_unharmed("its own socket");
+    fixture.assert_unharmed("its own socket");
 }

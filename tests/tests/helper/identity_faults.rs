@@ -23,9 +23,9 @@ use std::io::{BufRead, BufReader, Write};
 use std::time::Duration;
 
 use further_link_proto::{Event, Request, Run, Runner, Step};
-use further_link_tests::lone_helper::frontend::{as_user, on_terminal, with_text};
-use further_link_tests::lone_helper::injector::{Fault, Identity, Injector, Report, Who};
-use further_link_tests::lone_helper::{Census, Frontend, Heard, LoneHelper};
+use further_link_tests::helper_only::frontend::{as_user, on_terminal, with_text};
+use further_link_tests::helper_only::injector::{Fault, Identity, Injector, Report, Who};
+use further_link_tests::helper_only::{Frontend, Heard, HelperOnly, Inventory};
 use further_link_tests::processes::{Process, Status};
 use further_link_tests::{DEADLINE, wait_until};
 use nix::errno::Errno;
@@ -102,18 +102,18 @@ enum Outcome {
 
 /// A helper and the run that it is asked for again and again.
 struct Bench {
-    helper: LoneHelper,
+    helper: HelperOnly,
     run: Run,
-    before: Census,
+    before: Inventory,
     /// As whom the program ran when nothing failed.
     right: Option<Identity>,
 }
 
 impl Bench {
     fn new(user: &str) -> Self {
-        let helper = LoneHelper::builder().allow_users(&["pi", "root"]).argument("--grace=0").start();
+        let helper = HelperOnly::builder().allow_users(&["pi", "root"]).argument("--grace=0").start();
         let run = as_user(user, on_terminal(with_text(Runner::Exec, PROGRAM.len())));
-        let before = helper.census();
+        let before = helper.inventory();
         Self { helper, run, before, right: None }
     }
 

@@ -4,7 +4,7 @@
 //! from outside in /proc, and tried from inside a program. The programs themselves are in `users.rs`.
 
 use further_link_tests::processes::{Process, Status, descriptors};
-use further_link_tests::snippets::python;
+use further_link_tests::programs::python;
 use further_link_tests::{Client, Daemon, accounts};
 
 /// `CAP_KILL`, see capabilities(7).

@@ -13,8 +13,8 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use further_link_proto::Runner;
-use further_link_tests::lone_helper::frontend::{as_user, exec, on_terminal, with_text};
-use further_link_tests::lone_helper::{LoneHelper, Running};
+use further_link_tests::helper_only::frontend::{as_user, exec, on_terminal, with_text};
+use further_link_tests::helper_only::{HelperOnly, Running};
 use further_link_tests::processes::{Status, descriptors};
 use further_link_tests::{DEADLINE, accounts, wait_until};
 
@@ -29,8 +29,8 @@ const PACKAGED: u64 = 64_901;
 const UNUSED: u64 = 65_533;
 
 /// A helper that finds an account `further-link-exec`.
-fn packaged_helper() -> LoneHelper {
-    let builder = LoneHelper::builder().allow_users(&USERS);
+fn packaged_helper() -> HelperOnly {
+    let builder = HelperOnly::builder().allow_users(&USERS);
     let passwd = builder.scratch().root().join("passwd");
     let entry = format!("further-link-exec:x:{PACKAGED}:{PACKAGED}::/:/usr/sbin/nologin\n");
     fs::write(&passwd, fs::read_to_string("/etc/passwd").unwrap() + &entry).unwrap();
@@ -40,15 +40,15 @@ fn packaged_helper() -> LoneHelper {
 }
 
 /// Both, with the uid and gid that their instances become.
-fn helpers() -> [(LoneHelper, u64, u64); 2] {
+fn helpers() -> [(HelperOnly, u64, u64); 2] {
     [
-        (LoneHelper::builder().allow_users(&USERS).start(), UNUSED, UNUSED),
+        (HelperOnly::builder().allow_users(&USERS).start(), UNUSED, UNUSED),
         (packaged_helper(), PACKAGED, PACKAGED),
     ]
 }
 
 /// A `cat` of this user, which has answered: its helper has nothing left to do.
-fn cat(helper: &LoneHelper, user: &str, terminal: bool) -> Running {
+fn cat(helper: &HelperOnly, user: &str, terminal: bool) -> Running {
     let run = as_user(user, exec("/usr/bin/cat"));
     let mut running = helper.connect().start(&if terminal { on_terminal(run) } else { run }, &[]);
     running.write_line("ready");
@@ -84,7 +84,7 @@ fn after_the_start_the_helper_is_a_service_account_that_may_signal_and_no_more()
 /// listener.
 #[test]
 fn after_the_start_the_helper_holds_its_connection_and_nothing_of_the_program() {
-    let helper = LoneHelper::builder().allow_users(&USERS).start();
+    let helper = HelperOnly::builder().allow_users(&USERS).start();
     let listener: Vec<String> = descriptors(helper.pid()).into_values().collect();
     let inherited = descriptors(std::process::id().try_into().unwrap());
     for (user, terminal) in USERS.into_iter().flat_map(|user| [(user, false), (user, true)]) {
@@ -228,7 +228,7 @@ fn a_program_can_neither_signal_nor_trace_nor_slow_down_a_helper() {
 /// have is for it alone.
 #[test]
 fn a_helper_that_waits_cannot_be_looked_into_and_has_started_nothing() {
-    let helper = LoneHelper::start();
+    let helper = HelperOnly::start();
     let _waiting = helper.connect();
     wait_until(DEADLINE, "an instance", || helper.instances().len() == 1);
     wait_until(DEADLINE, "a launcher", || helper.process.descendants().len() == 3);

@@ -5,8 +5,8 @@
 use std::fs;
 
 use further_link_proto::{Event, ExitStatus, Runner, Step};
-use further_link_tests::lone_helper::frontend::{as_user, exec, on_terminal, with_text};
-use further_link_tests::lone_helper::{Heard, LoneHelper, Running};
+use further_link_tests::helper_only::frontend::{as_user, exec, on_terminal, with_text};
+use further_link_tests::helper_only::{Heard, HelperOnly, Running};
 use nix::libc;
 
 fn terminal_of(running: &Running) -> String {
@@ -16,7 +16,7 @@ fn terminal_of(running: &Running) -> String {
 
 /// Whether a program of this user can open the terminal of another run, to read and to write.
 #[track_caller]
-fn opens(helper: &LoneHelper, user: &str, terminal: &str) -> bool {
+fn opens(helper: &HelperOnly, user: &str, terminal: &str) -> bool {
     let text = format!("#!/bin/sh\nexec 3<> {terminal}\n");
     let run = as_user(user, with_text(Runner::Exec, text.len()));
     match helper.connect().start(&run, text.as_bytes()).frontend.wait_exited() {
@@ -29,7 +29,7 @@ fn opens(helper: &LoneHelper, user: &str, terminal: &str) -> bool {
 /// isolated".
 #[test]
 fn the_terminal_of_a_run_opens_for_its_user_and_no_other() {
-    let helper = LoneHelper::builder().allow_users(&["pi", "linkother"]).start();
+    let helper = HelperOnly::builder().allow_users(&["pi", "linkother"]).start();
     let cat = helper.connect().start(&on_terminal(exec("/usr/bin/cat")), &[]);
     let terminal = terminal_of(&cat);
     assert!(terminal.starts_with("/dev/pts/"), "{terminal}");
@@ -39,8 +39,8 @@ fn the_terminal_of_a_run_opens_for_its_user_and_no_other() {
 
 /// A helper for which the kernel counts so many terminals, of at most so many: two files laid over the
 /// kernel's.
-fn helper_with(used: u32, most: u32) -> LoneHelper {
-    let builder = LoneHelper::builder().allow_users(&["pi"]);
+fn helper_with(used: u32, most: u32) -> HelperOnly {
+    let builder = HelperOnly::builder().allow_users(&["pi"]);
     let root = builder.scratch().root();
     let [nr, max] = [("nr", used), ("max", most)].map(|(name, number)| {
         let file = root.join(name);

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use further_link_tests::accounts::{self, Account};
 use further_link_tests::processes::{Process, Status, descriptors};
-use further_link_tests::snippets::{program, python, script};
+use further_link_tests::programs::{program, python, script};
 use further_link_tests::{Client, Daemon};
 
 /// A daemon that lets everybody in question run.

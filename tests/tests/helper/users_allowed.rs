@@ -9,7 +9,7 @@ use std::path::Path;
 
 use further_link_tests::daemon::Builder;
 use further_link_tests::processes::Status;
-use further_link_tests::snippets::{program, python, shell};
+use further_link_tests::programs::{program, python, shell};
 use further_link_tests::{Client, Daemon, accounts};
 
 /// Python that leaves a trace wherever it may run.

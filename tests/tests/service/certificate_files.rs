@@ -8,10 +8,10 @@ use std::fs;
 use std::net::TcpStream;
 use std::os::unix::fs::symlink;
 
-use further_link_tests::authority::Chain;
+use further_link_tests::programs::python;
 use further_link_tests::scratch::{directory_for, set_mode};
-use further_link_tests::snippets::python;
 use further_link_tests::stream::{Stream, Trust};
+use further_link_tests::test_ca::Chain;
 use further_link_tests::{DEADLINE, Daemon, accounts};
 
 /// Waits until the daemon shows another certificate than the one it was trusted by.

@@ -3,7 +3,7 @@
 //! D25 and CONTRIBUTING.md, rule 4: program text, input, output and query strings are never logged,
 //! not even with everything switched on.
 
-use further_link_tests::snippets::{program, python};
+use further_link_tests::programs::{program, python};
 use further_link_tests::{DEADLINE, Daemon};
 use nix::sys::signal::Signal;
 

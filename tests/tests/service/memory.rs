@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use further_link_tests::snippets::python;
+use further_link_tests::programs::python;
 use further_link_tests::{DEADLINE, Daemon, wait_until};
 
 /// Enough for the daemon, its helpers and a python; far too little for the hog.

@@ -9,11 +9,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use further_link_tests::authority::Chain;
 use further_link_tests::daemon::Builder;
+use further_link_tests::programs::python;
 use further_link_tests::scratch::{Scratch, directory_for, file_for, mode_of, set_mode};
-use further_link_tests::snippets::python;
 use further_link_tests::stream::{Stream, Trust};
+use further_link_tests::test_ca::Chain;
 use further_link_tests::{DEADLINE, Daemon, accounts, binaries, http, wait_until};
 
 /// `further-link fingerprint` with the folders of a daemon, as this user.

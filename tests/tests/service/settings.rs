@@ -1,7 +1,7 @@
 //! Settings that cannot be used, do nothing, or are empty: what an administrator hears of them.
 
 use further_link_tests::Daemon;
-use further_link_tests::snippets::program;
+use further_link_tests::programs::program;
 
 #[test]
 fn a_bad_variable_is_named_once_with_its_value_and_the_reason() {

@@ -10,9 +10,9 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use further_link_tests::authority::Chain;
-use further_link_tests::snippets::python;
+use further_link_tests::programs::python;
 use further_link_tests::stream::{Stream, Trust};
+use further_link_tests::test_ca::Chain;
 use further_link_tests::{DEADLINE, Daemon};
 use nix::sys::signal::Signal;
 use rustls::ProtocolVersion;

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use further_link_tests::snippets::{python, script};
+use further_link_tests::programs::{python, script};
 use further_link_tests::{Daemon, Watched};
 
 /// Dozens of processes that make orphans as fast as they can must not keep the helper from hearing `stop`.

@@ -7,12 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::LoneHelper;
+use super::HelperOnly;
 use crate::processes;
 
 /// What there is at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Census {
+pub struct Inventory {
     /// All that descends from the start of the helper, itself and zombies included: pid and name.
     pub processes: BTreeMap<i32, String>,
     /// What the listening process has open.
@@ -21,9 +21,9 @@ pub struct Census {
     pub files: BTreeSet<PathBuf>,
 }
 
-impl Census {
+impl Inventory {
     /// Counts.
-    pub fn take(helper: &LoneHelper) -> Self {
+    pub fn take(helper: &HelperOnly) -> Self {
         let descendants = helper.process.descendants();
         let mut files = BTreeSet::new();
         collect(&helper.scratch().root(), &mut files);
@@ -44,10 +44,12 @@ impl Census {
                 words.push(format!("{what}: more {more:?}, less {less:?}"));
             }
         };
-        let processes = |census: &Self| census.processes.iter().map(|entry| format!("{entry:?}")).collect();
+        let processes =
+            |inventory: &Self| inventory.processes.iter().map(|entry| format!("{entry:?}")).collect();
         let descriptors =
-            |census: &Self| census.descriptors.iter().map(|entry| format!("{entry:?}")).collect();
-        let files = |census: &Self| census.files.iter().map(|path| path.display().to_string()).collect();
+            |inventory: &Self| inventory.descriptors.iter().map(|entry| format!("{entry:?}")).collect();
+        let files =
+            |inventory: &Self| inventory.files.iter().map(|path| path.display().to_string()).collect();
         compare("processes", processes(self), processes(now));
         compare("descriptors", descriptors(self), descriptors(now));
         compare("files", files(self), files(now));

@@ -6,10 +6,10 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use further_link_tests::elsewhere::{Elsewhere, SERVER, SERVER_V6};
 use further_link_tests::http::{self, upgrade_request};
+use further_link_tests::netns::{Network, SERVER, SERVER_V6};
 use further_link_tests::processes::Status;
-use further_link_tests::snippets::program;
+use further_link_tests::programs::program;
 use further_link_tests::stream::{Stream, Trust};
 use further_link_tests::{DEADLINE, Daemon, wait_until};
 use serde_json::json;
@@ -101,8 +101,8 @@ fn there_are_so_many_connections_and_no_more() {
 
 #[test]
 fn one_address_has_its_share_of_connections_and_others_are_served() {
-    let daemon = Elsewhere::around(Daemon::builder().argument("--max-connections-per-address=3")).start();
-    let there = Elsewhere::of(&daemon);
+    let daemon = Network::around(Daemon::builder().argument("--max-connections-per-address=3")).start();
+    let there = Network::of(&daemon);
     let ask = upgrade_request("/run", SERVER, "Origin: https://further.pi-top.com\r\n");
     let upgrade = |from: &str| {
         let stream = there.connect(from, SERVER);
@@ -126,8 +126,8 @@ fn one_address_has_its_share_of_connections_and_others_are_served() {
 fn whatever_others_hold_open_a_neighbour_is_served_at_once() {
     for silent in [true, false] {
         let builder = Daemon::builder().tls();
-        let daemon = Elsewhere::around(builder).start();
-        let there = Elsewhere::of(&daemon);
+        let daemon = Network::around(builder).start();
+        let there = Network::of(&daemon);
         let greedy = ["192.0.2.2", "2001:db8:1::2", "2001:db8:2::2", "127.0.0.1"];
         let mut held = Vec::new();
         for round in 0..200 {

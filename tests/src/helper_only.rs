@@ -2,26 +2,26 @@
 //! frontend, and a hostile one.
 //!
 //! Started below a [`Supervised`] like everything else, so that nothing it ever started can hide. `frontend`
-//! speaks to it, in messages or in any bytes; `census` counts what there is before and after, `scene` puts
-//! both around an attack; `dice` makes what is random repeatable; `injector` makes system calls fail. What an
-//! answer should be is known to the tests, and to `model` alone.
+//! speaks to it, in messages or in any bytes; `inventory` counts what there is before and after, `fixture`
+//! puts both around an attack; `rng` makes what is random repeatable; `injector` makes system calls fail.
+//! What an answer should be is known to the tests, and to `model` alone.
 
-pub mod census;
-pub mod dice;
+pub mod fixture;
 #[cfg(target_arch = "x86_64")]
 pub mod foreign_call;
 pub mod frontend;
 #[cfg(target_arch = "x86_64")]
 pub mod injector;
+pub mod inventory;
 pub mod model;
-pub mod scene;
+pub mod rng;
 
 use std::path::PathBuf;
 
-pub use census::Census;
-pub use dice::Dice;
+pub use fixture::{Bystander, Fixture};
 pub use frontend::{Frontend, Heard, Running};
-pub use scene::{Bystander, Scene};
+pub use inventory::Inventory;
+pub use rng::Rng;
 
 use crate::processes::Process;
 use crate::scratch::Scratch;
@@ -63,7 +63,7 @@ impl Builder {
 
     /// Starts it and waits until it listens.
     #[track_caller]
-    pub fn start(self) -> LoneHelper {
+    pub fn start(self) -> HelperOnly {
         let socket = self.scratch.root().join("helper.sock");
         let mut command = self.wrapper;
         command.push(binaries::helper().display().to_string());
@@ -76,7 +76,7 @@ impl Builder {
         }
         command.extend(self.arguments);
         let process = Supervised::start(&command, &[]);
-        let helper = LoneHelper { process, scratch: self.scratch, socket };
+        let helper = HelperOnly { process, scratch: self.scratch, socket };
         // bind(2) makes the file, listen(2) comes after it: only an answer shows that both are through.
         wait_until(DEADLINE, &format!("a socket from {command:?}"), || helper.socket.exists());
         let mut first = None;
@@ -97,7 +97,7 @@ impl Builder {
 
 /// A listening helper of root.
 #[derive(Debug)]
-pub struct LoneHelper {
+pub struct HelperOnly {
     /// The process that listens, its log and its descendants.
     pub process: Supervised,
     scratch: Scratch,
@@ -105,7 +105,7 @@ pub struct LoneHelper {
     pub socket: PathBuf,
 }
 
-impl LoneHelper {
+impl HelperOnly {
     /// Starts one that runs programs for `pi` only.
     #[track_caller]
     pub fn start() -> Self {
@@ -157,16 +157,16 @@ impl LoneHelper {
     }
 
     /// Counts what there is now.
-    pub fn census(&self) -> Census {
-        Census::take(self)
+    pub fn inventory(&self) -> Inventory {
+        Inventory::take(self)
     }
 
     /// Fails unless there is soon exactly what there was before.
     #[track_caller]
-    pub fn assert_as_before(&self, before: &Census, after_what: &str) {
-        let mut now = self.census();
+    pub fn assert_as_before(&self, before: &Inventory, after_what: &str) {
+        let mut now = self.inventory();
         let same = crate::wait::holds_within(2 * DEADLINE, || {
-            now = self.census();
+            now = self.inventory();
             now == *before
         });
         assert!(same, "after {after_what}: {}\n{}", before.difference(&now), self.process.log.tail());
@@ -189,7 +189,7 @@ impl LoneHelper {
     }
 }
 
-impl Drop for LoneHelper {
+impl Drop for HelperOnly {
     fn drop(&mut self) {
         if !std::thread::panicking() {
             assert_eq!(self.process.exit_code(), None, "the helper ended:\n{}", self.process.log.tail());

@@ -1,39 +1,40 @@
-//! What every attack starts from and must leave as it was: a helper, another user's run on it, and a census.
+//! What every attack starts from and must leave as it was: a helper, another user's run on it, and a
+//! inventory.
 
 use further_link_proto::{PathText, Run, VERSION};
 
-use super::{Census, LoneHelper, Running};
+use super::{HelperOnly, Inventory, Running};
 use crate::scratch::set_mode;
 use crate::{DEADLINE, wait_until};
 
 /// A helper under attack, with another user's run on it.
 #[derive(Debug)]
-pub struct Scene {
+pub struct Fixture {
     /// What is attacked.
-    pub helper: LoneHelper,
+    pub helper: HelperOnly,
     /// The other user's run.
     pub bystander: Bystander,
     /// What there was at first.
-    pub before: Census,
+    pub before: Inventory,
 }
 
-impl Scene {
+impl Fixture {
     /// Starts a helper that runs programs for `pi`, who cannot make a folder in its work directory.
     #[track_caller]
     pub fn new() -> Self {
-        Self::of(LoneHelper::start())
+        Self::of(HelperOnly::start())
     }
 
     /// The same with this helper.
     #[track_caller]
-    pub fn of(helper: LoneHelper) -> Self {
+    pub fn of(helper: HelperOnly) -> Self {
         set_mode(&helper.scratch().work(), 0o755);
         let bystander = helper.bystander();
         // The listening process may still have the bystander's connection open; not once a later run was
         // collected.
         helper.assert_serves();
         wait_until(DEADLINE, "only the bystander's instance is left", || helper.instances().len() == 1);
-        let before = helper.census();
+        let before = helper.inventory();
         Self { helper, bystander, before }
     }
 
@@ -47,7 +48,7 @@ impl Scene {
     }
 }
 
-impl Default for Scene {
+impl Default for Fixture {
     fn default() -> Self {
         Self::new()
     }

@@ -8,13 +8,13 @@ pub const SEED_VARIABLE: &str = "FURTHER_LINK_TESTS_SEED";
 
 /// A source of numbers that are the same each time.
 #[derive(Clone, Debug)]
-pub struct Dice {
+pub struct Rng {
     state: u64,
     /// What to name in a failure.
     pub seed: u64,
 }
 
-impl Dice {
+impl Rng {
     /// Starts from `seed`, or from the variable.
     #[track_caller]
     pub fn new(seed: u64) -> Self {

@@ -23,12 +23,12 @@ pub const CROWD: &str = "198.18.7";
 
 /// The network around one daemon.
 #[derive(Debug)]
-pub struct Elsewhere {
+pub struct Network {
     namespace: File,
     port: u16,
 }
 
-impl Elsewhere {
+impl Network {
     /// Has the daemon start in such a network, listening on all addresses.
     pub fn around(builder: Builder) -> Builder {
         let addresses = [SERVER, SERVER_V6].into_iter().chain(CLIENTS).map(|address| {
