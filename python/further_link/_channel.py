@@ -1,8 +1,8 @@
 """The channel to the daemon: a Unix stream socket that FURTHER_LINK_CHANNEL names, with a JSON object on each line.
 
-Imported by _image.py and _listener.py, at the first picture or button. This module must never raise because of the
-channel, or drop a line while the daemon reads. It must never write a line after a part of another one, or use the
-connection of a parent process.
+Imported by _image.py and _listener.py, at the first picture or button. The module must never raise because of the
+channel, or drop a line while the daemon reads. A line is never written after a part of another
+one, and the connection of a parent process is never used.
 """
 
 from __future__ import annotations
@@ -213,7 +213,7 @@ class Connection:
 
     def _drop(self, stream: Stream) -> None:
         stream.close()
-        # It may have been replaced already, by the handler of a signal.
+        # The handler of a signal may have replaced it already.
         if self._stream is stream:
             self._stream = None
 

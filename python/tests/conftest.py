@@ -1,6 +1,6 @@
 """A daemon's side of the channel for the tests, and the package in a fresh state, in this process or another one.
 
-Used by every test here. It waits with deadlines and never sleeps to see what happens.
+Used by every test here. Every wait has a deadline, and no test sleeps to see what happens.
 """
 
 import importlib

@@ -174,7 +174,7 @@ print(os.waitpid(child, 0)[1] >> 8, flush=True)
 os._exit(0)
 """
     process = program(code, "-W", "ignore::DeprecationWarning", channel=server.path)
-    # It is in the middle of its line now, and holds the lock until its output is read.
+    # The program is in the middle of its line now, and holds the lock until its output is read.
     stuck = server.peer()
     assert stuck.sock.recv(1, socket.MSG_PEEK) == b"{"
     process.go_on()
