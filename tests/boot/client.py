@@ -1,7 +1,7 @@
 """A browser's side of further-link in a page of Python: HTTPS GET, and a WebSocket (RFC 6455) with JSON messages.
 
 Used by the files of checks. Calls block, with a deadline on everything. Every message is remembered, so that a failed
-check can say what did come. This is no general WebSocket library: no fragments, no extensions, text in and out.
+check can say what did come. The class is no general WebSocket library: no fragments, no extensions, text in and out.
 """
 
 import base64
@@ -169,7 +169,7 @@ class Client:
         return self.finish(process, timeout)
 
     def finish(self, process, timeout=10.0):
-        """What a program prints until its end, and its exit code. Of its two streams either may come first."""
+        """What a program prints until its end, and its exit code. Either of the two streams may come first."""
         output = {"stdout": "", "stderr": ""}
         deadline = time.monotonic() + timeout
         while True:

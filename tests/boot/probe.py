@@ -1,7 +1,7 @@
 """What a process inside one of the two sandboxed units can do: tries it, and prints a JSON object of what worked.
 
-privileges.py copies this into the machine and starts it as a unit whose lines are those of further-link.service or
-further-link-files@.service, with ExecStart= (and ExecPaths=, for Python) replaced.
+privileges.py copies this into the machine and starts it as a unit. The lines of the unit are those of
+further-link.service or further-link-files@.service, with ExecStart= (and ExecPaths=, for Python) replaced.
 """
 
 import ctypes

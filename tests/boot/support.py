@@ -35,8 +35,8 @@ class Support:
         return int(found[1]), found[2]
 
     def none_left(self, group, within=GONE_WITHIN):
-        """Nothing of a run: no process with the number that ESCAPE's children carry, and no cgroup, which could hold one
-        that is too quick to be seen."""
+        """Waits until nothing of a run is left: no process with the number that ESCAPE's children carry, and no cgroup.
+        A cgroup could hold a process that is too quick to be seen."""
 
         def gone():
             left = [p["command"] for p in self.processes(of_runs=False) if "7777" in p["command"] or p["group"] == group]
@@ -46,8 +46,8 @@ class Support:
             return not left
 
         # The limit is one of a machine that has nothing else to do: killing what forks for ever is a race for the
-        # processors. Time counts in full while not more than twice as many processes want to run as there are processors
-        # (what escapes here is no more than that), and by its share above.
+        # processors. Time counts in full while at most two processes for each processor want to run, which is what
+        # escapes here. Above that, time counts by its share.
         begun = last = time.monotonic()
         spent = 0.0
         while not gone():
