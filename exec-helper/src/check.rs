@@ -5,7 +5,7 @@
 
 use std::{
     fs::File,
-    io::{self, Read},
+    io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
@@ -21,9 +21,6 @@ const DEFAULT_USER: &str = "pi";
 
 /// The one name with uid 0 that may be allowed without a token, as development servers do.
 const ROOT: &str = "root";
-
-/// The token's file is one line; what is longer is another file.
-const MAX_TOKEN_FILE: u64 = 1024;
 
 /// A user that may run programs here.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -193,9 +190,7 @@ fn read_token(file: &Path, owner: Uid) -> io::Result<Token> {
     if !metadata.is_file() || metadata.uid() != owner.as_raw() || metadata.mode() & 0o077 != 0 {
         return Err(io::Error::other("it is not a file of this helper's user alone (chmod 600)"));
     }
-    let mut text = String::new();
-    file.take(MAX_TOKEN_FILE).read_to_string(&mut text)?;
-    Token::new(text.lines().next().unwrap_or_default().trim()).map_err(io::Error::other)
+    Token::read_first_line(file)
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 //! A `UserName` or a `PathText` need not be checked a second time. The helper relies on this check: it
 //! stands first between a frontend that was taken over and root.
 
+use std::io::{self, Read};
+
 use bincode::{
     BorrowDecode, Decode, Encode,
     de::{BorrowDecoder, Decoder},
@@ -22,6 +24,8 @@ pub const MAX_DEPTH: usize = 32;
 pub const MAX_NAME: usize = 255;
 /// Longest token in bytes: the ones that we make have 43.
 pub const MAX_TOKEN: usize = 128;
+/// Most bytes that are read of a token's file: it is one line, and what is longer is another file.
+const MAX_TOKEN_FILE: u64 = 1024;
 
 /// Why a value was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -157,6 +161,19 @@ impl Token {
         } else {
             Err(ValueError::Token)
         }
+    }
+
+    /// Reads the first line of a token's file. Its owner and mode are the caller's to check.
+    pub fn read_first_line(file: impl Read) -> io::Result<Self> {
+        let mut text = String::new();
+        file.take(MAX_TOKEN_FILE).read_to_string(&mut text)?;
+        let line = text.lines().next().unwrap_or_default().trim();
+        Self::new(line).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    }
+
+    /// Its length in bytes.
+    pub fn length(&self) -> usize {
+        self.0.len()
     }
 
     /// Whether it is this secret, in a time that depends on the lengths alone.

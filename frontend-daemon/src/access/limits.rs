@@ -20,12 +20,11 @@ use tokio::sync::oneshot;
 
 /// Connections that were not let in yet: each costs a TLS handshake's memory, and a client needs one for some
 /// milliseconds.
-const MAX_WAITING: usize = 512;
-/// The same from one network: a page with all its requests needs six, so ten of a class behind one router
-/// open it at once.
-const MAX_WAITING_PER_ADDRESS: usize = 64;
+const MAX_WAITING: usize = 1024;
+/// The same from one network: a class of thirty behind one router, each with the six connections of a page.
+const MAX_WAITING_PER_ADDRESS: usize = 192;
 /// The same from this machine, where a proxy may stand for many clients.
-const MAX_WAITING_LOOPBACK: usize = 256;
+const MAX_WAITING_LOOPBACK: usize = 512;
 /// Bytes of unfinished messages, over all connections: sixteen of the largest. The unit's `MemoryMax=` is
 /// four times that.
 const MAX_UNFINISHED: usize = 64 * 1024 * 1024;
@@ -400,7 +399,7 @@ mod tests {
     fn one_address_waits_with_its_share_and_replaces_its_own() {
         let limits = limits(2048, 256);
         let (other, of_other) = limits.reserve(ip("10.0.0.2"));
-        let held: Vec<_> = (0..100).map(|_| limits.reserve(ip("10.0.0.1"))).collect();
+        let held: Vec<_> = (0..2 * MAX_WAITING_PER_ADDRESS).map(|_| limits.reserve(ip("10.0.0.1"))).collect();
         assert_eq!(limits.lock().waiting.len(), MAX_WAITING_PER_ADDRESS + 1);
         assert!(Box::pin(of_other.wait()).now_or_never().is_none());
         drop((other, held));

@@ -9,7 +9,7 @@
 use std::{
     collections::HashMap,
     fs::{File, Metadata},
-    io::{self, Read},
+    io,
     os::unix::fs::MetadataExt,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
@@ -25,8 +25,6 @@ use crate::access::limits::Network;
 
 /// Shorter ones can be guessed. `further-link token` makes 43 characters.
 const MIN_TOKEN: usize = 22;
-/// The token's file is one line; what is longer is another file.
-const MAX_TOKEN_FILE: u64 = 1024;
 /// Group of the package's service, which reads the token's file.
 const SERVICE_GROUP: &str = "further-link";
 /// The first wrong token is answered after this, and each further one after twice the time before: a typing
@@ -131,13 +129,11 @@ pub(crate) fn read(path: &Path) -> Result<Token, TokenFileError> {
         return Err(TokenFileError::Open);
     }
     check_owner(&metadata)?;
-    let mut text = String::new();
-    file.take(MAX_TOKEN_FILE).read_to_string(&mut text)?;
-    let token = text.lines().next().unwrap_or_default().trim();
-    if token.len() < MIN_TOKEN {
-        return Err(TokenFileError::NoToken);
+    match Token::read_first_line(file) {
+        Ok(token) if token.length() >= MIN_TOKEN => Ok(token),
+        Err(error) if error.kind() != io::ErrorKind::InvalidData => Err(error.into()),
+        _ => Err(TokenFileError::NoToken),
     }
-    Token::new(token).map_err(|_| TokenFileError::NoToken)
 }
 
 /// The file is root's or this account's own. Only the group of the service, root's or this account's own may
