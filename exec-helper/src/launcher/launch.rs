@@ -11,7 +11,7 @@ use std::{
     fs::{self, DirBuilder, OpenOptions, Permissions},
     io::{self, Read},
     os::{
-        fd::OwnedFd,
+        fd::{AsFd, OwnedFd},
         unix::{
             ffi::OsStrExt,
             fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
@@ -20,9 +20,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use further_link_proto::Step;
+use further_link_proto::{Connection, Step};
 use nix::{
     errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::stat::{Mode, umask},
 };
 use rustix::net::SocketAddrUnix;
@@ -58,6 +59,7 @@ pub(crate) fn prepare() -> io::Result<()> {
 
 /// Turns this process, which is prepared, into the program.
 pub(crate) fn launch(
+    frontend: &Connection,
     account: &Account,
     plan: &Plan,
     theirs: &Theirs,
@@ -84,7 +86,17 @@ pub(crate) fn launch(
         write_entrypoint(entrypoint, text).map_err(at(Step::WriteCode))?;
     }
     std::env::set_current_dir(&plan.cwd).map_err(at(Step::ChangeDirectory))?;
+    // A start that hung may have been given up meanwhile, and its client told so.
+    if has_closed(frontend) {
+        return Err(at(Step::Execute)(Errno::EPIPE.into()));
+    }
     execute(account, plan, &passed).map_err(at(Step::Execute))
+}
+
+/// Whether the other end of the conversation is closed.
+fn has_closed(frontend: &Connection) -> bool {
+    let mut polled = [PollFd::new(frontend.as_fd(), PollFlags::empty())];
+    poll(&mut polled, PollTimeout::ZERO).is_ok_and(|changed| changed > 0)
 }
 
 /// Lets the user's programs, and no others, connect. Where it does not work (a full disk) the program

@@ -90,7 +90,8 @@ impl Launcher {
         let failure = match text.transpose() {
             Ok(text) => {
                 let theirs = &made.streams.theirs;
-                let Err(failure) = launch::launch(account, plan, theirs, &made.channel, text, passed);
+                let Err(failure) =
+                    launch::launch(frontend, account, plan, theirs, &made.channel, text, passed);
                 failure
             }
             Err(error) => StepError::new(Step::Streams, &io::Error::other(error)),

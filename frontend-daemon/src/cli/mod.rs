@@ -34,9 +34,9 @@ impl Cli {
     /// Reads the command line and the environment. An empty variable counts as not given. Prints what is
     /// wrong, or the help that was asked for.
     pub fn read() -> Result<Self, ExitCode> {
-        let command = Self::command().mut_args(environment::without_empty_variable);
-        let mut declared = command.clone();
+        let mut declared = Self::command();
         declared.build();
+        let command = Self::command().mut_args(environment::without_empty_variable);
         let parsed = command.try_get_matches().and_then(|matches| {
             let cli = Self::from_arg_matches(&matches)?;
             Ok(Self { warnings: environment::warnings(&declared, &matches), ..cli })

@@ -362,7 +362,8 @@ fn plain_answer(request: &[u8]) -> String {
     };
     format!(
         "HTTP/1.1 400 Bad Request\r\nContent-Type: text/{kind}; charset=utf-8\r\nContent-Length: {}\r\n\
-         Cache-Control: no-store\r\nConnection: close\r\n\r\n{body}",
+         Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n\
+         Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'\r\nConnection: close\r\n\r\n{body}",
         body.len()
     )
 }

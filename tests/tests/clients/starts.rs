@@ -105,13 +105,16 @@ fn a_signal_that_is_sent_while_a_start_hangs_is_sent_when_the_program_runs() {
 #[test]
 fn a_client_that_goes_while_a_start_hangs_leaves_nothing() {
     let daemon = Daemon::start();
-    let (client, hung) = hanging_start(&daemon, "", python("import time\ntime.sleep(1000)\n"));
+    let ran = daemon.temp().join("ran");
+    let code = format!("open('{}', 'w').close()\nimport time\ntime.sleep(1000)\n", ran.display());
+    let (client, hung) = hanging_start(&daemon, "", python(&code));
     let pids = hung.0.clone();
     client.close();
     drop(hung);
     wait_until(DEADLINE, "the helper of the start is gone", || {
         pids.iter().all(|pid| Process::read(*pid).is_none())
     });
+    assert!(!ran.exists(), "a start that was given up runs nothing");
 }
 
 #[test]

@@ -98,8 +98,11 @@ fn a_second_run_ends_the_first_and_starts_nothing() {
     let frontend = fixture.helper.connect();
     frontend.send(&Request::Run(exec("/usr/bin/cat")));
     frontend.send(&again);
-    while let Heard::Event(event, _) = frontend.hear() {
+    // The streams are kept: without them `cat` would end by itself.
+    let mut kept = Vec::new();
+    while let Heard::Event(event, descriptors) = frontend.hear() {
         assert!(matches!(event, Event::Started { .. }), "{event:?}");
+        kept.push(descriptors);
     }
     // Where text is awaited, and where the program runs.
     let frontend = fixture.helper.connect();

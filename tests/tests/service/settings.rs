@@ -32,6 +32,7 @@ fn an_empty_variable_counts_as_not_given() {
         .environment("FURTHER_LINK_WORK_DIR", "")
         .environment("FURTHER_LINK_ALLOW_ORIGINS", "")
         .start();
+    assert!(!daemon.log().text().contains("no setting"), "{}", daemon.log().text());
     daemon.run("").start("1", program("/bin/cat"));
 }
 
