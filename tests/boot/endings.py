@@ -98,12 +98,7 @@ print(json.dumps(ended is not None), flush=True)
         with check("a frontend that hangs is noticed by the watchdog and started again"):
             equal(machine.show("further-link.service", "WatchdogUSec"), "30s")
             # As packaged, only sooner.
-            drop_in = "/run/systemd/system/further-link.service.d"
-            machine.run("mkdir", "-p", drop_in)
-            machine.write(f"{drop_in}/watchdog.conf", "[Service]\nWatchdogSec=1\n")
-            machine.run("systemctl", "daemon-reload")
-            try:
-                machine.run("systemctl", "restart", "further-link.service")
+            with self.drop_in("further-link.service", "[Service]", "WatchdogSec=1"):
                 self.serves()
                 time.sleep(2.5)  # it says in time that it lives
                 before = self.main_pid()
@@ -111,10 +106,6 @@ print(json.dumps(ended is not None), flush=True)
                 machine.run("kill", "-STOP", str(before))
                 wait_for("another frontend", lambda: self.main_pid() not in (0, before), 5, 0.1)
                 self.serves()
-            finally:
-                machine.run("rm", "-r", drop_in)
-                machine.run("systemctl", "daemon-reload")
-                machine.run("systemctl", "restart", "further-link.service")
         with check("frontend killed twenty times in a row: it still serves"):
             for _ in range(20):
                 before = wait_for("a frontend", self.main_pid, 3)

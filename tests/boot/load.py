@@ -40,7 +40,7 @@ class Load(Support):
             equal(self.failed_units(), "")
         with check("more connections to the helper than are allowed: refused, and it lives on"):
             # A lower limit than the package's, to save a thousand processes.
-            drop_in, limit = "/run/systemd/system/further-link-exec.socket.d", 40
+            limit = 40
             code = """
 import json, select, socket, time
 socks, refused = [], 0
@@ -53,20 +53,12 @@ poll = select.poll()
 for sock in socks: poll.register(sock, select.POLLIN | select.POLLHUP)
 print(json.dumps(refused + len(poll.poll(0))))
 """
-            machine.run("mkdir", "-p", drop_in)
-            machine.write(f"{drop_in}/limit.conf", f"[Socket]\nMaxConnections={limit}\n")
-            machine.run("systemctl", "daemon-reload")
-            machine.run("systemctl", "restart", "further-link-exec.socket")
-            try:
+            with self.drop_in("further-link-exec.socket", "[Socket]", f"MaxConnections={limit}"):
                 refused = machine.python(code, user="further-link")
                 assert 200 - limit <= refused < 200, f"{refused} of 200 refused, limit {limit}"
                 equal(machine.show("further-link-exec.socket", "ActiveState"), "active")
                 wait_for("idle helpers end", lambda: len([p for p in self.processes() if "further-link-exec@" in p["group"]]) < 8, 10, 0.2)
                 self.serves()
-            finally:
-                machine.run("rm", "-r", drop_in)
-                machine.run("systemctl", "daemon-reload")
-                machine.run("systemctl", "restart", "further-link-exec.socket")
         with check("a port that is knocked on whenever the frontend is down stays open"):
             for _ in range(25):
                 # A connection that waits still starts it again at once, which cancels the stop.

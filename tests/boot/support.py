@@ -108,6 +108,21 @@ class Support:
         # The spare helper, which waits already, has the old settings.
         self.machine.run("systemctl", "restart", "further-link.service")
 
+    @contextlib.contextmanager
+    def drop_in(self, unit, *lines):
+        """For a while, a unit with these lines beside the package's."""
+        machine, directory = self.machine, f"/run/systemd/system/{unit}.d"
+        machine.run("mkdir", "-p", directory)
+        machine.write(f"{directory}/test.conf", "".join(f"{line}\n" for line in lines))
+        machine.run("systemctl", "daemon-reload")
+        try:
+            machine.run("systemctl", "restart", unit)
+            yield
+        finally:
+            machine.run("rm", "-r", directory)
+            machine.run("systemctl", "daemon-reload")
+            machine.run("systemctl", "restart", unit)
+
     def allow(self, users):
         self.configure(f'FURTHER_LINK_ALLOW_USERS="{users}"' if users else "")
 

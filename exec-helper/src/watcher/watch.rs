@@ -29,6 +29,7 @@ use crate::{
 
 /// How long the frontend may take, after the last event, to close the user channel.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// A run under way.
 pub(crate) struct Watch<'a> {
     inputs: EventSource<'a>,
@@ -96,19 +97,20 @@ impl<'a> Watch<'a> {
             if ready.signal && self.inputs.terminate_requested()? {
                 self.end();
             }
-            if (ready.signal || self.children.may_have_ended()) && self.reap_is_over() {
-                // The program may have ended before its report was read: then it did start, or `Failed` is
-                // to be sent.
-                if let Some(failed) = self.on_report()? {
-                    return self.finish_failed(failed);
-                }
+            let is_over = (ready.signal || self.children.may_have_ended()) && self.reap_is_over();
+            // The program may have ended before its report was read: then it did start, or `Failed` is to be
+            // sent.
+            if (is_over || self.status.is_some())
+                && let Some(failed) = self.on_report()?
+            {
+                return self.finish_failed(failed);
+            }
+            if is_over {
                 self.happen(Transition::NothingLeft);
                 return self.finish_ended();
             }
-            if self.status.is_some()
-                && let Some(failed) = self.linger()?
-            {
-                return self.finish_failed(failed);
+            if self.status.is_some() {
+                self.happen(Transition::Ended);
             }
             if ready.message {
                 self.on_message()?;
@@ -204,16 +206,6 @@ impl<'a> Watch<'a> {
             self.note_end(pid, status);
         }
         is_over
-    }
-
-    /// The program has ended, and perhaps before its report was read: then it did start, or `Failed` is to be
-    /// told.
-    fn linger(&mut self) -> Result<Option<Event>, WatchError> {
-        if let Some(failed) = self.on_report()? {
-            return Ok(Some(failed));
-        }
-        self.happen(Transition::Ended);
-        Ok(None)
     }
 
     fn note_end(&mut self, pid: Pid, status: ExitStatus) {

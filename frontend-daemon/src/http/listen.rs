@@ -227,8 +227,9 @@ async fn serve<S>(
     S: Service<Request<Incoming>, Response = Response, Error = Infallible>,
 {
     // A silent connection costs nothing more than this.
-    let first_byte = tokio::time::timeout(HEAD_TIMEOUT, stream.peek(&mut [0])).await;
-    if !matches!(first_byte, Ok(Ok(1))) {
+    let mut first = [0];
+    let length = tokio::time::timeout(HEAD_TIMEOUT, stream.peek(&mut first)).await;
+    if !matches!(length, Ok(Ok(1))) {
         return debug!("connection: closed before the first byte, or silent");
     }
     permit.note_first_byte();
@@ -238,7 +239,8 @@ async fn serve<S>(
     }
     // Boxed, since a silent one needs no room for it.
     let Some(tls) = tls else { return Box::pin(serve_http(stream, service)).await };
-    if let Some(stream) = tls.accept(stream).await {
+    let [first] = first;
+    if let Some(stream) = tls.accept(stream, first).await {
         Box::pin(serve_http(stream, service)).await;
     }
 }

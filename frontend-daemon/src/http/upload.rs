@@ -85,7 +85,7 @@ impl ErrorReply {
 impl From<UploadError> for ErrorReply {
     fn from(error: UploadError) -> Self {
         let status = match &error {
-            UploadError::UploadRequestError(wrong) => match wrong.kind {
+            UploadError::Request(wrong) => match wrong.kind {
                 ErrorKind::TooLarge => return Self::too_large(&wrong.why),
                 // The original had a text of its own for odd types: D46.
                 ErrorKind::Shape | ErrorKind::OddType => StatusCode::BAD_REQUEST,
@@ -206,8 +206,7 @@ async fn store(
 ) -> Result<(), ErrorReply> {
     // Half a second for the largest body on a slow device: other tasks of this thread go on elsewhere
     // meanwhile.
-    let request =
-        tokio::task::block_in_place(|| request::parse(body)).map_err(UploadError::UploadRequestError)?;
+    let request = tokio::task::block_in_place(|| request::parse(body)).map_err(UploadError::Request)?;
     Ok(uploads.store(options, attempts, &request).await?)
 }
 

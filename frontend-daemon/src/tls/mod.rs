@@ -34,7 +34,7 @@ use crate::reply::page_text;
 use crate::tls::authority::Authority;
 use crate::tls::certificate::{CERTIFICATE, CertificateDirs, FileError, KEY, Pair, Served};
 
-/// A client has this long from its connection to the end of the handshake, as for the head of a request.
+/// A client has this long from its first byte to the end of the handshake, as for the head of a request.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The files are looked at this often. A change counts when they have been the same twice: they may be half
 /// written.
@@ -301,14 +301,11 @@ impl Tls {
         self.serving.borrow().authority.clone()
     }
 
-    /// Shakes hands. None if the client does not, or speaks plain HTTP, which it is told.
-    pub(crate) async fn accept(&self, stream: TcpStream) -> Option<TlsStream<TcpStream>> {
+    /// Shakes hands with a client that has sent this byte, which is still to be read. None if it does not, or
+    /// speaks plain HTTP, which it is told.
+    pub(crate) async fn accept(&self, stream: TcpStream, first: u8) -> Option<TlsStream<TcpStream>> {
         let shaken = tokio::time::timeout(HANDSHAKE_TIMEOUT, async {
-            let mut first = [0];
-            if stream.peek(&mut first).await? == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            if first != [HANDSHAKE_RECORD] {
+            if first != HANDSHAKE_RECORD {
                 return Box::pin(refuse_plain(stream)).await;
             }
             let config = Arc::clone(&self.serving.borrow().config);

@@ -48,7 +48,7 @@ const CHUNK: usize = 64 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum UploadError {
     #[error(transparent)]
-    UploadRequestError(#[from] UploadRequestError),
+    Request(#[from] UploadRequestError),
     #[error(transparent)]
     User(#[from] UserFailure),
     /// The helper has said so.

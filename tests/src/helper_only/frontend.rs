@@ -148,6 +148,16 @@ impl Frontend {
         self.expect_started(run.terminal.is_some())
     }
 
+    /// Starts a `cat` of this user, which has answered: its helper only waits.
+    #[track_caller]
+    pub fn start_cat(self, user: &str, terminal: bool) -> Running {
+        let run = as_user(user, exec("/usr/bin/cat"));
+        let mut running = self.start(&if terminal { on_terminal(run) } else { run }, &[]);
+        running.write_line("ready");
+        assert_eq!(running.read_line().trim_end(), "ready");
+        running
+    }
+
     /// Waits for `Started` with the descriptors that belong to it.
     #[track_caller]
     pub fn expect_started(self, terminal: bool) -> Running {

@@ -1,4 +1,4 @@
-//! What the watcher of a run and the worker of an upload can still do when an attacker else's code runs in
+//! What the watcher of a run and the worker of an upload can still do when an attacker's code runs in
 //! them: the tests put system calls into the real processes (`foreign_call`), and look at what the kernel
 //! answers.
 //!
@@ -15,8 +15,7 @@ use std::path::Path;
 
 use further_link_proto::{Event, ExitStatus, FileMode, Identity, RelativePath, Request, Upload, UserName};
 use further_link_tests::helper_only::foreign_call::{Argument, Stopped};
-use further_link_tests::helper_only::frontend::{as_user, exec, on_terminal};
-use further_link_tests::helper_only::{Frontend, Heard, HelperOnly, Running};
+use further_link_tests::helper_only::{Frontend, Heard, HelperOnly};
 use further_link_tests::processes::{self, Status};
 use further_link_tests::scratch::set_mode;
 use further_link_tests::{DEADLINE, wait_until};
@@ -31,15 +30,6 @@ const HERE: Argument<'_> = Number(-100);
 const ASK_FOR_VERSION: Argument<'_> = Number(1);
 const USERS: [&str; 2] = ["pi", "root"];
 
-/// A `cat` of this user, which has answered: its watcher waits.
-fn cat(helper: &HelperOnly, user: &str, terminal: bool) -> Running {
-    let run = as_user(user, exec("/usr/bin/cat"));
-    let mut running = helper.connect().start(&if terminal { on_terminal(run) } else { run }, &[]);
-    running.write_line("ready");
-    assert_eq!(running.read_line().trim_end(), "ready");
-    running
-}
-
 /// A process that waits in a call, which is where it can be stopped.
 #[track_caller]
 fn stopped(pid: i32) -> Stopped {
@@ -51,7 +41,7 @@ fn stopped(pid: i32) -> Stopped {
 fn a_watcher_opens_no_socket_starts_nothing_and_writes_nothing() {
     let helper = HelperOnly::builder().allow_users(&USERS).start();
     for (user, terminal) in USERS.into_iter().flat_map(|user| [(user, false), (user, true)]) {
-        let running = cat(&helper, user, terminal);
+        let running = helper.connect().start_cat(user, terminal);
         let program = running.program.pid;
         let watcher = helper.instance_of(program);
         assert_eq!(Status::of(watcher).text("Seccomp"), "2", "{user}");
@@ -121,7 +111,7 @@ fn a_watcher_opens_no_socket_starts_nothing_and_writes_nothing() {
 fn a_watcher_that_has_removed_the_files_of_its_run_reaches_no_others() {
     let helper = HelperOnly::builder().allow_users(&USERS).start();
     for user in USERS {
-        let running = cat(&helper, user, false);
+        let running = helper.connect().start_cat(user, false);
         let watcher = helper.instance_of(running.program.pid);
         running.frontend.send(&Request::Stop { first: None });
         assert!(matches!(running.frontend.hear(), Heard::Event(Event::Exited(_), _)));
@@ -147,7 +137,7 @@ fn a_watcher_that_has_removed_the_files_of_its_run_reaches_no_others() {
 fn a_program_inherits_no_filter_and_may_gain_privileges_as_in_a_terminal() {
     let helper = HelperOnly::builder().allow_users(&USERS).start();
     for user in USERS {
-        let running = cat(&helper, user, false);
+        let running = helper.connect().start_cat(user, false);
         let status = Status::of(running.program.pid);
         assert_eq!((status.text("Seccomp"), status.text("NoNewPrivs")), ("0", "0"), "{user}");
     }

@@ -13,8 +13,8 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use further_link_proto::Runner;
-use further_link_tests::helper_only::frontend::{as_user, exec, on_terminal, with_text};
-use further_link_tests::helper_only::{HelperOnly, Running};
+use further_link_tests::helper_only::HelperOnly;
+use further_link_tests::helper_only::frontend::{as_user, on_terminal, with_text};
 use further_link_tests::processes::{Status, descriptors};
 use further_link_tests::{DEADLINE, accounts, wait_until};
 
@@ -47,22 +47,13 @@ fn helpers() -> [(HelperOnly, u64, u64); 2] {
     ]
 }
 
-/// A `cat` of this user, which has answered: its helper has nothing left to do.
-fn cat(helper: &HelperOnly, user: &str, terminal: bool) -> Running {
-    let run = as_user(user, exec("/usr/bin/cat"));
-    let mut running = helper.connect().start(&if terminal { on_terminal(run) } else { run }, &[]);
-    running.write_line("ready");
-    assert_eq!(running.read_line().trim_end(), "ready");
-    running
-}
-
 /// docs/threat-model.md: "a uid of its own, `CAP_KILL` only" and no new privileges. A run of root is like any
 /// other.
 #[test]
 fn after_the_start_the_helper_is_a_service_account_that_may_signal_and_no_more() {
     for (helper, uid, gid) in helpers() {
         for (user, terminal) in USERS.into_iter().flat_map(|user| [(user, false), (user, true)]) {
-            let running = cat(&helper, user, terminal);
+            let running = helper.connect().start_cat(user, terminal);
             let account = accounts::account(user);
             let status = Status::of(helper.instance_of(running.program.pid));
             let what = format!("{user}, {terminal}: {status:?}");
@@ -95,7 +86,7 @@ fn after_the_start_the_helper_holds_its_connection_and_nothing_of_the_program() 
                 let run = if terminal { on_terminal(run) } else { run };
                 helper.connect().start(&run, text)
             } else {
-                cat(&helper, user, terminal)
+                helper.connect().start_cat(user, terminal)
             };
             let instance = helper.instance_of(running.program.pid);
             let mut held = descriptors(instance);
@@ -130,7 +121,7 @@ fn after_the_start_the_helper_holds_its_connection_and_nothing_of_the_program() 
 fn nobody_with_the_helpers_own_uid_can_look_into_it() {
     for (helper, uid, gid) in helpers() {
         for user in USERS {
-            let running = cat(&helper, user, false);
+            let running = helper.connect().start_cat(user, false);
             let instance = helper.instance_of(running.program.pid);
             for file in ["environ", "mem", "maps", "fd", "auxv"] {
                 let metadata = fs::metadata(format!("/proc/{instance}/{file}")).unwrap();
@@ -205,7 +196,7 @@ for pid in {pids:?}:
 #[test]
 fn a_program_can_neither_signal_nor_trace_nor_slow_down_a_helper() {
     for (helper, _, _) in helpers() {
-        let others = cat(&helper, "root", false);
+        let others = helper.connect().start_cat("root", false);
         let targets = |own: &str| {
             let code = attempts(&[helper.pid(), helper.instance_of(others.program.pid)], true);
             code.replacen("for pid in [", &format!("for pid in [{own}, "), 1)

@@ -51,6 +51,25 @@ fn collect(directory: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
+/// All sources, by their paths from the root.
+fn sources() -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut files = Vec::new();
+    for folder in FOLDERS {
+        collect(&root.join(folder), &mut files);
+    }
+    assert!(files.len() > 200, "the sources are where they were");
+    let with_text = |file: PathBuf| {
+        let name = file.strip_prefix(&root).unwrap().display().to_string();
+        (name, fs::read_to_string(file).unwrap())
+    };
+    files.into_iter().map(with_text).collect()
+}
+
+fn is_rust(name: &str) -> bool {
+    Path::new(name).extension().is_some_and(|extension| extension == "rs")
+}
+
 /// The lines that are comments, with their numbers.
 fn comments<'a>(text: &'a str, mark: &'a str) -> impl Iterator<Item = (usize, &'a str)> {
     let lines = text.lines().enumerate().map(|(index, line)| (index + 1, line));
@@ -66,17 +85,9 @@ fn banned(line: &str) -> Vec<&'static str> {
 
 #[test]
 fn comments_are_in_plain_words_and_within_the_line_length() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let mut files = Vec::new();
-    for folder in FOLDERS {
-        collect(&root.join(folder), &mut files);
-    }
-    assert!(files.len() > 200, "the sources are where they were");
     let mut wrong = Vec::new();
-    for file in files {
-        let text = fs::read_to_string(&file).unwrap();
-        let is_rust = file.extension().is_some_and(|extension| extension == "rs");
-        let name = file.strip_prefix(&root).unwrap().display().to_string();
+    for (name, text) in sources() {
+        let is_rust = is_rust(&name);
         for (number, line) in comments(&text, if is_rust { "//" } else { "#" }) {
             let words = banned(line);
             if !words.is_empty() {
@@ -94,14 +105,8 @@ fn comments_are_in_plain_words_and_within_the_line_length() {
 
 #[test]
 fn code_has_the_fields_names_for_things() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let mut files = Vec::new();
-    for folder in FOLDERS {
-        collect(&root.join(folder), &mut files);
-    }
     let mut wrong = Vec::new();
-    for file in files.iter().filter(|file| file.extension().is_some_and(|extension| extension == "rs")) {
-        let text = fs::read_to_string(file).unwrap();
+    for (name, text) in sources().into_iter().filter(|(name, _)| is_rust(name)) {
         let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
         // Texts are not names.
         let names =
@@ -109,7 +114,6 @@ fn code_has_the_fields_names_for_things() {
         let names = names.collect::<Vec<_>>().join(" ");
         let names: Vec<&str> = names.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
         let found = RETIRED.into_iter().filter(|retired| names.contains(retired));
-        let name = file.strip_prefix(&root).unwrap().display();
         wrong.extend(found.map(|retired| format!("{name}: {retired}")));
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
