@@ -82,10 +82,28 @@ pub(crate) enum CheckError {
     Lookup(#[from] io::Error),
 }
 
+/// Why a list of users cannot be the policy.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PolicyError {
+    #[error("{0} is named twice; with or without :token?")]
+    Twice(UserName),
+    #[error("no user is named, so no program could run; name one")]
+    Empty,
+    #[error("a user is named with :token, and no file with the token; name it with --user-token-file")]
+    NoTokenFile,
+    #[error("{name} may not be an allowed user: {whose} as this account; take it out")]
+    OfTheService { name: UserName, whose: &'static str },
+    #[error("cannot look up the accounts: {0}")]
+    Lookup(#[from] io::Error),
+}
+
 impl Policy {
     /// Allows the named users and no others. Without a list a helper that is not root runs programs as
     /// its own user. Root's policy has to be written down, and an empty list is a mistake.
-    pub(crate) fn new(allowed: Option<Vec<Allowed>>, token_file: Option<PathBuf>) -> io::Result<Self> {
+    pub(crate) fn new(
+        allowed: Option<Vec<Allowed>>,
+        token_file: Option<PathBuf>,
+    ) -> Result<Self, PolicyError> {
         let own_uid = Uid::effective();
         let allowed = match allowed {
             Some(named) => named,
@@ -95,23 +113,21 @@ impl Policy {
         if let Some(twice) = allowed.iter().enumerate().find_map(|(index, user)| {
             allowed.iter().take(index).any(|other| other.name == user.name).then_some(&user.name)
         }) {
-            let reason =
-                format!("{twice} is named twice in the list of allowed users; with or without :token?");
-            return Err(io::Error::other(reason));
+            return Err(PolicyError::Twice(twice.clone()));
         }
         let usual = allowed.iter().find(|user| user.name.as_str() == DEFAULT_USER);
         let Some(default) = usual.or(allowed.first()).map(|user| user.name.clone()) else {
-            return Err(io::Error::other("nobody may run programs: name a user with --allow-user"));
+            return Err(PolicyError::Empty);
         };
         if token_file.is_none() && allowed.iter().any(|user| user.guarded) {
-            return Err(io::Error::other("a user is named with :token, but --token-file is not given"));
+            return Err(PolicyError::NoTokenFile);
         }
         Ok(Self { allowed, default, token_file, own_uid })
     }
 
     /// Refuses users that share the uid of the frontend, or of the service's own account: their programs
     /// could pass for those, and kill them.
-    pub(crate) fn keep_apart_from(&self, frontend: Uid, service: Option<Uid>) -> io::Result<()> {
+    pub(crate) fn keep_apart_from(&self, frontend: Uid, service: Option<Uid>) -> Result<(), PolicyError> {
         for user in &self.allowed {
             let uid = account::uid_of(&user.name)?;
             let whose = match uid {
@@ -119,14 +135,20 @@ impl Policy {
                 Some(uid) if Some(uid) == service => "the helper waits",
                 _ => continue,
             };
-            let name = &user.name;
-            let reason = format!(
-                "{name} may not be an allowed user: {whose} as this account; take it out of --allow-user or \
-                 FURTHER_LINK_ALLOW_USERS"
-            );
-            return Err(io::Error::other(reason));
+            return Err(PolicyError::OfTheService { name: user.name.clone(), whose });
         }
         Ok(())
+    }
+
+    /// Users that are allowed, and have no account yet.
+    pub(crate) fn without_account(&self) -> io::Result<Vec<&UserName>> {
+        let mut without = Vec::new();
+        for Allowed { name, .. } in &self.allowed {
+            if account::uid_of(name)?.is_none() {
+                without.push(name);
+            }
+        }
+        Ok(without)
     }
 
     /// The user of requests that name none.

@@ -20,6 +20,17 @@ const MAX_GRACE: Duration = Duration::from_mins(1);
 /// final NUL).
 const MAX_TEMP_DIR: usize = 70;
 
+/// The variables in `/etc/default/further-link` that the package's units make options of.
+const VARIABLES: [(&str, &str); 5] = [
+    (ALLOWED, "FURTHER_LINK_ALLOW_USERS"),
+    ("--work-dir", "FURTHER_LINK_WORK_DIR"),
+    ("--temp-dir", "FURTHER_LINK_TEMP_DIR"),
+    ("--user-token-file", "FURTHER_LINK_USER_TOKEN_FILE"),
+    ("--grace", "FURTHER_LINK_GRACE"),
+];
+/// The option for users, by the name that `further-link` has as well.
+pub(crate) const ALLOWED: &str = "--allow-user";
+
 /// What `--help` prints.
 pub const USAGE: &str = "\
 The root side of further-link: starts one program for each connection.
@@ -39,7 +50,7 @@ SOCK_SEQPACKET socket: one accepted connection, or a listener.
                          Root's helper needs it
                          [the user who starts the helper]
   --allow-users LIST     the same for several, separated by commas or spaces
-  --token-file PATH      the token for users named with :token, in the first line
+  --user-token-file PATH the token for users named with :token, in the first line
                          of a file that only this helper's user can read
   --work-dir DIR         where relative paths start, for all users [~/further]
   --temp-dir DIR         working directory of programs without a path [/tmp]
@@ -62,6 +73,8 @@ pub(crate) struct Options {
     pub(crate) frontend_user: Option<UserName>,
     /// None when no list was given at all.
     pub(crate) allowed: Option<Vec<Allowed>>,
+    /// The text of that list, for what is to be said of it.
+    pub(crate) allowed_as_given: String,
     pub(crate) token_file: Option<PathBuf>,
     pub(crate) work_dir: Option<PathBuf>,
     pub(crate) temp_dir: Option<PathBuf>,
@@ -87,8 +100,42 @@ pub(crate) enum OptionError {
     Unknown(String),
     #[error("{0} needs a value")]
     NoValue(String),
-    #[error("{option} {value:?}: {reason}")]
-    Bad { option: String, value: String, reason: &'static str },
+    #[error("{setting} cannot be used: {reason}")]
+    Bad { setting: String, reason: String },
+}
+
+/// The exit code for a setting that cannot be used (`EX_CONFIG` of sysexits.h), as the frontend's.
+const BAD_SETTING: u8 = 78;
+/// The exit code for a command line that cannot be read.
+const BAD_USAGE: u8 = 2;
+
+impl OptionError {
+    /// About a value that was read, and cannot be used.
+    pub(crate) fn bad(option: &str, value: &str, reason: &(impl ToString + ?Sized)) -> Self {
+        Self::Bad { setting: as_given(option, value), reason: reason.to_string() }
+    }
+
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Unknown(_) | Self::NoValue(_) => BAD_USAGE,
+            Self::Bad { .. } => BAD_SETTING,
+        }
+    }
+}
+
+/// A setting as an administrator has written it: the variable, where this process has one with this value.
+/// The package's units make the options of their variables, and a frontend that starts its helper may do so
+/// too.
+pub(crate) fn as_given(option: &str, value: &str) -> String {
+    as_written(option, value, |variable| std::env::var(variable).ok())
+}
+
+fn as_written(option: &str, value: &str, environment: impl Fn(&str) -> Option<String>) -> String {
+    let of_option = VARIABLES.iter().find(|(of, _)| *of == option).map(|(_, variable)| *variable);
+    match of_option.filter(|variable| environment(variable).is_some_and(|written| written == value)) {
+        Some(variable) => format!("{variable}={value}"),
+        None => format!("{option} {value:?}"),
+    }
 }
 
 /// Reads the arguments that follow the program's name.
@@ -98,6 +145,7 @@ pub(crate) fn parse(mut args: impl Iterator<Item = String>) -> Result<Command, O
         listen: None,
         frontend_user: None,
         allowed: None,
+        allowed_as_given: String::new(),
         token_file: None,
         work_dir: None,
         temp_dir: None,
@@ -131,7 +179,7 @@ pub(crate) fn parse(mut args: impl Iterator<Item = String>) -> Result<Command, O
 
 impl Options {
     fn set(&mut self, name: &str, value: &str) -> Result<(), OptionError> {
-        let bad = |reason| OptionError::Bad { option: name.to_owned(), value: value.to_owned(), reason };
+        let bad = |reason: &str| OptionError::bad(name, value, reason);
         let user = |text: &str| UserName::new(text).map_err(|_| bad("not a user name"));
         let absolute = || match PathBuf::from(value) {
             path if path.is_absolute() => Ok(path),
@@ -140,19 +188,14 @@ impl Options {
         match name {
             // Unlike the others an empty list is not "not given": it would turn the policy off.
             "--allow-user" | "--allow-users" => {
-                let allowed = self.allowed.get_or_insert_default();
-                for one in words(value) {
-                    let (name, guarded) =
-                        one.strip_suffix(":token").map_or((one, false), |name| (name, true));
-                    allowed.push(Allowed { name: user(name)?, guarded });
-                }
+                self.allow(value)?;
             }
-            "--listen" | "--frontend-user" | "--token-file" | "--work-dir" | "--temp-dir"
+            "--listen" | "--frontend-user" | "--user-token-file" | "--work-dir" | "--temp-dir"
             | "--projects-dir" | "--python-path" | "--grace" | "--pass-env" | "--exit-with-parent"
                 if value.is_empty() => {}
             "--listen" => self.listen = Some(absolute()?),
             "--frontend-user" => self.frontend_user = Some(user(value)?),
-            "--token-file" => self.token_file = Some(absolute()?),
+            "--user-token-file" => self.token_file = Some(absolute()?),
             "--work-dir" => self.work_dir = Some(absolute()?),
             "--projects-dir" => self.projects_dir = Some(absolute()?),
             "--python-path" => self.python_path = Some(absolute()?),
@@ -169,6 +212,20 @@ impl Options {
             "--exit-with-parent" => self.parent = Some(value.parse().map_err(|_| bad("not a pid"))?),
             _ => return Err(OptionError::Unknown(name.to_owned())),
         }
+        Ok(())
+    }
+
+    fn allow(&mut self, list: &str) -> Result<(), OptionError> {
+        let allowed = self.allowed.get_or_insert_default();
+        for one in words(list) {
+            let (name, guarded) = one.strip_suffix(":token").map_or((one, false), |name| (name, true));
+            let not_a_name = |_| OptionError::bad(ALLOWED, list, &format!("{name:?} is not a user name"));
+            allowed.push(Allowed { name: UserName::new(name).map_err(not_a_name)?, guarded });
+        }
+        if !self.allowed_as_given.is_empty() {
+            self.allowed_as_given.push(',');
+        }
+        self.allowed_as_given.push_str(list);
         Ok(())
     }
 }
@@ -224,6 +281,15 @@ mod tests {
     }
 
     #[test]
+    fn a_setting_is_named_by_its_variable_where_that_has_the_value() {
+        let environment = |variable: &str| (variable == "FURTHER_LINK_GRACE").then(|| "61".to_owned());
+        assert_eq!(as_written("--grace", "61", environment), "FURTHER_LINK_GRACE=61");
+        assert_eq!(as_written("--grace", "62", environment), "--grace \"62\"");
+        assert_eq!(as_written("--temp-dir", "61", environment), "--temp-dir \"61\"");
+        assert_eq!(as_written(ALLOWED, "", |_| Some(String::new())), "FURTHER_LINK_ALLOW_USERS=");
+    }
+
+    #[test]
     fn wrong_lines_are_refused_with_the_option_named() {
         for line in [
             "--grace x",
@@ -246,7 +312,7 @@ mod tests {
             "--frontend-user",
             "--allow-user",
             "--allow-users",
-            "--token-file",
+            "--user-token-file",
             "--work-dir",
             "--temp-dir",
             "--projects-dir",

@@ -42,4 +42,4 @@ mod upload;
 mod watcher;
 
 pub use cli::USAGE;
-pub use start::main;
+pub use start::{main, wrong_setting};

@@ -23,12 +23,12 @@ use rustix::{
     net::{SocketAddrUnix, SocketType, sockopt},
     process::{Pid, PidfdFlags, pidfd_open},
 };
-use tracing::error;
+use tracing::{error, warn};
 
 use crate::{
     account,
-    check::Policy,
-    cli::{self, Command, Options, USAGE},
+    check::{Policy, PolicyError},
+    cli::{self, ALLOWED, Command, OptionError, Options, USAGE, as_given},
     launcher::Variable,
     listen,
     plan::Directories,
@@ -59,7 +59,7 @@ pub fn main(name: &str, args: impl Iterator<Item = String>) -> ExitCode {
         }
         Err(error) => {
             eprintln!("{name}: {error} (try --help)");
-            return ExitCode::from(2);
+            return ExitCode::from(error.exit_code());
         }
     };
     further_link_proto::start_logging("further-link-exec-helper", debug_requested());
@@ -68,8 +68,57 @@ pub fn main(name: &str, args: impl Iterator<Item = String>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             error!("{error}");
-            ExitCode::FAILURE
+            error.exit_code()
         }
+    }
+}
+
+/// What is wrong with the settings in these arguments. It is for a frontend that is about to start a helper
+/// with them, and still has a person at its terminal.
+pub fn wrong_setting(args: impl Iterator<Item = String>) -> Option<String> {
+    let decided = match cli::parse(args) {
+        Ok(Command::Run(options)) => Decided::new(&options).map(drop),
+        Ok(Command::Help | Command::Version) => Ok(()),
+        Err(error) => Err(error.into()),
+    };
+    decided.err().map(|error| error.to_string())
+}
+
+/// Why the helper did not start.
+#[derive(Debug, thiserror::Error)]
+enum StartError {
+    #[error(transparent)]
+    Setting(#[from] OptionError),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl StartError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Setting(error) => ExitCode::from(error.exit_code()),
+            Self::Io(_) => ExitCode::FAILURE,
+        }
+    }
+}
+
+/// Who may do what, decided from the options and the machine's accounts.
+struct Decided {
+    frontend_uid: Uid,
+    service: Option<ServiceAccount>,
+    policy: Policy,
+}
+
+impl Decided {
+    fn new(options: &Options) -> Result<Self, StartError> {
+        let frontend_uid = frontend_uid(options.frontend_user.as_ref())?;
+        let service = ServiceAccount::new(frontend_uid)?;
+        let bad = |error: PolicyError| OptionError::bad(ALLOWED, &options.allowed_as_given, &error);
+        let policy = Policy::new(options.allowed.clone(), options.token_file.clone()).map_err(bad)?;
+        if options.frontend_user.is_some() {
+            policy.keep_apart_from(frontend_uid, service.map(ServiceAccount::uid)).map_err(bad)?;
+        }
+        Ok(Self { frontend_uid, service, policy })
     }
 }
 
@@ -93,7 +142,7 @@ enum Socket {
     Connection(Connection),
 }
 
-fn start(options: Options) -> io::Result<()> {
+fn start(options: Options) -> Result<(), StartError> {
     let parent = match options.parent {
         None => None,
         Some(parent) => match parent_process(parent)? {
@@ -103,17 +152,9 @@ fn start(options: Options) -> io::Result<()> {
         },
     };
     let passed = if options.listen.is_none() { passed_socket()? } else { None };
-    prctl::set_dumpable(false)?;
-    sys::close_others_on_exec()?;
-    Signals::block()?;
-
-    let frontend_uid = frontend_uid(options.frontend_user.as_ref())?;
+    shut_off()?;
+    let Decided { frontend_uid, service, policy } = Decided::new(&options)?;
     let passed_variables = passed_variables(&options);
-    let policy = Policy::new(options.allowed, options.token_file)?;
-    let service = ServiceAccount::new(frontend_uid)?;
-    if options.frontend_user.is_some() {
-        policy.keep_apart_from(frontend_uid, service.map(ServiceAccount::uid))?;
-    }
     let settings = Settings {
         serves: options.serves,
         frontend_uid,
@@ -131,18 +172,31 @@ fn start(options: Options) -> io::Result<()> {
         (Some(path), _) => Socket::Listener(bind(&path, frontend_uid)?),
         (None, Some(socket)) => socket,
         (None, None) => {
-            return Err(io::Error::other(
-                "standard input is not a socket, and --listen is not given (try --help)",
-            ));
+            let none = "standard input is not a socket, and --listen is not given (try --help)";
+            return Err(io::Error::other(none).into());
         }
     };
     match socket {
-        Socket::Listener(listener) => listen::run(&listener, parent.as_ref().zip(options.parent), &settings),
+        Socket::Listener(listener) => {
+            for name in settings.policy.without_account()? {
+                let list = as_given(ALLOWED, &options.allowed_as_given);
+                warn!("{list} names {name}, and this device has no such user: create it, or take it out");
+            }
+            Ok(listen::run(&listener, parent.as_ref().zip(options.parent), &settings)?)
+        }
         Socket::Connection(connection) => {
             serve::run(&connection, &settings);
             Ok(())
         }
     }
+}
+
+/// What the other files rely on, but for the one thread.
+fn shut_off() -> io::Result<()> {
+    prctl::set_dumpable(false)?;
+    sys::close_others_on_exec()?;
+    Signals::block()?;
+    Ok(())
 }
 
 /// The frontend that started a development helper, which ends with it; none if it has ended. A descriptor

@@ -53,9 +53,9 @@ pub struct Config {
     #[arg(long = "allow-user", env = "FURTHER_LINK_ALLOW_USERS", value_name = "NAME", value_delimiter = ',')]
     pub(crate) allow_users: Vec<String>,
 
-    /// Seconds between SIGTERM and SIGKILL when a program is stopped [default: 2]
+    /// Seconds between SIGTERM and SIGKILL when a program is stopped, at most 60 [default: 2]
     #[arg(long, env = "FURTHER_LINK_GRACE", value_name = "SECONDS")]
-    pub(crate) grace: Option<f64>,
+    pub(crate) grace: Option<String>,
 
     /// Seconds after which a client that does not answer any more (a cable pulled) is gone, and its programs
     /// end.

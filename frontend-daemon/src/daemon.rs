@@ -22,7 +22,7 @@ use crate::{
     cli::{BAD_SETTING, Cli},
     config::{Config, setting},
     device::{addresses, cgroups, names},
-    helper::embedded::HelperProcess,
+    helper::embedded::{HelperProcess, HelperProcessError},
     helper::pool::{HelperAddress, HelperPool},
     http::listen,
     http::pings::Pings,
@@ -58,8 +58,8 @@ enum Cause {
     Privilege(#[from] PrivilegeError),
     #[error("cannot use the token in {path}: {error}", path = .path.display())]
     Token { path: PathBuf, error: TokenFileError },
-    #[error("cannot start the helper: {0}")]
-    Helper(io::Error),
+    #[error(transparent)]
+    Helper(#[from] HelperProcessError),
     #[error("cannot listen on port {port}: {error} ({})", listen_advice(error))]
     Listen { port: u16, error: io::Error },
     #[error("the helper has ended; its last lines above say why")]
@@ -71,7 +71,7 @@ enum Cause {
 impl Cause {
     /// Whether it stays until an administrator changes something.
     fn is_of_a_setting(&self) -> bool {
-        matches!(self, Self::Token { .. })
+        matches!(self, Self::Token { .. } | Self::Helper(HelperProcessError::Setting(_)))
     }
 }
 
@@ -125,7 +125,7 @@ fn start(config: &Config) -> Result<(), Cause> {
     // While it may be read: in development by root.
     let access = access(config)?;
     let account = privilege::service_account()?;
-    let helper = HelperProcess::new(config, account.as_ref()).map_err(Cause::Helper)?;
+    let helper = HelperProcess::new(config, account.as_ref())?;
     // After the helper's start, which so has nothing of the key; and the files of root while they can be
     // read.
     let tls = if config.no_tls { None } else { Some(prepare_tls(config, &access, account.as_ref())?) };

@@ -25,11 +25,23 @@ pub(crate) struct HelperProcess {
     own: Option<Child>,
 }
 
+/// Why there is no helper.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HelperProcessError {
+    /// A setting that cannot be used, or is missing, with what to do.
+    #[error("{0}")]
+    Setting(String),
+    #[error("cannot start the helper: {0}")]
+    Io(#[from] io::Error),
+}
+
 impl HelperProcess {
     /// Finds or starts it. `account` is whom this process will be.
-    pub(crate) fn new(config: &Config, account: Option<&User>) -> io::Result<Self> {
+    pub(crate) fn new(config: &Config, account: Option<&User>) -> Result<Self, HelperProcessError> {
         match &config.helper_socket {
-            Some(path) => Ok(Self { address: SocketAddrUnix::new(path)?, own: None }),
+            Some(path) => {
+                Ok(Self { address: SocketAddrUnix::new(path).map_err(io::Error::from)?, own: None })
+            }
             None => own::start(config, account),
         }
     }
@@ -68,7 +80,7 @@ mod own {
     use nix::unistd::{Uid, User};
     use tracing::warn;
 
-    use super::HelperProcess;
+    use super::{HelperProcess, HelperProcessError};
     use crate::config::Config;
 
     /// The first argument under which this program is the helper.
@@ -82,34 +94,42 @@ mod own {
         asked.then(|| further_link_exec_helper::main("further-link exec-helper", env::args().skip(2)))
     }
 
-    pub(super) fn start(config: &Config, account: Option<&User>) -> io::Result<HelperProcess> {
+    pub(super) fn start(
+        config: &Config,
+        account: Option<&User>,
+    ) -> Result<HelperProcess, HelperProcessError> {
+        let arguments = arguments(config, account)?;
+        // Here and not by the helper: it is a person's start that fails, and not that of their first program.
+        if let Some(wrong) = further_link_exec_helper::wrong_setting(arguments.iter().cloned()) {
+            return Err(HelperProcessError::Setting(wrong));
+        }
         let (listener, address) = further_link_proto::bind_listener(None)?;
         let mut command = Command::new("/proc/self/exe");
-        command.arg0("further-link-exec-helper").arg(SUBCOMMAND).stdin(Stdio::from(listener));
-        let mut option = |name: &str, value: &str| {
-            command.arg(format!("{name}={value}"));
-        };
-        option("--exit-with-parent", &std::process::id().to_string());
-        if let Some(account) = account {
-            option("--frontend-user", &account.name);
-        }
-        option("--allow-users", &allowed_users(config)?);
-        if let Some(grace) = config.grace {
-            option("--grace", &grace.to_string());
-        }
+        command.arg0("further-link-exec-helper").arg(SUBCOMMAND).args(arguments);
+        Ok(HelperProcess { address, own: Some(command.stdin(Stdio::from(listener)).spawn()?) })
+    }
+
+    fn arguments(config: &Config, account: Option<&User>) -> io::Result<Vec<String>> {
         let package = PathBuf::from(PYTHON_PACKAGE);
         let package = package.is_dir().then_some(package);
-        for (name, path) in [
-            ("--work-dir", &config.work_dir),
-            ("--temp-dir", &config.temp_dir),
-            ("--token-file", &config.user_token_file),
-            ("--python-path", &package),
-        ] {
-            if let Some(path) = path {
-                command.arg(name).arg(path);
-            }
-        }
-        Ok(HelperProcess { address, own: Some(command.spawn()?) })
+        let options = [
+            ("--exit-with-parent", Some(std::process::id().to_string())),
+            ("--frontend-user", account.map(|account| account.name.clone())),
+            ("--allow-users", Some(allowed_users(config)?)),
+            ("--grace", config.grace.clone()),
+            ("--work-dir", text(config.work_dir.as_ref())?),
+            ("--temp-dir", text(config.temp_dir.as_ref())?),
+            ("--user-token-file", text(config.user_token_file.as_ref())?),
+            ("--python-path", text(package.as_ref())?),
+        ];
+        let given = options.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", value?)));
+        Ok(given.collect())
+    }
+
+    fn text(path: Option<&PathBuf>) -> io::Result<Option<String>> {
+        let Some(path) = path else { return Ok(None) };
+        let not_text = || io::Error::other(format!("the path {} is not UTF-8", path.display()));
+        Ok(Some(path.to_str().ok_or_else(not_text)?.to_owned()))
     }
 
     /// The users of programs: those named; else `pi`, if root starts this and there is a `pi`; else the user
@@ -135,18 +155,19 @@ mod own {
 
 #[cfg(not(feature = "embedded-helper"))]
 mod own {
-    use std::{io, process::ExitCode};
+    use std::process::ExitCode;
 
     use nix::unistd::User;
 
-    use super::HelperProcess;
+    use super::{HelperProcess, HelperProcessError};
     use crate::config::Config;
 
     pub(super) fn run_if_asked() -> Option<ExitCode> {
         None
     }
 
-    pub(super) fn start(_: &Config, _: Option<&User>) -> io::Result<HelperProcess> {
-        Err(io::Error::other("this build has no helper of its own: name its socket with --helper-socket"))
+    pub(super) fn start(_: &Config, _: Option<&User>) -> Result<HelperProcess, HelperProcessError> {
+        let none = "this build has no helper of its own: name its socket with --helper-socket";
+        Err(HelperProcessError::Setting(none.to_owned()))
     }
 }

@@ -117,10 +117,32 @@ fn a_helper_of_root_needs_a_list_of_users_that_names_somebody() {
         let socket = scratch.root().join("helper.sock");
         let output =
             Command::new(binaries::helper()).arg("--listen").arg(&socket).args(arguments).output().unwrap();
-        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {output:?}");
+        assert_eq!(output.status.code(), Some(78), "{arguments:?}: {output:?}");
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(said.contains("name a user with --allow-user"), "{arguments:?}: {said}");
+        assert!(said.contains("no user is named, so no program could run"), "{arguments:?}: {said}");
         assert!(!socket.exists(), "{arguments:?}");
+    }
+}
+
+/// The units make options of variables, and the administrator has only seen the variables.
+#[test]
+fn a_helper_names_the_variable_that_its_bad_option_is_made_of() {
+    accounts::ensure();
+    for (variable, value, option, users) in [
+        ("FURTHER_LINK_GRACE", "61", "--grace=61", "pi"),
+        ("FURTHER_LINK_TEMP_DIR", "tmp", "--temp-dir=tmp", "pi"),
+        ("FURTHER_LINK_ALLOW_USERS", "", "--allow-users=", ""),
+        ("FURTHER_LINK_ALLOW_USERS", "pi 0", "--grace=2", "pi 0"),
+        ("FURTHER_LINK_ALLOW_USERS", "root:token", "--grace=2", "root:token"),
+    ] {
+        let allowed = format!("--allow-users={users}");
+        let mut helper = Command::new(binaries::helper());
+        helper.args([&allowed, option]).env(variable, value);
+        let output = helper.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(78), "{variable}: {said}");
+        assert!(said.contains(&format!("{variable}={value} cannot be used: ")), "{said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
     }
 }
 

@@ -591,7 +591,7 @@ fn uploads_are_for_listed_users_and_guarded_ones_need_the_token() {
     let token = builder.scratch().root().join("token");
     fs::write(&token, "s3cret\n").unwrap();
     scratch::set_mode(&token, 0o600);
-    let helper = builder.argument("--token-file").argument(token.to_str().unwrap()).start();
+    let helper = builder.argument("--user-token-file").argument(token.to_str().unwrap()).start();
     let ask = |user: &str, token: Option<&str>| {
         let token = token.map(|token| Token::new(token).unwrap());
         let mut request = upload(Some(user), "project");

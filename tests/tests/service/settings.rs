@@ -1,7 +1,7 @@
 //! Settings that cannot be used, do nothing, or are empty: what an administrator hears of them.
 
-use further_link_tests::Daemon;
 use further_link_tests::programs::program;
+use further_link_tests::{DEADLINE, Daemon};
 
 #[test]
 fn a_bad_variable_is_named_once_with_its_value_and_the_reason() {
@@ -22,6 +22,37 @@ fn a_bad_variable_is_named_once_with_its_value_and_the_reason() {
     let (code, said) = Daemon::builder().argument("--client-timeout=1").fail();
     assert_eq!(code, 2, "{said}");
     assert!(said.contains("--client-timeout"), "{said}");
+}
+
+/// The person who starts the two processes as one hears of it then, and not from a client.
+#[test]
+fn a_bad_setting_of_the_helper_stops_the_start_and_is_named_as_it_was_given() {
+    for (variable, value, reason) in [
+        ("FURTHER_LINK_GRACE", "61", "not between 0 and 60 seconds"),
+        ("FURTHER_LINK_GRACE", "long", "not a number of seconds"),
+        ("FURTHER_LINK_ALLOW_USERS", "pi,0", "\"0\" is not a user name"),
+        ("FURTHER_LINK_ALLOW_USERS", "pi,pi", "pi is named twice"),
+        ("FURTHER_LINK_ALLOW_USERS", "pi,root:token", "name it with --user-token-file"),
+    ] {
+        let (code, said) = Daemon::builder().environment(variable, value).fail();
+        assert_eq!(code, 78, "{said}");
+        assert!(said.contains(&format!("{variable}={value} cannot be used: ")), "{said}");
+        assert!(said.contains(reason), "{said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
+    let (code, said) = Daemon::builder().environment("FURTHER_LINK_GRACE", "5").grace(61.0).fail();
+    assert_eq!(code, 78, "{said}");
+    assert!(said.contains("--grace \"61\" cannot be used: "), "{said}");
+}
+
+/// An account can be made later, so it is no reason not to start.
+#[test]
+fn an_allowed_user_without_an_account_is_named_at_the_start() {
+    let daemon = Daemon::builder().environment("FURTHER_LINK_ALLOW_USERS", "pi,nosuchuser").start();
+    let said = "FURTHER_LINK_ALLOW_USERS=pi,nosuchuser names nosuchuser, and this device has no such user";
+    let found = daemon.log().wait_for(DEADLINE, |log| log.contains(said).then_some(()));
+    assert!(found.is_some(), "{}", daemon.log().text());
+    daemon.run("").start("1", program("/bin/cat"));
 }
 
 #[test]
