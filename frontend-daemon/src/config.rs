@@ -57,6 +57,11 @@ pub struct Config {
     #[arg(long, env = "FURTHER_LINK_GRACE", value_name = "SECONDS")]
     pub(crate) grace: Option<String>,
 
+    /// Variable of this server's environment that programs get as well; repeat it, or separate names by
+    /// commas. They have the search path, the language and the time zone anyway
+    #[arg(long, env = "FURTHER_LINK_PASS_ENV", value_name = "NAME", value_delimiter = ',')]
+    pub(crate) pass_env: Vec<String>,
+
     /// Seconds after which a client that does not answer any more (a cable pulled) is gone, and its programs
     /// end.
     #[arg(long, env = "FURTHER_LINK_CLIENT_TIMEOUT", value_name = "SECONDS", default_value_t = 60,
@@ -120,8 +125,8 @@ pub struct Config {
         value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub(crate) max_programs_per_connection: u16,
 
-    /// Socket of a running helper. Its own settings then apply: work dir, temp dir, users and grace are not
-    /// passed on.
+    /// Socket of a running helper. Its own settings then apply: users, directories, grace and variables are
+    /// not passed on.
     #[arg(long, env = "FURTHER_LINK_HELPER_SOCKET", value_name = "PATH", value_parser = absolute)]
     pub(crate) helper_socket: Option<PathBuf>,
 

@@ -16,8 +16,6 @@ use clap::{
 
 /// All settings begin with this.
 const PREFIX: &str = "FURTHER_LINK_";
-/// Settings of the root side alone.
-const OF_THE_HELPER: [&str; 1] = ["FURTHER_LINK_PASS_ENV"];
 /// What programs are told (API.md): this may be one, started by another further-link.
 const OF_PROGRAMS: [&str; 2] = ["FURTHER_LINK_CHANNEL", "FURTHER_LINK_TEMP_DIR"];
 /// What tests and benchmarks are told.
@@ -69,7 +67,7 @@ pub(crate) fn warnings(command: &Command, matches: &ArgMatches) -> Vec<String> {
     let known: Vec<String> = command
         .get_arguments()
         .filter_map(|argument| Some(argument.get_env()?.to_string_lossy().into_owned()))
-        .chain(OF_THE_HELPER.into_iter().chain(OF_PROGRAMS).map(str::to_owned))
+        .chain(OF_PROGRAMS.into_iter().map(str::to_owned))
         .collect();
     let mut warnings: Vec<String> = variables.iter().filter_map(|name| unknown(name, &known)).collect();
     let is_activated = env::var_os("LISTEN_FDS").is_some();

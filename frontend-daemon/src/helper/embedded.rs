@@ -117,6 +117,7 @@ mod own {
             ("--frontend-user", account.map(|account| account.name.clone())),
             ("--allow-users", Some(allowed_users(config)?)),
             ("--grace", config.grace.clone()),
+            ("--pass-env", Some(config.pass_env.join(","))),
             ("--work-dir", text(config.work_dir.as_ref())?),
             ("--temp-dir", text(config.temp_dir.as_ref())?),
             ("--user-token-file", text(config.user_token_file.as_ref())?),

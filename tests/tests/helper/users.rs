@@ -260,6 +260,22 @@ fn a_service_gives_programs_the_path_of_a_login() {
     );
 }
 
+/// As the package's units do it: names that are given, and no others.
+#[test]
+fn variables_that_the_administrator_names_reach_programs() {
+    let daemon = Daemon::builder()
+        .environment("FURTHER_LINK_PASS_ENV", "PIP_INDEX_URL, HTTP_PROXY")
+        .environment("PIP_INDEX_URL", "http://pypi/")
+        .environment("HTTP_PROXY", "http://proxy/")
+        .environment("PIP_PASSWORD", "secret")
+        .start();
+    let seen = environment(&mut daemon.run(""));
+    let get = |name: &str| seen.get(name).map(String::as_str);
+    assert_eq!(get("PIP_INDEX_URL"), Some("http://pypi/"));
+    assert_eq!(get("HTTP_PROXY"), Some("http://proxy/"));
+    assert_eq!((get("PIP_PASSWORD"), get("FURTHER_LINK_PASS_ENV")), (None, None));
+}
+
 /// A school's proxies stand in /etc/environment; a login has them, and so have programs (G3).
 #[test]
 fn the_variables_of_the_machine_are_given_to_programs_and_override_none_of_the_accounts() {
