@@ -93,9 +93,10 @@ pub(crate) fn launch(
     execute(account, plan, &passed).map_err(at(Step::Execute))
 }
 
-/// Whether the other end of the conversation is closed.
+/// Whether the frontend has closed the conversation, or its own direction of it (poll(2)).
 fn has_closed(frontend: &Connection) -> bool {
-    let mut polled = [PollFd::new(frontend.as_fd(), PollFlags::empty())];
+    let closed = PollFlags::from_bits_retain(libc::POLLRDHUP);
+    let mut polled = [PollFd::new(frontend.as_fd(), closed)];
     poll(&mut polled, PollTimeout::ZERO).is_ok_and(|changed| changed > 0)
 }
 
@@ -193,4 +194,20 @@ fn make_executable(file: &Path) {
 
 fn c_string(text: &OsStr) -> io::Result<CString> {
     Ok(CString::new(text.as_bytes())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frontend_that_closes_or_only_ends_its_sending_has_given_the_start_up() {
+        let (helper, frontend) = further_link_proto::pair().unwrap();
+        assert!(!has_closed(&helper));
+        frontend.end_sending().unwrap();
+        assert!(has_closed(&helper));
+        let (helper, frontend) = further_link_proto::pair().unwrap();
+        drop(frontend);
+        assert!(has_closed(&helper));
+    }
 }

@@ -8,7 +8,10 @@ use std::{
     convert::Infallible,
     io,
     os::fd::{AsFd, OwnedFd},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -16,6 +19,7 @@ use further_link_proto::{Connection, Event, Request, SocketError};
 use rustix::net::SocketAddrUnix;
 use tokio::{
     io::{Interest, unix::AsyncFd},
+    runtime::Handle,
     sync::{Notify, OwnedSemaphorePermit, Semaphore},
     time::{Instant, sleep, timeout},
 };
@@ -112,7 +116,7 @@ impl HelperPool {
         let mut conversation = self.checkout().await?;
         let mut answer = conversation.ask(request).await;
         if answer.as_ref().is_err_and(HelperError::is_unread) {
-            drop(conversation);
+            conversation.free_slot();
             conversation = self.checkout().await?;
             answer = conversation.ask(request).await;
         }
@@ -165,16 +169,57 @@ impl HelperPool {
 
 /// One connection to one helper: one run. Dropping it stops the run.
 pub(crate) struct Conversation {
-    connection: AsyncFd<Connection>,
+    connection: Arc<AsyncFd<Connection>>,
     /// None in a spare, and once the program has ended.
     slot: Mutex<Option<OwnedSemaphorePermit>>,
+    /// Whether the helper has said what became of the start.
+    is_answered: AtomicBool,
+}
+
+impl Drop for Conversation {
+    /// A start that is given up keeps its slot while its helper hangs, or clients could make any number of
+    /// helpers hang.
+    fn drop(&mut self) {
+        let slot = self.slot().take();
+        if let Some(slot) = slot
+            && !self.is_answered.load(Ordering::Relaxed)
+            && let Ok(runtime) = Handle::try_current()
+        {
+            runtime.spawn(hold(Arc::clone(&self.connection), slot));
+        }
+    }
+}
+
+/// Tells the helper that the start is given up, and holds the slot until the helper has noticed.
+async fn hold(connection: Arc<AsyncFd<Connection>>, slot: OwnedSemaphorePermit) {
+    if connection.get_ref().end_sending().is_ok() {
+        while !is_answer(&recv(&connection).await) {}
+    }
+    drop(slot);
+}
+
+/// Whether this says what became of a start, or that nothing more will come.
+fn is_answer(heard: &Result<(Event, Vec<OwnedFd>), HelperError>) -> bool {
+    !matches!(heard, Ok((Event::Data, _)))
+}
+
+async fn recv(connection: &AsyncFd<Connection>) -> Result<(Event, Vec<OwnedFd>), HelperError> {
+    loop {
+        let mut ready = connection.readable().await?;
+        match connection.get_ref().recv_with() {
+            Err(SocketError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                ready.clear_ready();
+            }
+            result => return Ok(result?),
+        }
+    }
 }
 
 impl Conversation {
     fn new(connection: Connection) -> io::Result<Self> {
         // Not for writing: each request that the helper reads would wake this process.
-        let connection = register(connection, Interest::READABLE)?;
-        Ok(Self { connection, slot: Mutex::new(None) })
+        let connection = Arc::new(register(connection, Interest::READABLE)?);
+        Ok(Self { connection, slot: Mutex::new(None), is_answered: AtomicBool::new(false) })
     }
 
     fn slot(&self) -> std::sync::MutexGuard<'_, Option<OwnedSemaphorePermit>> {
@@ -234,21 +279,47 @@ impl Conversation {
     }
 
     pub(crate) async fn recv(&self) -> Result<(Event, Vec<OwnedFd>), HelperError> {
-        loop {
-            let mut ready = self.connection.readable().await?;
-            match self.connection.get_ref().recv_with() {
-                Err(SocketError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
-                    ready.clear_ready();
-                }
-                result => return Ok(result?),
-            }
+        let heard = recv(&self.connection).await;
+        if is_answer(&heard) {
+            self.is_answered.store(true, Ordering::Relaxed);
         }
+        heard
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use further_link_proto::{Identity, Run, Runner, Step};
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_start_that_is_given_up_keeps_its_slot_until_its_helper_answers_or_goes() {
+        let (listener, address) = further_link_proto::bind_listener(None).unwrap();
+        let helpers = HelperPool::new(address, 1);
+        let identity = Identity::default();
+        let run = Run { identity, runner: Runner::Exec, path: None, code: None, terminal: None };
+        let request = Request::Run(run);
+        for answers in [true, false] {
+            // Its helper does not answer in this time, nor in any other.
+            assert!(timeout(Duration::from_millis(1), helpers.ask(&request)).await.is_err());
+            let socket = rustix::net::accept(&listener).unwrap();
+            rustix::io::ioctl_fionbio(&socket, true).unwrap();
+            let helper = Connection::new(socket);
+            helper.recv::<Request>().unwrap();
+            assert!(matches!(helpers.checkout().await, Err(HelperError::Busy)));
+            tokio::task::yield_now().await;
+            assert!(matches!(helper.recv::<Request>(), Err(SocketError::Closed)), "it is told");
+            if answers {
+                helper.send(&Event::Data).unwrap();
+                helper.send(&Event::Failed { step: Step::Execute, errno: 32 }).unwrap();
+            } else {
+                drop(helper);
+            }
+            let freed = timeout(Duration::from_secs(5), Arc::clone(&helpers.slots).acquire_owned()).await;
+            drop(freed.unwrap().unwrap());
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn one_spare_is_made_when_nothing_was_started_for_a_while() {

@@ -117,6 +117,30 @@ fn a_client_that_goes_while_a_start_hangs_leaves_nothing() {
     assert!(!ran.exists(), "a start that was given up runs nothing");
 }
 
+/// Or each hanging helper would be one more, however small the limit.
+#[test]
+fn a_start_that_was_given_up_keeps_its_place_until_its_helper_has_noticed() {
+    let daemon = Daemon::builder().argument("--max-programs=1").start();
+    let ran = daemon.temp().join("ran");
+    let code = format!("open('{}', 'w').close()\n", ran.display());
+    let (mut client, hung) = hanging_start(&daemon, "", python(&code));
+    let pids = hung.0.clone();
+    client.stop("hangs");
+    client.next_error();
+    client.close();
+    let mut other = daemon.run("");
+    assert_eq!(
+        other.try_start("1", program("/bin/cat")).unwrap_err(),
+        "Message Exception: cannot start the program: 1 programs run on this device already; stop one first"
+    );
+    drop(hung);
+    wait_until(DEADLINE, "the helper of the start is gone", || {
+        pids.iter().all(|pid| Process::read(*pid).is_none())
+    });
+    wait_until(DEADLINE, "the place is free", || other.try_start("1", program("/bin/cat")).is_ok());
+    assert!(!ran.exists(), "a start that was given up runs nothing");
+}
+
 #[test]
 fn both_limits_of_programs_are_options_and_say_what_to_do() {
     let daemon =
