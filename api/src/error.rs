@@ -76,6 +76,9 @@ pub enum StartFailure {
     /// A path that no kernel takes.
     #[error("the path is too long or has a NUL in it")]
     Path,
+    /// The runner `exec` without a file and without a text.
+    #[error("nothing is named to run; give a file in path, or its text in code")]
+    Nothing,
     /// A relative `directoryName` (`/run-py`) that goes up too far.
     #[error("the directory is outside of the work dir; name one below it, or an absolute path")]
     OutsideWorkDir,
@@ -275,6 +278,7 @@ mod tests {
         .collect();
         failures.extend([
             StartFailure::Path,
+            StartFailure::Nothing,
             StartFailure::OutsideWorkDir,
             StartFailure::Code { most: 4_194_304 },
             StartFailure::ConnectionFull { most: 256 },

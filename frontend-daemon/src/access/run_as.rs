@@ -44,6 +44,11 @@ pub(crate) fn identity(options: &RunOptions) -> Result<Identity, UserFailure> {
 /// Checks the texts of a start against what the helper accepts at all.
 pub(crate) fn request(options: &RunOptions, start: &Start) -> Result<Run, StartFailure> {
     let identity = identity(options)?;
+    // python3 says by itself that there is nothing (B8), and a shell needs neither.
+    let has_file = start.path.as_ref().is_some_and(|path| !path.is_empty());
+    if start.runner == further_link_api::Runner::Exec && start.code.is_none() && !has_file {
+        return Err(StartFailure::Nothing);
+    }
     let path = start.path.as_ref().map(|path| PathText::new(path.as_str()).map_err(|_| StartFailure::Path));
     let most = usize::try_from(MAX_CODE).unwrap_or(usize::MAX);
     let code =
@@ -99,5 +104,10 @@ mod tests {
     fn a_path_that_no_kernel_takes_is_refused_here() {
         assert_eq!(requested(None, "a\0b"), Err(StartFailure::Path));
         assert_eq!(requested(None, &"p".repeat(5000)), Err(StartFailure::Path));
+    }
+
+    #[test]
+    fn a_program_has_to_be_named() {
+        assert_eq!(requested(None, ""), Err(StartFailure::Nothing));
     }
 }

@@ -292,6 +292,7 @@ fn failing_starts(daemon: &Daemon) -> Vec<(&'static str, Value)> {
         ("executable below a file", exec("plain.txt/tool")),
         ("executable that is a directory", exec("readable")),
         ("no executable at all", json!({"runner": "exec"})),
+        ("executable with an empty name", json!({"runner": "exec", "path": ""})),
         ("executable in a locked directory", exec("locked/tool")),
         ("somebody else's file without x", exec("readable/tool")),
         ("python code below a file", code("python3", "plain.txt/sub")),
