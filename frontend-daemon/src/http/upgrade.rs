@@ -1,6 +1,7 @@
 //! The upgrade of a request to a WebSocket. It is done here, since warp's own WebSocket hides the buffer
 //! sizes.
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
@@ -34,6 +35,12 @@ where
     let Some(key) = headers.get(header::SEC_WEBSOCKET_KEY) else {
         return text(StatusCode::BAD_REQUEST, "The Sec-WebSocket-Key header is missing.");
     };
+    if !is_key(key) {
+        return text(
+            StatusCode::BAD_REQUEST,
+            "The Sec-WebSocket-Key header has to be the base64 of 16 bytes.",
+        );
+    }
     if !has(header::SEC_WEBSOCKET_VERSION, "13") {
         let mut response =
             text(StatusCode::UPGRADE_REQUIRED, "This server speaks version 13 of the WebSocket protocol.");
@@ -56,4 +63,24 @@ where
         headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
     }
     response
+}
+
+/// RFC 6455, section 4.2.1, point 5.
+fn is_key(key: &HeaderValue) -> bool {
+    STANDARD.decode(key.as_bytes().trim_ascii()).is_ok_and(|bytes| bytes.len() == 16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_the_base64_of_16_bytes() {
+        assert!(is_key(&HeaderValue::from_static("dGhlIHNhbXBsZSBub25jZQ==")), "the RFC's");
+        for wrong in
+            ["", "short", "dGhlIHNhbXBsZSBub25jZQ", "dGhlIHNhbXBsZSBub25jZSE=", "dGhl IHNhbXBsZSBub25jZQ=="]
+        {
+            assert!(!is_key(&HeaderValue::from_static(wrong)), "{wrong:?}");
+        }
+    }
 }

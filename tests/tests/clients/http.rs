@@ -199,6 +199,18 @@ fn a_websocket_path_without_an_upgrade_is_400_and_says_why() {
     }
 }
 
+/// RFC 6455, 4.2.1, point 5.
+#[test]
+fn an_upgrade_with_a_wrong_key_is_400_and_says_why() {
+    let daemon = Daemon::start();
+    let right = http::upgrade_request("/run", &daemon.address().to_string(), "");
+    let wrong = right.replace("dGhlIHNhbXBsZSBub25jZQ==", "short");
+    let answer = http::ask(&http::connect(daemon.address()), &wrong);
+    assert_eq!(answer.status, 400);
+    assert_eq!(answer.body, "The Sec-WebSocket-Key header has to be the base64 of 16 bytes.");
+    assert_eq!(http::ask(&http::connect(daemon.address()), &right).status, 101);
+}
+
 /// B1.10
 #[test]
 fn unknown_query_parameters_are_ignored() {
