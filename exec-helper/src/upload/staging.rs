@@ -17,7 +17,7 @@ use rustix::{
     fs::{AtFlags, FlockOperation, Mode, RenameFlags},
     io::Errno,
 };
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::dir::Dir;
 
@@ -29,6 +29,9 @@ const TREE: &str = "tree";
 const DOWNLOAD: &str = "download";
 /// The old directory on its way, where the file system cannot exchange.
 const OLD: &str = "old";
+/// The mode of a container that could not be removed, and was told of. Each upload tries it again, in a
+/// process that knows nothing of the last one's.
+const TOLD: Mode = Mode::RUSR.union(Mode::XUSR);
 /// The user's cache of downloads in the work dir (B11.9).
 const CACHE: &str = ".flcache";
 
@@ -218,8 +221,9 @@ fn is_container_name(name: &str) -> bool {
 /// the name to another directory, to have it swept away.
 fn is_own_container(container: &Dir) -> bool {
     let own = rustix::process::geteuid().as_raw();
-    let private = rustix::fs::fstat(container.descriptor())
-        .is_ok_and(|stat| stat.st_uid == own && Mode::from_raw_mode(stat.st_mode) == Mode::RWXU);
+    let private = rustix::fs::fstat(container.descriptor()).is_ok_and(|stat| {
+        stat.st_uid == own && [Mode::RWXU, TOLD].contains(&Mode::from_raw_mode(stat.st_mode))
+    });
     let mut entries = fs::read_dir(container.path()).into_iter().flatten().flatten();
     private && entries.all(|entry| [TREE, DOWNLOAD].iter().any(|name| entry.file_name() == *name))
 }
@@ -230,10 +234,17 @@ fn clear(base: &Dir, name: &str, container: &Dir) {
     if !is_own_container(container) || is_somebodys_cwd(container) {
         return;
     }
-    if let Err(error) = remove(&base.path().join(name))
-        && error.kind() != io::ErrorKind::NotFound
-    {
-        warn!("cannot remove {name} from the work dir: {error}");
+    let is_told =
+        rustix::fs::fstat(container.descriptor()).is_ok_and(|stat| Mode::from_raw_mode(stat.st_mode) == TOLD);
+    match remove(&base.path().join(name)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            let marked = rustix::fs::fchmod(container.descriptor(), TOLD);
+            if is_told && marked.is_ok() {
+                return debug!("still cannot remove {name} from the work dir: {error}");
+            }
+            warn!("cannot remove {name} from the work dir: {error}; remove it as root");
+        }
+        Ok(()) | Err(_) => {}
     }
 }
 

@@ -55,6 +55,30 @@ fn assert_belongs(path: &Path, owner: &Account, mode: u32) {
     assert_eq!(shown, (owner.uid, owner.gid, mode), "{}", path.display());
 }
 
+/// As `sudo` leaves it in a project. Each upload is a process of its own, and tries again.
+#[test]
+fn what_cannot_be_removed_is_told_of_once_and_removed_when_it_can_be() {
+    let daemon = Daemon::start();
+    assert_stored(&daemon.upload("", &texts("d", &[("f", "1")])));
+    let of_root = daemon.work().join("d/of_root");
+    fs::create_dir(&of_root).unwrap();
+    fs::write(of_root.join("file"), "").unwrap();
+    let left = || tree(&daemon.work()).into_iter().find(|name| name.ends_with("/of_root/file"));
+    let is_told = |log: &str| log.matches("cannot remove .flupload-").count();
+    assert_stored(&daemon.upload("", &texts("d", &[("f", "2")])));
+    let told = daemon.log().wait_for(DEADLINE, |log| (is_told(log) > 0).then_some(()));
+    assert!(told.is_some(), "{}", daemon.log().tail());
+    for text in ["3", "4"] {
+        assert_stored(&daemon.upload("", &texts("d", &[("f", text)])));
+    }
+    let left = left().expect("pi cannot remove it");
+    let of_root = daemon.work().join(left.trim_end_matches("/file"));
+    fs::remove_file(of_root.join("file")).unwrap();
+    assert_stored(&daemon.upload("", &texts("d", &[("f", "5")])));
+    wait_until(DEADLINE, "it is removed", || tree(&daemon.work()) == ["d/", "d/f"]);
+    assert_eq!(is_told(&daemon.log().text()), 1, "{}", daemon.log().text());
+}
+
 /// B11.3, B11.8, B11.11, D47
 #[test]
 fn files_and_directories_belong_to_the_user_with_the_usual_modes() {
