@@ -6,19 +6,19 @@ mod demote;
 mod error;
 mod oom;
 mod pending;
+mod record;
 mod state;
 mod watch;
 
 use std::{io, time::Duration};
 
-use further_link_proto::{Event, ExitStatus};
-use tracing::info;
-
-use self::{demote::DemoteError, error::WatchError, pending::Spawned, state::Rules, watch::Watch};
+use self::{
+    demote::DemoteError, error::WatchError, pending::Spawned, record::Record, state::Rules, watch::Watch,
+};
 pub(crate) use self::{demote::ServiceAccount, pending::Watcher};
 use crate::{
     confine,
-    handoff::{Handoff, Owner, of_connection},
+    handoff::{Handoff, Owner},
     inputs::EventSource,
 };
 
@@ -51,6 +51,7 @@ pub(crate) fn attend(
     };
     let demoted = demote::for_run(service, &handoff.owner);
     let Handoff { owner: Owner { name: user, .. }, runner, terminal, origin, temporary } = handoff;
+    let record = Record { user, runner, pid: watcher.pid(), origin };
     let rules = Rules { grace, terminal };
     let confined = demoted.is_ok().then(confine);
     let mut watch = Watch::new(inputs, watcher.into_progress(), streams, temporary, rules);
@@ -65,44 +66,12 @@ pub(crate) fn attend(
         watch.abandon();
         return Err(error);
     }
-    let pid = watch.pid();
-    let run = format!("{runner} as {user}, pid {pid}");
-    info!(user, runner, pid, connection = origin, "{}started {run}", of_connection(origin));
-    match watch.run() {
-        Ok(event) => {
-            let outcome = in_words(&event);
-            info!(
-                user,
-                runner,
-                pid,
-                connection = origin,
-                outcome,
-                "{}{run}: {outcome}",
-                of_connection(origin)
-            );
-        }
-        Err(error) => {
-            watch.abandon();
-            return Err(error.into());
-        }
-    }
+    let last = watch.run(&record).inspect_err(|_| watch.abandon())?;
+    record.ended(&last);
     Ok(())
 }
 
 /// What is left to this process from here on: to see to processes, to read /proc, and to remove files.
 fn confine() -> Result<(), WatcherError> {
     confine::to_calls_of_the_watcher().map_err(WatcherError::Confine)
-}
-
-/// The outcome as the log has it.
-fn in_words(event: &Event) -> String {
-    match event {
-        Event::Exited(ExitStatus::Exited(code)) => format!("exit code {code}"),
-        Event::Exited(ExitStatus::Signaled(signal)) => format!("signal {signal}"),
-        Event::Exited(ExitStatus::OutOfMemory) => "signal 9, out of memory".to_owned(),
-        Event::Failed { step, errno } => {
-            format!("failed at {}: {}", step.in_words(), io::Error::from_raw_os_error(*errno))
-        }
-        _ => "ended out of order".to_owned(),
-    }
 }

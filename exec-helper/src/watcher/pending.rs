@@ -55,6 +55,10 @@ impl Watcher {
         Self { launcher, pid }
     }
 
+    pub(crate) fn pid(&self) -> i32 {
+        self.pid.as_raw()
+    }
+
     /// Waits for the launcher's word. None if it becomes no program: it is an upload, or was refused, or
     /// no request came. Told to end, it tells the launcher.
     pub(crate) fn wait(&self, inputs: &EventSource<'_>) -> Result<Option<Spawned>, WatchError> {

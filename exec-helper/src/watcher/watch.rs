@@ -18,6 +18,7 @@ use super::{
     error::WatchError,
     oom::OutOfMemory,
     pending::Progress,
+    record::Record,
     state::{self, Rules, State, StopStep, Transition},
 };
 use crate::{
@@ -83,14 +84,14 @@ impl<'a> Watch<'a> {
 
     /// Watches until nothing of the run is left. The last event, which has been sent unless the frontend
     /// has closed.
-    pub(crate) fn run(&mut self) -> Result<Event, WatchError> {
+    pub(crate) fn run(&mut self, record: &Record) -> Result<Event, WatchError> {
         loop {
             let report = self.progress.as_ref().filter(|_| self.state == State::Starting).map(AsFd::as_fd);
             let now_if_more = self.children.may_have_ended().then(Instant::now);
             let deadline = now_if_more.or(self.state.deadline());
             let ready = self.inputs.wait(self.frontend.is_some(), report, deadline)?;
             if ready.report
-                && let Some(failed) = self.on_report()?
+                && let Some(failed) = self.on_report(record)?
             {
                 return self.finish_failed(failed);
             }
@@ -101,7 +102,7 @@ impl<'a> Watch<'a> {
             // The program may have ended before its report was read: then it did start, or `Failed` is to be
             // sent.
             if (is_over || self.status.is_some())
-                && let Some(failed) = self.on_report()?
+                && let Some(failed) = self.on_report(record)?
             {
                 return self.finish_failed(failed);
             }
@@ -139,7 +140,7 @@ impl<'a> Watch<'a> {
     }
 
     /// Takes the launcher's report, once and while the run is starting.
-    fn on_report(&mut self) -> Result<Option<Event>, WatchError> {
+    fn on_report(&mut self, record: &Record) -> Result<Option<Event>, WatchError> {
         let Some(progress) = self.progress.take_if(|_| self.state == State::Starting) else {
             return Ok(None);
         };
@@ -151,6 +152,7 @@ impl<'a> Watch<'a> {
         if let Some(frontend) = self.frontend {
             frontend.send_with(&Event::Started { pid }, &descriptors)?;
         }
+        record.started();
         self.streams.clear();
         self.happen(Transition::Started);
         Ok(None)

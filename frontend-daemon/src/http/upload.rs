@@ -99,6 +99,7 @@ impl From<UploadError> for ErrorReply {
             UploadError::Busy => StatusCode::SERVICE_UNAVAILABLE,
             UploadError::User(_)
             | UploadError::NotStored(_)
+            | UploadError::NoHelper(_)
             | UploadError::Download { .. }
             | UploadError::CachePath(_)
             | UploadError::Slow => StatusCode::INTERNAL_SERVER_ERROR,

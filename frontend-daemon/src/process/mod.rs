@@ -61,7 +61,7 @@ enum StartError {
     Client(#[from] StartFailure),
     #[error(transparent)]
     Helper(#[from] HelperError),
-    #[error("the helper answered {0:?}")]
+    #[error("the helper gave an answer out of place")]
     Answer(Event),
     #[error("the helper's descriptors are not usable: {0}")]
     Descriptors(#[from] io::Error),
@@ -228,7 +228,10 @@ impl Start {
     }
 
     async fn failed(&self, state: &State, failure: StartFailure) {
-        info!("connection {}: a start failed: {failure}", self.connection());
+        // Of a helper that is silent the log has the reason already (`begin`).
+        if failure != StartFailure::NoHelper {
+            info!("connection {}: a start failed: {failure}", self.connection());
+        }
         // The id is free before the client hears of it, as at the end of a program (B6.1).
         state.moved(Transition::Failed);
         let error = ClientError::NotStarted(failure);
@@ -299,7 +302,7 @@ impl Start {
         let failure = match begun {
             Ok(begun) => return Ok(begun),
             Err(StartError::Client(failure)) => failure,
-            Err(StartError::Answer(event)) => {
+            Err(StartError::Answer(event @ (Event::Refused(_) | Event::Failed { .. }))) => {
                 let user = self.run.identity.user.as_ref().map(UserName::as_str);
                 not_started(&event, self.run.runner, user)
             }
@@ -307,7 +310,7 @@ impl Start {
                 StartFailure::DeviceFull { most: self.max_programs }
             }
             Err(error) => {
-                warn!("start failed: {error}");
+                warn!("connection {}: a start failed: {error}", self.connection());
                 StartFailure::NoHelper
             }
         };

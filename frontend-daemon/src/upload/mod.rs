@@ -54,6 +54,9 @@ pub(crate) enum UploadError {
     /// The helper has said so.
     #[error(transparent)]
     NotStored(UploadFailure),
+    /// The helper has said nothing. The reason is for the log.
+    #[error("{}", UploadFailure::NoHelper)]
+    NoHelper(HelperError),
     #[error("{file}: {error}")]
     Download { file: String, error: DownloadError },
     #[error("the path of {0} in the cache would be too long, or too deep")]
@@ -153,6 +156,7 @@ impl UploadError {
     fn loggable(&self) -> String {
         match self {
             Self::Download { error, .. } => error.to_string(),
+            Self::NoHelper(error) => error.to_string(),
             Self::CachePath(_) => "a path in the cache would be too long".to_owned(),
             other => other.to_string(),
         }
@@ -178,13 +182,14 @@ impl Storing {
         upload: Upload,
         user: Option<String>,
     ) -> Result<Self, UploadError> {
-        let conversation = helper.connect().await.map_err(|error| no_helper(&error))?;
+        let conversation = helper.connect().await.map_err(UploadError::NoHelper)?;
         let answer = within(conversation.begin(&Request::Upload(upload))).await?;
-        let (event, descriptors) = answer.map_err(|error| no_helper(&error))?;
+        let (event, descriptors) = answer.map_err(UploadError::NoHelper)?;
         let (Event::Data, Ok([pipe])) = (&event, <[OwnedFd; 1]>::try_from(descriptors)) else {
             return Err(answered(&event, user.as_deref()));
         };
-        let pipe = Stream::new(pipe, Interest::WRITABLE).map_err(|error| no_helper(&error.into()))?;
+        let pipe =
+            Stream::new(pipe, Interest::WRITABLE).map_err(|error| UploadError::NoHelper(error.into()))?;
         Ok(Self { conversation, pipe, user })
     }
 
@@ -240,29 +245,29 @@ impl Storing {
     async fn send(&self, request: &Request) -> Result<(), UploadError> {
         match within(self.conversation.send(request)).await? {
             Ok(()) => Ok(()),
-            Err(error) => Err(self.last_words(&error).await),
+            Err(error) => Err(self.last_words(error).await),
         }
     }
 
     async fn write(&self, bytes: &[u8]) -> Result<(), UploadError> {
         match within(self.pipe.write_all(bytes)).await? {
             Ok(()) => Ok(()),
-            Err(error) => Err(self.last_words(&error.into()).await),
+            Err(error) => Err(self.last_words(error.into()).await),
         }
     }
 
     async fn recv(&self) -> Result<(Event, Vec<OwnedFd>), UploadError> {
         match within(self.conversation.recv()).await? {
             Ok(heard) => Ok(heard),
-            Err(error) => Err(self.last_words(&error).await),
+            Err(error) => Err(self.last_words(error).await),
         }
     }
 
     /// Why the helper has hung up: what it said before, if anything.
-    async fn last_words(&self, error: &HelperError) -> UploadError {
+    async fn last_words(&self, error: HelperError) -> UploadError {
         match within(self.conversation.recv_last()).await {
             Ok(Ok((event, _))) => self.answered(&event),
-            Ok(Err(_)) | Err(_) => no_helper(error),
+            Ok(Err(_)) | Err(_) => UploadError::NoHelper(error),
         }
     }
 
@@ -280,11 +285,6 @@ fn answered(event: &Event, user: Option<&str>) -> UploadError {
 
 fn download_error(path: &RelativePath, error: DownloadError) -> UploadError {
     UploadError::Download { file: path.as_str().to_owned(), error }
-}
-
-fn no_helper(error: &HelperError) -> UploadError {
-    warn!("upload: {error}");
-    UploadError::NotStored(UploadFailure::NoHelper)
 }
 
 /// A file system that hangs must not keep a slot for ever.

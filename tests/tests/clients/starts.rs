@@ -1,6 +1,6 @@
 //! A start is a state of its process, not a wait of its connection: what a client can do while a start takes
 //! long.
-#![expect(clippy::unwrap_used, reason = "helpers of tests may fail the test")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests may fail the test")]
 
 use further_link_tests::processes::Process;
 use further_link_tests::programs::{program, python};
@@ -235,4 +235,44 @@ fn the_log_of_both_processes_has_the_number_of_the_connection() {
         let found = daemon.log().wait_for(DEADLINE, |log| log.contains(&line).then_some(()));
         assert!(found.is_some(), "{line:?} is not in {}", daemon.log().text());
     }
+}
+
+/// What the log says of this connection after it was let in, once it says this last.
+#[track_caller]
+fn lines_until(daemon: &Daemon, connection: u64, last: &str) -> Vec<String> {
+    let of = format!("connection {connection}: ");
+    let found = daemon.log().wait_for(DEADLINE, |log| {
+        let lines: Vec<_> = log.lines().filter_map(|line| Some(line.split_once(&of)?.1.to_owned())).collect();
+        lines.iter().any(|line| line.contains(last)).then_some(lines)
+    });
+    found.unwrap_or_else(|| panic!("{last:?} is not in {}", daemon.log().text()))
+}
+
+#[test]
+fn a_start_that_fails_is_one_line_in_each_process() {
+    let daemon = Daemon::start();
+    let mut client = daemon.run("");
+    client.try_start("1", program("/bin/no-such-program")).unwrap_err();
+    client.start("1", program("/bin/cat"));
+    let lines = lines_until(&daemon, 0, "started exec as pi, pid ");
+    let of_frontend = "a start failed: no such file, or the interpreter that its first line names";
+    for said in [of_frontend, "failed at"] {
+        assert_eq!(lines.iter().filter(|line| line.contains(said)).count(), 1, "{said}: {lines:?}");
+    }
+    assert_eq!(lines.iter().filter(|line| line.contains("started exec as pi")).count(), 1, "{lines:?}");
+}
+
+#[test]
+fn a_helper_that_is_not_there_is_one_line_for_each_start_and_upload() {
+    let daemon = Daemon::builder().argument("--helper-socket=/no/such/socket").start();
+    let mut client = daemon.run("");
+    let error = client.try_start("1", program("/bin/cat")).unwrap_err();
+    assert!(error.contains("the helper service does not answer"), "{error}");
+    let upload = json!({"name": "d", "files": {"f": {"type": "text", "content": {"text": "x"}}}});
+    assert_eq!(daemon.upload("", &upload).status, 500);
+    lines_until(&daemon, 0, "a start failed: cannot connect to the helper: No such file");
+    lines_until(&daemon, 1, "an upload of 1 files as the default user failed: cannot connect to the helper");
+    let log = daemon.log().text();
+    let about = |word: &str| log.lines().filter(|line| line.contains(word)).count();
+    assert_eq!((about("a start failed"), about("upload")), (1, 1), "{log}");
 }
