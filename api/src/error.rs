@@ -67,6 +67,19 @@ impl From<BadMessage> for ClientError {
     }
 }
 
+/// Of a start and of an upload alike.
+const NO_HELPER: &str = "the helper service does not answer; see the log of further-link";
+
+/// A step of the root side that did not work, which no client can do anything about.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{step}: {reason}")]
+pub struct FailedStep {
+    /// Which step.
+    pub step: &'static str,
+    /// The kernel's reason.
+    pub reason: String,
+}
+
 /// Why a program did not start.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StartFailure {
@@ -134,15 +147,10 @@ pub enum StartFailure {
     #[error("cannot write the program's file: {0}")]
     WriteCode(String),
     /// A step that is the device's own.
-    #[error("the device cannot start programs now ({step}: {reason})")]
-    Device {
-        /// Which step.
-        step: &'static str,
-        /// The kernel's reason.
-        reason: String,
-    },
+    #[error("the device cannot start programs now ({0})")]
+    Device(FailedStep),
     /// The root side does not answer.
-    #[error("the helper service does not answer; see the log of further-link")]
+    #[error("{NO_HELPER}")]
     NoHelper,
 }
 
@@ -171,15 +179,10 @@ pub enum UploadFailure {
     #[error("cannot put the directory into its place: {0}")]
     Replace(String),
     /// A step that is the device's own.
-    #[error("the device cannot store uploads now ({step}: {reason})")]
-    Device {
-        /// Which step.
-        step: &'static str,
-        /// The kernel's reason.
-        reason: String,
-    },
+    #[error("the device cannot store uploads now ({0})")]
+    Device(FailedStep),
     /// The root side does not answer.
-    #[error("the helper service does not answer; see the log of further-link")]
+    #[error("{NO_HELPER}")]
     NoHelper,
 }
 
@@ -294,7 +297,7 @@ mod tests {
             StartFailure::ChangeDirectory(reason()),
             StartFailure::MakeDirectory(reason()),
             StartFailure::WriteCode(reason()),
-            StartFailure::Device { step: "STEP", reason: reason() },
+            StartFailure::Device(FailedStep { step: "STEP", reason: reason() }),
             StartFailure::NoHelper,
         ]);
         failures

@@ -13,7 +13,7 @@ mod parse;
 mod run_py;
 mod server;
 
-pub use error::{BadMessage, ClientError, StartFailure, UploadFailure, UserFailure};
+pub use error::{BadMessage, ClientError, FailedStep, StartFailure, UploadFailure, UserFailure};
 pub use json_size::JsonSize;
 pub use limits::{MAX_ID, MAX_MESSAGE, MAX_VALUES};
 pub use message::{ClientMessage, Dialect, Integer, ProcessId, Runner, Signal, Start};

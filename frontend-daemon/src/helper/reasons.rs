@@ -1,6 +1,6 @@
 //! Turns the helper's answers into the errors that a client is told.
 
-use further_link_api::{StartFailure, UploadFailure, UserFailure};
+use further_link_api::{FailedStep, StartFailure, UploadFailure, UserFailure};
 use further_link_proto::{Event, Refusal, Runner, Step};
 use rustix::io::Errno;
 
@@ -36,7 +36,7 @@ fn failed_upload(step: Step, errno: Errno) -> UploadFailure {
         (Step::WriteFile, _) => UploadFailure::WriteFile(reason),
         (Step::Replace, Errno::XDEV) => UploadFailure::OtherDisk,
         (Step::Replace, _) => UploadFailure::Replace(reason),
-        _ => UploadFailure::Device { step: step.in_words(), reason },
+        _ => UploadFailure::Device(FailedStep { step: step.in_words(), reason }),
     }
 }
 
@@ -67,7 +67,7 @@ fn failed_start(step: Step, errno: Errno, runner: Runner) -> StartFailure {
         (Step::ChangeDirectory, _) => StartFailure::ChangeDirectory(reason),
         (Step::MakeDirectory, _) => StartFailure::MakeDirectory(reason),
         (Step::WriteCode, _) => StartFailure::WriteCode(reason),
-        (step, _) => StartFailure::Device { step: step.in_words(), reason },
+        (step, _) => StartFailure::Device(FailedStep { step: step.in_words(), reason }),
     }
 }
 

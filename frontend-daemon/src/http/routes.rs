@@ -13,11 +13,11 @@ use tracing::{debug, warn};
 use warp::{Filter, Rejection, Reply, filters::path::FullPath, reject, reply::Response};
 
 use crate::{
+    access::Access,
     access::peer::Client,
     access::refusal_log::RefusalLog,
     access::run_as::RunOptions,
     access::tokens::{Failures, TokenAttempts},
-    access::{Access, Caller},
     device::packages,
     http::certificate::{self, Form},
     http::front_page::{self, Entrance, Transport},
@@ -173,8 +173,7 @@ fn upload(app: &Arc<App>) -> impl Filter<Extract = (Response,), Error = Rejectio
         .and(warp::ext::get::<Client>())
         .and(with(app))
         .then(|headers: HeaderMap, query, body, client: Client, app: Arc<App>| async move {
-            let options =
-                run_options(&headers, query, Dialect::RunPy, (client.permit.number(), client.caller.clone()));
+            let options = run_options(&headers, query, Dialect::RunPy, &client);
             let attempts = TokenAttempts::new(Arc::clone(&app.failures), client.permit.network());
             app.bodies.answer(&app.shared.uploads, &options, &attempts, &headers, body).await
         });
@@ -194,8 +193,7 @@ fn endpoint<P: Filter<Extract = (), Error = Rejection> + Clone>(
         .and(warp::ext::get::<Client>())
         .and(with(app))
         .map(move |headers: HeaderMap, query: HashMap<String, String>, upgrade, client: Client, app| {
-            let options =
-                run_options(&headers, query, dialect, (client.permit.number(), client.caller.clone()));
+            let options = run_options(&headers, query, dialect, &client);
             let serve = move |stream| async move {
                 serve(stream, options, dialect, app, &client).await;
                 debug!("{} has gone", client.address);
@@ -211,7 +209,7 @@ fn run_options(
     headers: &HeaderMap,
     mut query: HashMap<String, String>,
     dialect: Dialect,
-    client: (u64, Caller),
+    client: &Client,
 ) -> RunOptions {
     let on = query.get("pty").is_some_and(|value| value == "1" || value.eq_ignore_ascii_case("true"));
     let size = if dialect == Dialect::Run { FIRST_SIZE } else { FIRST_SIZE_RUN_PY };
@@ -221,8 +219,8 @@ fn run_options(
         user: query.remove("user"),
         user_token,
         terminal: on.then_some(size),
-        connection: client.0,
-        caller: client.1,
+        connection: client.permit.number(),
+        caller: client.caller.clone(),
     }
 }
 
@@ -282,14 +280,23 @@ async fn error(rejection: Rejection) -> Result<Response, Infallible> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
+
     use http::HeaderValue;
 
     use super::*;
+    use crate::access::{Caller, limits::ConnectionLimits};
+
+    fn client() -> Client {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+        let (permit, _) = Arc::new(ConnectionLimits::new(1, 1)).reserve(address.ip());
+        Client { address, permit: Arc::new(permit), caller: Caller::Local }
+    }
 
     fn chosen(query: &str, dialect: Dialect) -> RunOptions {
         let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
         let query = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        run_options(&HeaderMap::new(), query, dialect, (1, Caller::Local))
+        run_options(&HeaderMap::new(), query, dialect, &client())
     }
 
     #[test]
@@ -315,9 +322,7 @@ mod tests {
         assert_eq!(chosen("user_token=", Dialect::Run).user_token, None);
         let headers = HeaderMap::from_iter([(USER_TOKEN, HeaderValue::from_static("of header"))]);
         let query = HashMap::from([("user_token".to_owned(), "of query".to_owned())]);
-        assert_eq!(
-            run_options(&headers, query, Dialect::Run, (1, Caller::Local)).user_token.as_deref(),
-            Some("of header")
-        );
+        let options = run_options(&headers, query, Dialect::Run, &client());
+        assert_eq!(options.user_token.as_deref(), Some("of header"));
     }
 }
