@@ -141,14 +141,9 @@ impl Policy {
     }
 
     /// Users that are allowed, and have no account yet.
-    pub(crate) fn without_account(&self) -> io::Result<Vec<&UserName>> {
-        let mut without = Vec::new();
-        for Allowed { name, .. } in &self.allowed {
-            if account::uid_of(name)?.is_none() {
-                without.push(name);
-            }
-        }
-        Ok(without)
+    pub(crate) fn without_account(&self) -> impl Iterator<Item = &UserName> {
+        let names = self.allowed.iter().map(|user| &user.name);
+        names.filter(|name| account::uid_of(name).is_ok_and(|uid| uid.is_none()))
     }
 
     /// The user of requests that name none.

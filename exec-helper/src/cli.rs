@@ -96,9 +96,9 @@ pub(crate) enum Command {
 /// What is wrong with the command line.
 #[derive(Debug, PartialEq, thiserror::Error)]
 pub(crate) enum OptionError {
-    #[error("unknown option {0:?}")]
+    #[error("unknown option {0:?} (try --help)")]
     Unknown(String),
-    #[error("{0} needs a value")]
+    #[error("{0} needs a value (try --help)")]
     NoValue(String),
     #[error("{setting} cannot be used: {reason}")]
     Bad { setting: String, reason: String },

@@ -58,7 +58,7 @@ pub fn main(name: &str, args: impl Iterator<Item = String>) -> ExitCode {
             return ExitCode::SUCCESS;
         }
         Err(error) => {
-            eprintln!("{name}: {error} (try --help)");
+            eprintln!("{name}: {error}");
             return ExitCode::from(error.exit_code());
         }
     };
@@ -178,7 +178,7 @@ fn start(options: Options) -> Result<(), StartError> {
     };
     match socket {
         Socket::Listener(listener) => {
-            for name in settings.policy.without_account()? {
+            for name in settings.policy.without_account() {
                 let list = as_given(ALLOWED, &options.allowed_as_given);
                 warn!("{list} names {name}, and this device has no such user: create it, or take it out");
             }
