@@ -36,7 +36,7 @@ fn fixture() -> (Fixture, PathBuf) {
     let builder = HelperOnly::builder();
     let path = token_file(builder.scratch());
     let builder = builder.argument("--allow-users=pi root:token");
-    (Fixture::of(builder.argument("--token-file").argument(path.to_str().unwrap()).start()), path)
+    (Fixture::of(builder.argument("--user-token-file").argument(path.to_str().unwrap()).start()), path)
 }
 
 #[track_caller]
