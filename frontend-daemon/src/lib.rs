@@ -11,6 +11,7 @@
 //! | ground | `config`, `device`, `files`, `lifecycle`, `reply` |
 //! | rules | `access`, `memory`, `tls` |
 //! | ends | `helper`, `outbox` |
+//! | transcripts | `transcript` |
 //! | runs and uploads | `process`, `upload` |
 //! | session | `session` |
 //! | outside | `cli`, `http` |
@@ -29,6 +30,8 @@ mod tls;
 
 mod helper;
 mod outbox;
+
+mod transcript;
 
 mod process;
 mod upload;

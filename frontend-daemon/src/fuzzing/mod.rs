@@ -11,6 +11,7 @@ mod client_message;
 mod fragments;
 mod http_request;
 mod request;
+mod screen;
 mod upload_body;
 
 pub use channel_line::channel_line;
@@ -18,4 +19,5 @@ pub use client_message::client_message;
 pub use fragments::fragments;
 pub use http_request::http_request;
 pub use request::request;
+pub use screen::screen;
 pub use upload_body::upload_body;

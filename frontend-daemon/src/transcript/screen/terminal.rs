@@ -1,0 +1,476 @@
+//! The emulator, and what xterm.js does otherwise: text of the program is scanned here first, and reaches the
+//! emulator in words that it knows. Queries and unknown sequences do not reach it.
+
+use std::{fmt::Write as _, num::NonZeroU16};
+
+use unicode_width::UnicodeWidthChar as _;
+
+use super::{charsets::Charsets, modes::Modes, rendition};
+
+/// Longer titles are cut.
+const LONGEST_TITLE: usize = 256;
+/// Given to the emulator at this length, so that a long line without an end takes no more memory.
+const MOST_WAITING: usize = 4096;
+/// The emulator makes some characters wide when this one follows, and xterm.js none. It sees another of no
+/// width, which is in no use.
+const EMOJI_STYLE: (char, char) = ('\u{fe0f}', '\u{fe0d}');
+
+/// A terminal without a window.
+pub(super) struct Terminal {
+    emulator: vt100::Parser,
+    /// What the emulator has still to be given.
+    waiting: String,
+    pub(super) size: (u16, u16),
+    pub(super) modes: Modes,
+    pub(super) charsets: Charsets,
+    /// As the cursor was saved: on the primary screen, and on the alternate one.
+    pub(super) saved_charsets: [Charsets; 2],
+    /// The first and the last line that scroll, counted from 1, where they are not all.
+    pub(super) margins: [Option<(u16, u16)>; 2],
+    pub(super) title: String,
+    /// A character was the last that came.
+    pub(super) has_printed: bool,
+    /// Something has ended since this was set to false: no sequence that began before is still open.
+    pub(super) complete: bool,
+}
+
+/// The text of a cell, as the program printed it.
+pub(super) fn as_printed(contents: &str) -> String {
+    contents.replace(EMOJI_STYLE.1, EMOJI_STYLE.0.encode_utf8(&mut [0; 4]))
+}
+
+fn emulator(rows: u16, columns: u16) -> vt100::Parser {
+    let least = |number| NonZeroU16::new(number).unwrap_or(NonZeroU16::MIN);
+    vt100::Parser::new(least(rows), least(columns), 0)
+}
+
+impl Terminal {
+    pub(super) fn new(rows: u16, columns: u16) -> Self {
+        Self {
+            emulator: emulator(rows, columns),
+            waiting: String::new(),
+            size: (rows, columns),
+            modes: Modes::default(),
+            charsets: Charsets::default(),
+            saved_charsets: [Charsets::default(); 2],
+            margins: [None; 2],
+            title: String::new(),
+            has_printed: false,
+            complete: true,
+        }
+    }
+
+    pub(super) fn resize(&mut self, rows: u16, columns: u16) {
+        self.flush();
+        let least = |number| NonZeroU16::new(number).unwrap_or(NonZeroU16::MIN);
+        self.emulator.set_size(least(rows), least(columns));
+        if self.size != (rows, columns) {
+            self.margins = [None; 2];
+        }
+        self.size = (rows, columns);
+    }
+
+    pub(super) fn screen(&self) -> &vt100::Screen {
+        self.emulator.screen()
+    }
+
+    /// The screen after another sequence, which tells what the emulator does not say.
+    pub(super) fn probe(&self, sequence: &str) -> vt100::Parser {
+        let mut copy = emulator(1, 1);
+        *copy.screen_mut() = self.screen().clone();
+        copy.process(sequence.as_bytes());
+        copy
+    }
+
+    /// Gives the emulator what waits for it.
+    pub(super) fn flush(&mut self) {
+        if !self.waiting.is_empty() {
+            self.emulator.process(self.waiting.as_bytes());
+            self.waiting.clear();
+        }
+    }
+
+    /// The first and the last line that scroll, counted from 1.
+    pub(super) fn current_margins(&self) -> (u16, u16) {
+        self.margins.get(self.place()).copied().flatten().unwrap_or((1, self.size.0))
+    }
+
+    fn place(&self) -> usize {
+        usize::from(self.screen().alternate_screen())
+    }
+
+    fn cursor(&mut self) -> (u16, u16) {
+        self.flush();
+        self.screen().cursor_position()
+    }
+
+    fn push(&mut self, text: &str) {
+        self.waiting.push_str(text);
+        if self.waiting.len() >= MOST_WAITING {
+            self.flush();
+        }
+    }
+
+    fn sequence(&mut self, numbers: &[u16], action: char) {
+        self.waiting.push_str("\x1b[");
+        for (place, number) in numbers.iter().enumerate() {
+            let separator = if place > 0 { ";" } else { "" };
+            if write!(self.waiting, "{separator}{number}").is_err() {
+                return;
+            }
+        }
+        self.waiting.push(action);
+    }
+
+    /// Moves the cursor to a place counted from 0, whatever the origin is.
+    fn go_to(&mut self, row: u16, column: u16) {
+        self.sequence(&[row + 1], 'd');
+        self.sequence(&[column + 1], 'G');
+    }
+
+    /// A cursor that waits at the end of a full line waits no longer. The emulator lets it wait through
+    /// moves that end it in xterm.js.
+    fn end_wait(&mut self) {
+        if self.cursor().1 >= self.size.1 {
+            self.waiting.push('\x08');
+        }
+    }
+
+    /// Whether lines that appear have a background. The emulator leaves them without.
+    fn has_background(&mut self) -> bool {
+        self.flush();
+        self.screen().bgcolor() != vt100::Color::Default
+    }
+
+    /// Gives whole lines the background in force. Both counted from 0, the end is behind the last.
+    fn paint(&mut self, rows: std::ops::Range<u16>) {
+        let (row, column) = self.cursor();
+        for each in rows {
+            self.sequence(&[each + 1], 'd');
+            self.push("\x1b[2K");
+        }
+        self.go_to(row, column.min(self.size.1 - 1));
+        self.flush();
+    }
+
+    fn line_feed(&mut self) {
+        if self.modes.line_feed_returns {
+            self.push("\r");
+        }
+        // Most lines end so, and the cursor then waits nowhere.
+        if !self.waiting.ends_with('\r') {
+            self.end_wait();
+        }
+        let painted = self.has_background() && self.cursor().0 + 1 == self.current_margins().1;
+        self.push("\n");
+        if painted {
+            self.push("\x1b[2K");
+        }
+    }
+
+    fn reverse_line_feed(&mut self) {
+        self.end_wait();
+        let painted = self.has_background() && self.cursor().0 + 1 == self.current_margins().0;
+        self.push("\x1bM");
+        if painted {
+            self.push("\x1b[2K");
+        }
+    }
+
+    fn tab(&mut self) {
+        if self.cursor().1 < self.size.1 {
+            self.push("\t");
+        }
+    }
+
+    fn save_cursor(&mut self) {
+        self.flush();
+        let charsets = self.charsets;
+        let place = self.place();
+        if let Some(saved) = self.saved_charsets.get_mut(place) {
+            *saved = charsets;
+        }
+        self.push("\x1b7");
+    }
+
+    fn restore_cursor(&mut self) {
+        self.flush();
+        self.charsets = self.saved_charsets.get(self.place()).copied().unwrap_or_default();
+        self.push("\x1b8");
+        if self.modes.has(6) {
+            let (row, column) = self.cursor();
+            self.push("\x1b[?6h");
+            self.go_to(row, column.min(self.size.1 - 1));
+        }
+    }
+
+    /// The program has reset the terminal.
+    fn reset(&mut self) {
+        *self = Self { complete: true, ..Self::new(self.size.0, self.size.1) };
+    }
+
+    fn reset_softly(&mut self) {
+        self.modes.reset_softly();
+        self.charsets = Charsets::default();
+        let (row, column) = self.cursor();
+        let place = self.place();
+        if let Some(margins) = self.margins.get_mut(place) {
+            *margins = None;
+        }
+        self.push("\x1b[m\x1b[?6l\x1b[r\x1b[H");
+        self.save_cursor();
+        self.go_to(row, column.min(self.size.1 - 1));
+    }
+
+    /// `CSI ? mode h`, or `l`.
+    fn set_private(&mut self, mode: u16, on: bool) {
+        match (mode, on) {
+            (47 | 1047 | 1049, _) => self.swap_screens(mode, on),
+            (1048, true) => self.save_cursor(),
+            (1048, false) => self.restore_cursor(),
+            _ => {
+                self.modes.set_private(mode, on);
+                if mode == 6 {
+                    self.push(if on { "\x1b[?6h" } else { "\x1b[?6l" });
+                }
+            }
+        }
+    }
+
+    /// The cursor stays where it is, other than in the emulator.
+    fn swap_screens(&mut self, mode: u16, alternate: bool) {
+        if mode == 1049 && alternate {
+            self.save_cursor();
+        }
+        let (row, column) = self.cursor();
+        if self.screen().alternate_screen() != alternate {
+            self.push(if alternate { "\x1b[?47h" } else { "\x1b[?47l" });
+            if alternate {
+                self.enter_alternate();
+            }
+            self.push(if self.modes.has(6) { "\x1b[?6h" } else { "\x1b[?6l" });
+            self.go_to(row, column.min(self.size.1 - 1));
+        }
+        if mode == 1049 && !alternate {
+            self.restore_cursor();
+        }
+    }
+
+    /// The alternate screen begins empty, with the background in force, and with its own margins.
+    fn enter_alternate(&mut self) {
+        self.margins = [self.margins.first().copied().flatten(), None];
+        self.push("\x1b[r\x1b[2J");
+    }
+
+    /// Lines or characters that are inserted or deleted, and what comes in their place.
+    fn edit(&mut self, action: char, count: u16) {
+        self.end_wait();
+        self.sequence(&[count], action);
+        let (row, column) = self.cursor();
+        let (top, bottom) = self.current_margins();
+        let (top, inside) = (top - 1, row + 1 >= top && row < bottom);
+        if matches!(action, 'L' | 'M') && inside {
+            self.push("\r");
+        }
+        if !self.has_background() {
+            return;
+        }
+        let bottom_lines = |first: u16| bottom.saturating_sub(count).max(first)..bottom;
+        match action {
+            'L' if inside => self.paint(row..row.saturating_add(count).min(bottom)),
+            'M' if inside => self.paint(bottom_lines(row)),
+            'S' => self.paint(bottom_lines(top)),
+            'T' => self.paint(top..top.saturating_add(count).min(bottom)),
+            '@' => self.sequence(&[count], 'X'),
+            'P' => {
+                self.sequence(&[self.size.1.saturating_sub(count).max(column) + 1], 'G');
+                self.sequence(&[count], 'X');
+                self.sequence(&[column + 1], 'G');
+            }
+            _ => {}
+        }
+    }
+
+    fn set_margins(&mut self, top: u16, bottom: u16) {
+        let (top, rows) = (top.max(1), self.size.0);
+        let bottom = if bottom == 0 { rows } else { bottom.min(rows) };
+        if top >= bottom {
+            return;
+        }
+        self.flush();
+        let place = self.place();
+        if let Some(margins) = self.margins.get_mut(place) {
+            *margins = Some((top, bottom)).filter(|margins| *margins != (1, rows));
+        }
+        self.sequence(&[top, bottom], 'r');
+        self.push("\x1b[H");
+    }
+
+    /// A character where it is not simply the next one on its line.
+    fn print_specially(&mut self, c: char) {
+        let width = c.width().unwrap_or(1);
+        if width > 0 && !self.modes.has(7) {
+            let (_, column) = self.cursor();
+            if usize::from(column) + width > usize::from(self.size.1) {
+                if width > 1 {
+                    return;
+                }
+                self.end_wait();
+            }
+        }
+        if width > 0 && self.modes.insert && self.cursor().1 < self.size.1 {
+            self.push(if width > 1 { "\x1b[2@" } else { "\x1b[@" });
+        }
+        self.waiting.push(c);
+    }
+
+    /// A sequence of the form `CSI numbers action`.
+    fn plain_csi(&mut self, params: &vte::Params, action: char) {
+        let number = |place| params.iter().nth(place).and_then(|param| param.first()).copied().unwrap_or(0);
+        let count = number(0).max(1);
+        match action {
+            'A' | 'B' | 'C' | 'D' | 'E' | 'F' | 'X' => {
+                self.end_wait();
+                self.sequence(&[count], action);
+            }
+            'a' => self.plain_csi(params, 'C'),
+            'e' => self.plain_csi(params, 'B'),
+            'G' | '`' => self.sequence(&[count], 'G'),
+            'H' | 'f' => self.sequence(&[count, number(1).max(1)], 'H'),
+            'd' => self.go_to_row(count),
+            'J' | 'K' if number(0) < 3 => self.sequence(&[number(0)], action),
+            'T' if params.len() > 1 => {}
+            '@' | 'L' | 'M' | 'P' | 'S' | 'T' => self.edit(action, count),
+            // More than a line has no use, and would let a few bytes take long.
+            'b' if self.has_printed => self.sequence(&[count.min(self.size.1)], 'b'),
+            'I' => (0..count.min(self.size.1)).for_each(|_| self.tab()),
+            'Z' => self.tab_back(count),
+            'm' if params.is_empty() => self.push("\x1b[m"),
+            'm' => self.push(&rendition::simplified(&params.iter().collect::<Vec<_>>())),
+            'r' => self.set_margins(number(0), number(1)),
+            's' => self.save_cursor(),
+            'u' => self.restore_cursor(),
+            'h' | 'l' => {
+                for param in params.iter().flatten() {
+                    match param {
+                        4 => self.modes.insert = action == 'h',
+                        20 => self.modes.line_feed_returns = action == 'h',
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The line counts from the first that scrolls in origin mode, other than in the emulator.
+    fn go_to_row(&mut self, row: u16) {
+        self.end_wait();
+        let (top, bottom) = self.current_margins();
+        let row = if self.modes.has(6) { row.saturating_add(top - 1).min(bottom) } else { row };
+        self.sequence(&[row], 'd');
+    }
+
+    fn tab_back(&mut self, count: u16) {
+        let column = self.cursor().1;
+        let stops = column.div_ceil(8).saturating_sub(count);
+        if column < self.size.1 {
+            self.sequence(&[stops * 8 + 1], 'G');
+        }
+    }
+
+    fn ended(&mut self) {
+        self.complete = true;
+        self.has_printed = false;
+    }
+}
+
+impl vte::Perform for Terminal {
+    fn print(&mut self, c: char) {
+        self.complete = true;
+        let c = if c == EMOJI_STYLE.0 { EMOJI_STYLE.1 } else { self.charsets.translate(c) };
+        if self.modes.insert || !self.modes.has(7) {
+            self.print_specially(c);
+        } else {
+            self.waiting.push(c);
+            if self.waiting.len() >= MOST_WAITING {
+                self.flush();
+            }
+        }
+        self.has_printed = true;
+    }
+
+    fn execute(&mut self, byte: u8) {
+        self.has_printed = false;
+        match byte {
+            0x08 => {
+                self.end_wait();
+                self.push("\x08");
+            }
+            b'\t' => self.tab(),
+            b'\n' | 0x0b | 0x0c => self.line_feed(),
+            b'\r' => self.push("\r"),
+            0x0e => self.charsets.shift(1),
+            0x0f => self.charsets.shift(0),
+            // The sequence that was open is cancelled.
+            0x18 | 0x1a => self.complete = true,
+            _ => {}
+        }
+    }
+
+    fn esc_dispatch(&mut self, intermediates: &[u8], ignore: bool, byte: u8) {
+        self.ended();
+        match (intermediates, byte) {
+            _ if ignore => {}
+            ([], b'7') => self.save_cursor(),
+            ([], b'8') => self.restore_cursor(),
+            ([], b'=') => self.modes.set_private(66, true),
+            ([], b'>') => self.modes.set_private(66, false),
+            ([], b'D') => self.line_feed(),
+            ([], b'E') => {
+                self.push("\r");
+                self.line_feed();
+            }
+            ([], b'M') => self.reverse_line_feed(),
+            ([], b'c') => self.reset(),
+            ([], b'n') => self.charsets.shift(2),
+            ([], b'o') => self.charsets.shift(3),
+            ([intermediate], set) => {
+                self.charsets.choose(*intermediate, set);
+            }
+            _ => {}
+        }
+    }
+
+    fn csi_dispatch(&mut self, params: &vte::Params, intermediates: &[u8], ignore: bool, action: char) {
+        self.complete = true;
+        match (intermediates, action) {
+            _ if ignore => {}
+            ([], _) | (b"?", 'J' | 'K') => self.plain_csi(params, action),
+            (b"?", 'h' | 'l') => {
+                for mode in params.iter().flatten() {
+                    self.set_private(*mode, action == 'h');
+                }
+            }
+            (b"!", 'p') => self.reset_softly(),
+            (b" ", 'q') => {
+                self.modes.cursor_shape = params.iter().flatten().next().copied().unwrap_or(0);
+            }
+            _ => {}
+        }
+        self.has_printed = false;
+    }
+
+    fn osc_dispatch(&mut self, params: &[&[u8]], _bel_terminated: bool) {
+        self.ended();
+        if let [b"0" | b"2", title @ ..] = params {
+            let title = title.join(&b';');
+            let title = String::from_utf8_lossy(&title);
+            self.title = title.chars().filter(|c| !c.is_control()).take(LONGEST_TITLE).collect();
+        }
+    }
+
+    fn unhook(&mut self) {
+        self.ended();
+    }
+}

@@ -1,0 +1,152 @@
+//! Snapshots of screens, and a screen that is fed with a snapshot.
+
+use super::*;
+
+/// The screen of a client that gets a snapshot.
+fn restored(screen: &Screen) -> Screen {
+    let (rows, columns) = screen.terminal.size;
+    let mut copy = Screen::new(rows, columns);
+    copy.feed("what was shown before\x1b[5;31m\x1b[?1049h\x1b[?7l\x1b]0;unfinished");
+    copy.feed(&screen.snapshot());
+    copy
+}
+
+/// A screen of 4 lines and 10 columns, and its copy by way of a snapshot, both fed with the rest.
+fn both(text: &str, rest: &str) -> [Screen; 2] {
+    let mut screen = Screen::new(4, 10);
+    screen.feed(text);
+    let mut copy = restored(&screen);
+    screen.feed(rest);
+    copy.feed(rest);
+    [screen, copy]
+}
+
+fn look(screen: &Screen) -> (String, (u16, u16), String) {
+    let shown = screen.terminal.screen();
+    (shown.contents_formatted(), shown.cursor_position(), screen.snapshot())
+}
+
+fn assert_same(text: &str, rest: &str) -> Screen {
+    let [screen, copy] = both(text, rest);
+    assert_eq!(look(&screen), look(&copy), "{text:?}, then {rest:?}");
+    screen
+}
+
+fn lines(screen: &Screen) -> Vec<String> {
+    screen.terminal.screen().rows(0, 10).collect()
+}
+
+#[test]
+fn a_snapshot_restores_text_colours_and_the_cursor() {
+    let screen = assert_same("\x1b[1;38;5;200mhello\x1b[44m\r\n世界\x1b[K\x1b[0;7m", "x");
+    assert_eq!(lines(&screen)[..2], ["hello", "世界x"]);
+    assert!(screen.snapshot().starts_with("\x1bc"));
+}
+
+#[test]
+fn the_primary_screen_is_there_when_the_program_leaves_the_other() {
+    let screen = assert_same("$ vim\r\n\x1b[?1049h\x1b[2;3Hedit", "\x1b[?1049lend");
+    assert_eq!(lines(&screen)[..2], ["$ vim", "end"]);
+}
+
+#[test]
+fn a_full_line_waits_for_its_next_character() {
+    let screen = assert_same("0123456789", "x");
+    assert_eq!(lines(&screen)[..2], ["0123456789", "x"]);
+    let screen = assert_same("0123456789\x1b[7m", "\rx");
+    assert_eq!(lines(&screen)[..2], ["x123456789", ""]);
+    let screen = assert_same("0123456789", "\x08x");
+    assert_eq!(lines(&screen)[..2], ["01234567x9", ""]);
+}
+
+#[test]
+fn an_accent_joins_the_letter_before_the_snapshot() {
+    assert_eq!(lines(&assert_same("e", "\u{301}"))[0], "e\u{301}");
+}
+
+#[test]
+fn a_sequence_that_has_begun_ends_after_the_snapshot() {
+    for (begun, rest) in
+        [("\x1b", "[31mx"), ("\x1b[3", "1mx"), ("\x1b]0;ti", "tle\x07x"), ("\x1bP1", "q\x1b\\x")]
+    {
+        let screen = assert_same(begun, rest);
+        assert_eq!(lines(&screen)[0], "x", "{begun:?}");
+    }
+    let endless = format!("\x1b]52;c;{}", "A".repeat(100_000));
+    let screen = assert_same(&endless, "AA\x07x");
+    assert_eq!(lines(&screen)[0], "x");
+}
+
+#[test]
+fn modes_margins_and_character_sets_are_restored() {
+    let text =
+        "\x1b[?1h\x1b=\x1b[?2004h\x1b[?1002;1006h\x1b[?1004h\x1b[4 q\x1b[2;3r\x1b(0lqk\x1b]2;a title\x07";
+    let screen = assert_same(text, "x\r\n\n\n\n\x1b[Aq");
+    let snapshot = screen.snapshot();
+    for each in ["?1h", "?66h", "?2004h", "?1002h", "?1006h", "?1004h", "4 q", "2;3r", "\x1b(0", "2;a title"]
+    {
+        assert!(snapshot.contains(each), "{each}");
+    }
+    let screen = assert_same("\x1b(0lqk\x1b(B", "");
+    assert_eq!(lines(&screen)[0], "┌─┐");
+    let screen = assert_same("012345678q\x1b(0", "q");
+    assert_eq!(lines(&screen)[..2], ["012345678q", "─"]);
+}
+
+#[test]
+fn saved_cursors_are_restored_on_both_screens() {
+    let screen = assert_same("ab\x1b[31m\x1b7\x1b[?1049h\x1b[3;4H\x1b7\x1b[H", "\x1b8x\x1b[?47l\x1b8y");
+    assert_eq!(lines(&screen)[..3], ["aby", "", ""]);
+}
+
+#[test]
+fn insert_and_origin_mode_and_no_autowrap_go_on() {
+    assert_eq!(lines(&assert_same("bc\x1b[H\x1b[4h", "a"))[0], "abc");
+    assert_eq!(lines(&assert_same("\x1b[?7l", "0123456789xyz"))[0], "012345678z");
+    assert_eq!(lines(&assert_same("\x1b[2;3r\x1b[?6h", "\x1b[2;2Hx"))[2], " x");
+}
+
+#[test]
+fn lines_that_scroll_in_have_the_background_in_force() {
+    for scroll in ["\x1b[4H\n", "\x1b[H\x1bM", "\x1b[L", "\x1b[M", "\x1b[S", "\x1b[T"] {
+        let screen = assert_same(&format!("\x1b[41m{scroll}"), "");
+        let coloured = |row| screen.terminal.screen().cell(row, 5).map(vt100::Cell::bgcolor);
+        let red = (0..4).filter(|row| coloured(*row) == Some(vt100::Color::Idx(1))).count();
+        assert_eq!(red, 1, "{scroll:?}");
+    }
+}
+
+#[test]
+fn a_snapshot_asks_for_nothing() {
+    let queries = "\x1b[c\x1b[>c\x1b[6n\x1b[?6n\x1b[?1$p\x1b]11;?\x07\x1bP$qm\x1b\\\x1b[18t\x1bZ\u{9b}c\x05x";
+    let mut screen = Screen::new(4, 10);
+    screen.feed(queries);
+    let mut plain = Screen::new(4, 10);
+    plain.feed("x");
+    assert_eq!(screen.snapshot(), plain.snapshot());
+}
+
+#[test]
+fn a_piece_may_end_anywhere() {
+    let text = "a\x1b[1;3\n1mb\x1b]0;t\x07\x1b(0q\x1b7\x1b[?1049hx\u{9b}2Jé\x1bM\x1b[?7lö";
+    let mut whole = Screen::new(4, 10);
+    whole.feed(text);
+    let mut pieces = Screen::new(4, 10);
+    for c in text.chars() {
+        pieces.feed(c.encode_utf8(&mut [0; 4]));
+    }
+    assert_eq!(look(&whole), look(&pieces));
+}
+
+#[test]
+fn no_size_is_too_small_or_too_large() {
+    for (rows, columns) in [(0, 0), (1, 1), (u16::MAX, u16::MAX), (u16::MAX, 1), (1, u16::MAX)] {
+        let mut screen = Screen::new(rows, columns);
+        screen.feed("世界\x1b[?1049h\x1b[9999;9999Hxyz\n");
+        screen.resize(columns, rows);
+        screen.feed("世\x1b[99999b\x1b[T\x1b[?1049l\x1b8z");
+        let (rows, columns) = screen.terminal.size;
+        assert!(usize::from(rows) * usize::from(columns) <= usize::from(MOST_CELLS));
+        assert!(screen.snapshot().len() < 1000);
+    }
+}
