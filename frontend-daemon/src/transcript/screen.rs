@@ -1,10 +1,9 @@
 //! The screen of a terminal program, kept while no client looks, and written as text for one that comes back.
 //!
-//! The emulator is the crate `vt100`, which this folder alone knows. What it does not know is completed before
-//! (`terminal`) or beside it (`charsets`, `modes`, `rendition`), as xterm.js does it: the page of the original
-//! has that terminal. A screen of 24 lines and 80 columns takes 60 KiB, and twice that once a program has
-//! used the alternate one. Text of a program is not trusted: nothing here answers it, and all that grows has
-//! a limit.
+//! The emulator is the crate `vt100`, which this folder alone knows. What it lacks is added before it
+//! (`terminal`) or beside it (`charsets`, `modes`, `rendition`), as xterm.js does it. A screen of 24 lines
+//! and 80 columns takes 60 KiB, and twice that once a program has used the alternate one. Text of a program
+//! is not trusted: nothing here answers it, and all that grows has a limit.
 
 mod charsets;
 mod modes;
