@@ -17,6 +17,27 @@ pub enum ClientError {
     /// The end of input for a program on a terminal.
     #[error("Bad message: a terminal has no end of input; send Ctrl-D (\"\\u0004\") instead")]
     NoEndOnTerminal,
+    /// `attach` with a wrong key, or to a session that is unknown or has ended.
+    #[error("Bad message: no session has this id and this key; it may have ended")]
+    NoSession,
+    /// As many clients as may be attached.
+    #[error("Bad message: {most} clients are attached to this session already; detach one first")]
+    ViewersFull {
+        /// The limit.
+        most: usize,
+    },
+    /// A client with the view key wants to do more than watch.
+    #[error("Bad message: the view key only watches; attach with the key to use the program")]
+    ViewOnly,
+    /// `take` or `detach` for a program that is not kept.
+    #[error("Bad message: this program is not kept")]
+    NotKept,
+    /// An input that does not follow the one before.
+    #[error("Bad message: the number of the next input is {wanted}")]
+    InputNumber {
+        /// The number that comes next.
+        wanted: u64,
+    },
     /// An upload that failed (`/run-py`).
     #[error("Bad upload")]
     BadUpload,
@@ -41,6 +62,9 @@ pub enum BadMessage {
     /// A field is missing or of another type.
     #[error("its field {0} is missing, or not what it has to be")]
     Field(&'static str),
+    /// `hello` was said before.
+    #[error("hello was said before on this connection")]
+    SecondHello,
     /// No runner has this name.
     #[error("its runner is not one of python3, exec and shell")]
     UnknownRunner,
@@ -112,6 +136,24 @@ pub enum StartFailure {
     DeviceFull {
         /// The limit.
         most: usize,
+    },
+    /// As many kept programs as one client may have.
+    #[error("{most} kept programs of this client run already; stop one first")]
+    ClientKeepsTooMany {
+        /// The limit.
+        most: usize,
+    },
+    /// As many kept programs as the device may have, and clients are attached to all.
+    #[error("{most} kept programs run on this device already; stop one first")]
+    DeviceKeepsTooMany {
+        /// The limit.
+        most: usize,
+    },
+    /// Longer than programs are kept here.
+    #[error("programs are kept for at most {most} seconds here")]
+    KeptTooLong {
+        /// The limit.
+        most: u64,
     },
     /// `stop` came before the program ran.
     #[error("it was stopped before it ran")]
@@ -286,6 +328,9 @@ mod tests {
             StartFailure::Code { most: 4_194_304 },
             StartFailure::ConnectionFull { most: 256 },
             StartFailure::DeviceFull { most: 512 },
+            StartFailure::ClientKeepsTooMany { most: 16 },
+            StartFailure::DeviceKeepsTooMany { most: 64 },
+            StartFailure::KeptTooLong { most: 86_400 },
             StartFailure::Stopped,
             StartFailure::TimedOut,
             StartFailure::NoPython,

@@ -7,6 +7,8 @@
 mod error;
 mod escape;
 mod json_size;
+mod keep;
+mod kept_message;
 mod limits;
 mod message;
 mod parse;
@@ -15,6 +17,10 @@ mod server;
 
 pub use error::{BadMessage, ClientError, FailedStep, StartFailure, UploadFailure, UserFailure};
 pub use json_size::JsonSize;
+pub use keep::{Attach, CLIENT_SECRET, EndReason, Hello, Keep, Mode, Secret, VERSION, WhenFull};
+pub use kept_message::{
+    Attached, HelloAnswer, KeptLimits, KeptMessage, KeptSession, KeptState, OutputStream,
+};
 pub use limits::{MAX_ID, MAX_MESSAGE, MAX_VALUES};
 pub use message::{ClientMessage, Dialect, Integer, ProcessId, Runner, Signal, Start};
 pub use parse::parse;

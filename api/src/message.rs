@@ -4,7 +4,10 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::error::BadMessage;
+use crate::{
+    error::BadMessage,
+    keep::{Attach, Hello, Keep, Secret, WhenFull},
+};
 
 /// Which endpoint the connection came in by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +16,8 @@ pub enum Dialect {
     Run,
     /// `/run-py`: one python program at a time, without ids (B10).
     RunPy,
+    /// `/run` after a `hello` of version 1: kept programs, and numbers of inputs.
+    Version1,
 }
 
 /// The kinds of program (B8).
@@ -61,6 +66,7 @@ impl ProcessId {
 #[expect(missing_docs, reason = "API.md has the fields, under these names")]
 pub enum ClientMessage {
     Ping,
+    Hello(Hello),
     Start {
         process: ProcessId,
         start: Start,
@@ -70,6 +76,8 @@ pub enum ClientMessage {
         input: String,
         /// Nothing comes after this input.
         end: bool,
+        /// The number of this input, for a kept program.
+        n: Option<u64>,
     },
     Resize {
         process: ProcessId,
@@ -95,6 +103,18 @@ pub enum ClientMessage {
     Upload {
         directory: String,
     },
+    Attach {
+        process: ProcessId,
+        attach: Attach,
+    },
+    Detach {
+        process: ProcessId,
+    },
+    /// The keyboard for this client.
+    Take {
+        process: ProcessId,
+    },
+    Sessions,
 }
 
 /// What to start.
@@ -108,6 +128,8 @@ pub struct Start {
     pub code: Option<String>,
     /// The size of the terminal, rows and columns, from the beginning.
     pub size: Option<(u16, u16)>,
+    /// Whether the program outlives its connection.
+    pub keep: Option<Keep>,
 }
 
 /// The signals that a client may send.
@@ -163,11 +185,8 @@ impl ClientMessage {
         let (kind, process, data) = match self {
             Self::Ping => ("ping", None, Value::Null),
             Self::Start { process, start } => ("start", Some(process), start.data(dialect)?),
-            Self::Stdin { process, input, end: false } => ("stdin", Some(process), json!({ "input": input })),
-            Self::Stdin { process, input, end: true } => {
-                ("stdin", Some(process), json!({ "input": input, "end": true }))
-            }
-            Self::Resize { process, rows, cols } if dialect == Dialect::Run => {
+            Self::Stdin { process, input, end, n } => ("stdin", Some(process), stdin(input, *end, *n)),
+            Self::Resize { process, rows, cols } if dialect != Dialect::RunPy => {
                 ("resize", Some(process), json!({ "rows": rows.written(), "cols": cols.written() }))
             }
             Self::Stop { process, signal: None } => ("stop", Some(process), Value::Null),
@@ -182,11 +201,37 @@ impl ClientMessage {
                 let directory: Value = serde_json::from_str(directory).ok()?;
                 ("upload", None, json!({ "directory": directory }))
             }
-            Self::Resize { .. } | Self::Upload { .. } => return None,
+            Self::Hello(hello) if dialect == Dialect::Run => ("hello", None, hello.data()),
+            Self::Attach { process, attach } if dialect == Dialect::Version1 => {
+                ("attach", Some(process), attach.data())
+            }
+            Self::Detach { process } if dialect == Dialect::Version1 => {
+                ("detach", Some(process), Value::Null)
+            }
+            Self::Take { process } if dialect == Dialect::Version1 => ("take", Some(process), Value::Null),
+            Self::Sessions if dialect == Dialect::Version1 => ("sessions", None, Value::Null),
+            Self::Resize { .. }
+            | Self::Upload { .. }
+            | Self::Hello(_)
+            | Self::Attach { .. }
+            | Self::Detach { .. }
+            | Self::Take { .. }
+            | Self::Sessions => return None,
         };
-        let process = process.filter(|_| dialect == Dialect::Run).map(ProcessId::as_str);
+        let process = process.filter(|_| dialect != Dialect::RunPy).map(ProcessId::as_str);
         Some(json!({ "type": kind, "data": data, "process": process }).to_string())
     }
+}
+
+fn stdin(input: &str, end: bool, n: Option<u64>) -> Value {
+    let mut data = Map::from_iter([("input".to_owned(), input.into())]);
+    if end {
+        data.insert("end".to_owned(), true.into());
+    }
+    if let Some(n) = n {
+        data.insert("n".to_owned(), n.into());
+    }
+    Value::Object(data)
 }
 
 impl Start {
@@ -198,7 +243,7 @@ impl Start {
             }
         };
         match dialect {
-            Dialect::Run => {
+            Dialect::Run | Dialect::Version1 => {
                 put("path", &self.path);
                 put("code", &self.code);
                 data.insert("runner".to_owned(), self.runner.name().into());
@@ -212,6 +257,9 @@ impl Start {
         if let Some((rows, cols)) = self.size {
             data.insert("rows".to_owned(), rows.into());
             data.insert("cols".to_owned(), cols.into());
+        }
+        if let Some(keep) = self.keep.filter(|_| dialect == Dialect::Version1) {
+            data.insert("keep".to_owned(), keep.data());
         }
         Some(Value::Object(data))
     }
@@ -257,6 +305,42 @@ impl Raw {
         self.integer(key).ok_or(BadMessage::Field(if key == "rows" { "data.rows" } else { "data.cols" }))
     }
 
+    /// A whole number of the data that is not negative. `None` if there is none.
+    pub(crate) fn count(&self, key: &str, field: &'static str) -> Result<Option<u64>, BadMessage> {
+        match self.data.get(key) {
+            None => Ok(None),
+            Some(value) => value.as_u64().map(Some).ok_or(BadMessage::Field(field)),
+        }
+    }
+
+    /// The number of an input, from 1 on.
+    fn input_number(&self) -> Result<Option<u64>, BadMessage> {
+        match self.count("n", "data.n")? {
+            Some(0) => Err(BadMessage::Field("data.n")),
+            number => Ok(number),
+        }
+    }
+
+    /// A secret of the data.
+    pub(crate) fn secret(&mut self, key: &str) -> Option<Secret> {
+        self.text(key).map(Secret::new)
+    }
+
+    /// `keep` of a start.
+    pub(crate) fn keep(&self) -> Result<Option<Keep>, BadMessage> {
+        let Some(keep) = self.data.get("keep") else { return Ok(None) };
+        let seconds = keep.get("seconds").and_then(Value::as_u64).filter(|seconds| *seconds > 0);
+        let seconds = seconds.ok_or(BadMessage::Field("data.keep.seconds"))?;
+        let when_full = match keep.get("full") {
+            None => WhenFull::Drop,
+            Some(name) => WhenFull::ALL
+                .into_iter()
+                .find(|full| *name == full.name())
+                .ok_or(BadMessage::Field("data.keep.full"))?,
+        };
+        Ok(Some(Keep { seconds, when_full }))
+    }
+
     fn integer(&self, key: &str) -> Option<Integer> {
         match self.data.get(key)? {
             // Python's True and False are integers, and the original takes them (B5).
@@ -280,7 +364,11 @@ fn integer(literal: &str) -> Option<Integer> {
 }
 
 /// What means the same in both dialects once the process is known.
-pub(crate) fn addressed(process: ProcessId, mut raw: Raw) -> Result<ClientMessage, BadMessage> {
+pub(crate) fn addressed(
+    process: ProcessId,
+    mut raw: Raw,
+    dialect: Dialect,
+) -> Result<ClientMessage, BadMessage> {
     match raw.kind.as_str() {
         "stdin" => {
             let end = raw.data.get("end") == Some(&Value::Bool(true));
@@ -291,7 +379,8 @@ pub(crate) fn addressed(process: ProcessId, mut raw: Raw) -> Result<ClientMessag
             } else {
                 raw.text("input").ok_or(BadMessage::Field("data.input"))?
             };
-            Ok(ClientMessage::Stdin { process, input, end })
+            let n = if dialect == Dialect::Version1 { raw.input_number()? } else { None };
+            Ok(ClientMessage::Stdin { process, input, end, n })
         }
         "stop" if !raw.data.contains_key("signal") => Ok(ClientMessage::Stop { process, signal: None }),
         "stop" => Ok(ClientMessage::Stop { process, signal: Some(raw.signal()?) }),
@@ -311,12 +400,71 @@ mod tests {
     use crate::parse;
 
     #[test]
+    fn what_a_client_writes_after_hello_is_what_the_daemon_reads_then_and_not_before() {
+        let process = ProcessId::new("1");
+        let start = |keep| Start {
+            runner: Runner::Shell,
+            path: None,
+            code: None,
+            size: None,
+            keep: Some(Keep { seconds: 60, when_full: keep }),
+        };
+        let attach = |after, size| Attach { session: "s".to_owned(), key: Secret::new("k"), after, size };
+        let stdin =
+            |n| ClientMessage::Stdin { process: process.clone(), input: "x".to_owned(), end: false, n };
+        let messages = [
+            ClientMessage::Start { process: process.clone(), start: start(WhenFull::Drop) },
+            ClientMessage::Start { process: process.clone(), start: start(WhenFull::Wait) },
+            stdin(Some(1)),
+            stdin(Some(u64::MAX)),
+            ClientMessage::Attach { process: process.clone(), attach: attach(None, None) },
+            ClientMessage::Attach { process: process.clone(), attach: attach(Some(7), Some((24, 80))) },
+            ClientMessage::Detach { process: process.clone() },
+            ClientMessage::Take { process: process.clone() },
+            ClientMessage::Sessions,
+        ];
+        for message in messages {
+            let json = message.to_json(Dialect::Version1).unwrap();
+            assert_eq!(parse(json.as_bytes(), Dialect::Version1).as_ref(), Ok(&message), "{json}");
+            assert_ne!(parse(json.as_bytes(), Dialect::Run).as_ref(), Ok(&message), "{json}");
+        }
+        for client in [None, Some(Secret::new("x".repeat(22)))] {
+            let hello = ClientMessage::Hello(Hello { client });
+            let json = hello.to_json(Dialect::Run).unwrap();
+            assert_eq!(parse(json.as_bytes(), Dialect::Run), Ok(hello));
+            assert!(parse(json.as_bytes(), Dialect::Version1).is_err(), "a second one");
+            assert!(parse(json.as_bytes(), Dialect::RunPy).is_err());
+        }
+    }
+
+    #[test]
+    fn wrong_fields_of_kept_programs_are_bad_messages_after_hello() {
+        for text in [
+            r#"{"type":"start","process":"1","data":{"runner":"shell","keep":{}}}"#,
+            r#"{"type":"start","process":"1","data":{"runner":"shell","keep":{"seconds":0}}}"#,
+            r#"{"type":"start","process":"1","data":{"runner":"shell","keep":{"seconds":1.5}}}"#,
+            r#"{"type":"start","process":"1","data":{"runner":"shell","keep":{"seconds":1,"full":"no"}}}"#,
+            r#"{"type":"stdin","process":"1","data":{"input":"x","n":0}}"#,
+            r#"{"type":"stdin","process":"1","data":{"input":"x","n":-1}}"#,
+            r#"{"type":"stdin","process":"1","data":{"input":"x","n":"1"}}"#,
+            r#"{"type":"attach","process":"1","data":{"session":"s"}}"#,
+            r#"{"type":"attach","process":"1","data":{"key":"s"}}"#,
+            r#"{"type":"attach","process":"1","data":{"session":"s","key":"k","after":-1}}"#,
+            r#"{"type":"attach","data":{"session":"s","key":"k"}}"#,
+        ] {
+            let parsed = parse(text.as_bytes(), Dialect::Version1);
+            assert!(matches!(parsed, Err(crate::ClientError::BadMessage(_))), "{text}: {parsed:?}");
+        }
+    }
+
+    #[test]
     fn what_a_client_writes_is_what_the_daemon_reads() {
         let start = |runner, path: Option<&str>, code: Option<&str>| Start {
             runner,
             path: path.map(str::to_owned),
             code: code.map(str::to_owned),
             size: code.map(|_| (24, 80)),
+            keep: None,
         };
         let starts = [
             start(Runner::Python3, None, Some("print(\"ü\")")),
@@ -329,8 +477,13 @@ mod tests {
             let process = ProcessId::new(if dialect == Dialect::Run { "1\"" } else { "" });
             let mut messages = vec![
                 ClientMessage::Ping,
-                ClientMessage::Stdin { process: process.clone(), input: "\u{1}€\n".to_owned(), end: false },
-                ClientMessage::Stdin { process: process.clone(), input: String::new(), end: true },
+                ClientMessage::Stdin {
+                    process: process.clone(),
+                    input: "\u{1}€\n".to_owned(),
+                    end: false,
+                    n: None,
+                },
+                ClientMessage::Stdin { process: process.clone(), input: String::new(), end: true, n: None },
                 ClientMessage::Stop { process: process.clone(), signal: None },
                 ClientMessage::Stop { process: process.clone(), signal: Some(Signal::Kill) },
                 ClientMessage::Signal { process: process.clone(), signal: Signal::Interrupt },

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use crate::{
     error::{BadMessage, ClientError},
     json_size::JsonSize,
+    keep::{Attach, CLIENT_SECRET, Hello, VERSION},
     limits::{MAX_ID, MAX_VALUES},
     message::{ClientMessage, Dialect, ProcessId, Raw, Runner, Start, addressed},
     run_py,
@@ -33,37 +34,66 @@ pub fn parse(text: &[u8], dialect: Dialect) -> Result<ClientMessage, ClientError
     };
     let raw = Raw { kind, process, data };
     match dialect {
-        Dialect::Run => Ok(run(raw)?),
+        Dialect::Run | Dialect::Version1 => Ok(run(raw, dialect)?),
         Dialect::RunPy => run_py::parse(raw),
     }
 }
 
-fn run(mut raw: Raw) -> Result<ClientMessage, BadMessage> {
-    if raw.kind == "ping" {
-        return Ok(ClientMessage::Ping);
+fn run(mut raw: Raw, dialect: Dialect) -> Result<ClientMessage, BadMessage> {
+    let is_new = dialect == Dialect::Version1;
+    match raw.kind.as_str() {
+        "ping" => return Ok(ClientMessage::Ping),
+        "hello" if is_new => return Err(BadMessage::SecondHello),
+        "hello" => return hello(raw),
+        "sessions" if is_new => return Ok(ClientMessage::Sessions),
+        _ => {}
     }
     if !(1..=MAX_ID).contains(&raw.process.len()) {
         return Err(BadMessage::Field("process"));
     }
     let process = ProcessId::new(std::mem::take(&mut raw.process));
     match raw.kind.as_str() {
-        "start" => start(raw).map(|start| ClientMessage::Start { process, start }),
+        "start" => start(raw, dialect).map(|start| ClientMessage::Start { process, start }),
         "resize" => {
             let (rows, cols) = (raw.size_of("rows")?, raw.size_of("cols")?);
             Ok(ClientMessage::Resize { process, rows, cols })
         }
-        _ => addressed(process, raw),
+        "attach" if is_new => attach(raw).map(|attach| ClientMessage::Attach { process, attach }),
+        "detach" if is_new => Ok(ClientMessage::Detach { process }),
+        "take" if is_new => Ok(ClientMessage::Take { process }),
+        _ => addressed(process, raw, dialect),
     }
 }
 
-fn start(mut raw: Raw) -> Result<Start, BadMessage> {
+fn hello(mut raw: Raw) -> Result<ClientMessage, BadMessage> {
+    if raw.count("version", "data.version")? != Some(VERSION) {
+        return Err(BadMessage::Field("data.version"));
+    }
+    let is_named = raw.data.contains_key("client");
+    let client =
+        raw.secret("client").filter(|secret| CLIENT_SECRET.contains(&secret.as_str().chars().count()));
+    if is_named && client.is_none() {
+        return Err(BadMessage::Field("data.client"));
+    }
+    Ok(ClientMessage::Hello(Hello { client }))
+}
+
+fn attach(mut raw: Raw) -> Result<Attach, BadMessage> {
+    let session = raw.text("session").ok_or(BadMessage::Field("data.session"))?;
+    let key = raw.secret("key").ok_or(BadMessage::Field("data.key"))?;
+    let after = raw.count("after", "data.after")?;
+    Ok(Attach { session, key, after, size: raw.size() })
+}
+
+fn start(mut raw: Raw, dialect: Dialect) -> Result<Start, BadMessage> {
     let name = raw.text("runner").ok_or(BadMessage::Field("data.runner"))?;
     let runner =
         Runner::ALL.into_iter().find(|runner| runner.name() == name).ok_or(BadMessage::UnknownRunner)?;
     // A shell has no program text (B8).
     let code = raw.text("code").filter(|_| runner != Runner::Shell);
     let size = raw.size();
-    Ok(Start { runner, path: raw.filled("path"), code, size })
+    let keep = if dialect == Dialect::Version1 { raw.keep()? } else { None };
+    Ok(Start { runner, path: raw.filled("path"), code, size, keep })
 }
 
 #[cfg(test)]
@@ -137,10 +167,12 @@ mod tests {
     #[test]
     fn start_takes_what_counts_and_ignores_the_rest() {
         let text = r#"{"type":"start","process":"ü","data":{"runner":"python3","code":"","path":"","directoryName":"x"},"more":1}"#;
-        let start = Start { runner: Runner::Python3, path: None, code: Some(String::new()), size: None };
+        let start =
+            Start { runner: Runner::Python3, path: None, code: Some(String::new()), size: None, keep: None };
         assert_eq!(run(text), Ok(ClientMessage::Start { process: ProcessId::new("ü"), start }));
         let text = r#"{"type":"start","process":"1","data":{"runner":"shell","code":"x","path":"p"}}"#;
-        let start = Start { runner: Runner::Shell, path: Some("p".to_owned()), code: None, size: None };
+        let start =
+            Start { runner: Runner::Shell, path: Some("p".to_owned()), code: None, size: None, keep: None };
         assert_eq!(run(text), Ok(ClientMessage::Start { process: ProcessId::new("1"), start }));
     }
 

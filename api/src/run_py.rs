@@ -3,7 +3,7 @@
 
 use crate::{
     error::{BadMessage, ClientError, StartFailure},
-    message::{ClientMessage, ProcessId, Raw, Runner, Start, addressed},
+    message::{ClientMessage, Dialect, ProcessId, Raw, Runner, Start, addressed},
 };
 
 /// The one process of such a connection. `/run` refuses the empty id, so it stands for nothing else.
@@ -22,7 +22,7 @@ pub(crate) fn parse(mut raw: Raw) -> Result<ClientMessage, ClientError> {
             .get("directory")
             .map(|value| ClientMessage::Upload { directory: value.to_string() })
             .ok_or(BadMessage::Field("data.directory").into()),
-        _ => Ok(addressed(only_process(), raw)?),
+        _ => Ok(addressed(only_process(), raw, Dialect::RunPy)?),
     }
 }
 
@@ -37,7 +37,7 @@ fn start(raw: &mut Raw) -> Result<Start, ClientError> {
     if code.is_some() && path.as_deref().is_some_and(leaves) {
         return Err(StartFailure::OutsideWorkDir.into());
     }
-    Ok(Start { runner: Runner::Python3, path, code, size: raw.size() })
+    Ok(Start { runner: Runner::Python3, path, code, size: raw.size(), keep: None })
 }
 
 /// Whether a relative path leads out of the directory that it starts from. An absolute one says where it
@@ -82,6 +82,7 @@ mod tests {
             path: path.map(str::to_owned),
             code: code.map(str::to_owned),
             size: None,
+            keep: None,
         }
     }
 

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::{
     error::ClientError,
     escape::push_string,
+    keep::EndReason,
+    kept_message::KeptMessage,
     message::{Dialect, ProcessId},
 };
 
@@ -39,6 +41,8 @@ pub enum ServerMessage<'a> {
     Video(Cow<'a, str>),
     /// The program wants to hear of this key.
     KeyListen(Cow<'a, str>),
+    /// For clients that have said `hello`.
+    Kept(KeptMessage<'a>),
 }
 
 impl From<&ClientError> for ServerMessage<'_> {
@@ -77,7 +81,7 @@ impl ServerMessage<'_> {
     /// Writes the message. `process` is the one it is about, if it is about one.
     pub fn to_json(&self, dialect: Dialect, process: Option<&ProcessId>) -> String {
         let process = match dialect {
-            Dialect::Run => process.map(ProcessId::as_str),
+            Dialect::Run | Dialect::Version1 => process.map(ProcessId::as_str),
             Dialect::RunPy => Some(""),
         };
         match self {
@@ -86,12 +90,29 @@ impl ServerMessage<'_> {
             Self::Started => write("started", (), process),
             Self::Uploaded => write("uploaded", (), process),
             Self::Stopped { exit_code } => write("stopped", Stopped { exit_code: *exit_code }, process),
-            Self::Stdout(text) => output("stdout", text, process),
-            Self::Stderr(text) => output("stderr", text, process),
-            Self::Video(text) => output("video", text, process),
+            Self::Stdout(text) => output("stdout", text, None, process),
+            Self::Stderr(text) => output("stderr", text, None, process),
+            Self::Video(text) => output("video", text, None, process),
             Self::KeyListen(key) => write("keylisten", KeyListen { output: key, key }, process),
+            Self::Kept(KeptMessage::Stdout { output: text, seq }) => {
+                output("stdout", text, Some(*seq), process)
+            }
+            Self::Kept(KeptMessage::Stderr { output: text, seq }) => {
+                output("stderr", text, Some(*seq), process)
+            }
+            Self::Kept(message) => {
+                serde_json::to_string(&KeptEnvelope { message, process }).unwrap_or_default()
+            }
         }
     }
+}
+
+/// The JSON form of the messages that carry their type.
+#[derive(Serialize, Deserialize)]
+struct KeptEnvelope<M, P> {
+    #[serde(flatten)]
+    message: M,
+    process: P,
 }
 
 fn write<D: Serialize>(kind: &str, data: D, process: Option<&str>) -> String {
@@ -100,12 +121,16 @@ fn write<D: Serialize>(kind: &str, data: D, process: Option<&str>) -> String {
 }
 
 /// A message whose data is the text of `output`, in one piece of memory: the bulk of all traffic.
-fn output(kind: &str, text: &str, process: Option<&str>) -> String {
+fn output(kind: &str, text: &str, seq: Option<u64>, process: Option<&str>) -> String {
     let mut json = String::with_capacity(text.len() + text.len() / SHARE_OF_ESCAPES + OUTPUT_SPARE);
     for part in ["{\"type\":\"", kind, "\",\"data\":{\"output\":"] {
         json.push_str(part);
     }
     push_string(&mut json, text);
+    if let Some(seq) = seq {
+        json.push_str(",\"seq\":");
+        json.push_str(&seq.to_string());
+    }
     json.push_str("},\"process\":");
     match process {
         Some(process) => push_string(&mut json, process),
@@ -149,13 +174,32 @@ struct RawData {
     key: Option<String>,
     #[serde(rename = "exitCode")]
     exit_code: Option<i32>,
+    // What only messages about kept programs have.
+    seq: Option<u64>,
+    session: Option<String>,
+    reason: Option<EndReason>,
+}
+
+/// The types that only clients get which have said `hello`.
+const KEPT_TYPES: [&str; 9] =
+    ["hello", "attached", "screen", "lost", "detached", "sessions", "holder", "viewers", "resized"];
+
+impl RawData {
+    fn is_of_kept(&self) -> bool {
+        self.seq.is_some() || self.session.is_some() || self.reason.is_some()
+    }
 }
 
 impl Received {
-    /// Reads a message of the daemon, of either dialect.
+    /// Reads a message of the daemon, of any dialect.
     pub fn parse(text: &[u8]) -> Result<Self, Malformed> {
         let Raw { r#type: kind, data, process } = serde_json::from_slice(text)?;
         let data = data.unwrap_or_default();
+        if data.is_of_kept() || KEPT_TYPES.contains(&kind.as_str()) {
+            let KeptEnvelope { message, process } =
+                serde_json::from_slice::<KeptEnvelope<_, Option<String>>>(text)?;
+            return Ok(Self { message: ServerMessage::Kept(message), process: process.map(ProcessId::new) });
+        }
         let message = match (kind.as_str(), data) {
             ("pong", _) => ServerMessage::Pong,
             ("started", _) => ServerMessage::Started,
@@ -175,7 +219,11 @@ impl Received {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::BadMessage;
+    use crate::{
+        error::BadMessage,
+        keep::Mode,
+        kept_message::{Attached, HelloAnswer, KeptLimits, KeptSession, KeptState},
+    };
 
     #[test]
     fn every_message_has_the_three_keys_in_the_originals_order() {
@@ -212,6 +260,64 @@ mod tests {
         );
     }
 
+    /// One of each message about kept programs.
+    fn of_kept() -> Vec<KeptMessage<'static>> {
+        let text = || "\"ä\n".into();
+        let limits = KeptLimits {
+            message: 1,
+            programs: 2,
+            keep_seconds: 3,
+            sessions: 4,
+            sessions_per_client: 5,
+            viewers: 6,
+            text: 7,
+            text_of_all: 8,
+        };
+        let hello = HelloAnswer {
+            version: 1,
+            server: "further-link".to_owned(),
+            device: "pi".to_owned(),
+            features: vec!["keep".to_owned()],
+            limits,
+        };
+        let attached = Attached {
+            seq: 9,
+            state: KeptState::Running,
+            mode: Mode::View,
+            rows: 24,
+            cols: 80,
+            lost: 1,
+            input: 2,
+            holder: false,
+            viewers: 3,
+        };
+        let session = |exit_code: Option<i32>| KeptSession {
+            session: "s".to_owned(),
+            started: 1,
+            runner: "python3".to_owned(),
+            path: exit_code.map(|_| "p".to_owned()),
+            state: KeptState::Stopped,
+            viewers: 0,
+            seconds: 60,
+            exit_code,
+        };
+        vec![
+            KeptMessage::Hello(hello),
+            KeptMessage::Started { session: text(), key: text(), view_key: text() },
+            KeptMessage::Stdout { output: text(), seq: 4 },
+            KeptMessage::Stderr { output: text(), seq: 1 << 52 },
+            KeptMessage::Stopped { exit_code: -9, reason: EndReason::Memory },
+            KeptMessage::Attached(attached),
+            KeptMessage::Screen { output: text(), seq: 0 },
+            KeptMessage::Lost { lost: 1, seq: 2 },
+            KeptMessage::Detached { seq: 3 },
+            KeptMessage::Sessions { sessions: vec![session(None), session(Some(-15))] },
+            KeptMessage::Holder { holder: true, input: 5 },
+            KeptMessage::Viewers { viewers: 2 },
+            KeptMessage::Resized { rows: 1, cols: 2 },
+        ]
+    }
+
     #[test]
     fn what_the_daemon_writes_is_what_a_client_reads() {
         let id = ProcessId::new("1\"");
@@ -228,6 +334,12 @@ mod tests {
         ] {
             let process = Some(id.clone());
             let json = message.to_json(Dialect::Run, process.as_ref());
+            assert_eq!(Received::parse(json.as_bytes()).unwrap(), Received { message, process }, "{json}");
+        }
+        for message in of_kept() {
+            let process = Some(id.clone());
+            let message = ServerMessage::Kept(message);
+            let json = message.to_json(Dialect::Version1, process.as_ref());
             assert_eq!(Received::parse(json.as_bytes()).unwrap(), Received { message, process }, "{json}");
         }
         assert!(Received::parse(br#"{"type":"stdout","data":null,"process":"1"}"#).is_err());

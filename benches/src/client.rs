@@ -63,7 +63,7 @@ impl Client {
     /// Types.
     pub(crate) fn input(&mut self, id: &str, text: &str) -> Result<()> {
         let process = ProcessId::new(id);
-        self.send(&json(&ClientMessage::Stdin { process, input: text.to_owned(), end: false })?)
+        self.send(&json(&ClientMessage::Stdin { process, input: text.to_owned(), end: false, n: None })?)
     }
 
     /// Asks for the end of a process, and waits for it whatever else comes.
@@ -204,12 +204,15 @@ impl Client {
 /// The start of a file.
 pub(crate) fn exec_message(id: &str, file: &Path) -> Result<String> {
     let path = Some(file.to_str().ok_or("a path that is not UTF-8")?.to_owned());
-    start_message(id, Start { runner: Runner::Exec, path, code: None, size: None })
+    start_message(id, Start { runner: Runner::Exec, path, code: None, size: None, keep: None })
 }
 
 /// The start of a python text.
 pub(crate) fn code_message(id: &str, code: &str) -> Result<String> {
-    start_message(id, Start { runner: Runner::Python3, path: None, code: Some(code.to_owned()), size: None })
+    start_message(
+        id,
+        Start { runner: Runner::Python3, path: None, code: Some(code.to_owned()), size: None, keep: None },
+    )
 }
 
 fn start_message(id: &str, start: Start) -> Result<String> {

@@ -125,6 +125,9 @@ pub struct Config {
         value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub(crate) max_programs_per_connection: u16,
 
+    #[command(flatten)]
+    pub(crate) keep: KeepOptions,
+
     /// Socket of a running helper. Its own settings then apply: users, directories, grace and variables are
     /// not passed on.
     #[arg(long, env = "FURTHER_LINK_HELPER_SOCKET", value_name = "PATH", value_parser = absolute)]
@@ -148,6 +151,40 @@ pub struct Config {
     #[arg(long, env = "FURTHER_LINK_DEBUG", value_parser = is_on, num_args = 0..=1, require_equals = true, default_value = "",
         default_missing_value = "1", hide_default_value = true, hide_possible_values = true)]
     pub(crate) debug: bool,
+}
+
+/// How much is kept of programs that outlive their connection.
+#[derive(Debug, Args)]
+pub(crate) struct KeepOptions {
+    /// Longest time that a program may ask to be kept without a client, in seconds; 30 days at the most.
+    #[arg(long, env = "FURTHER_LINK_MAX_KEEP_SECONDS", value_name = "SECONDS", default_value_t = 86400,
+        value_parser = clap::value_parser!(u64).range(1..=2_592_000))]
+    pub(crate) max_keep_seconds: u64,
+
+    /// Most kept programs that run at once; 0 means that no program outlives its connection.
+    #[arg(long, env = "FURTHER_LINK_MAX_KEPT", value_name = "NUMBER", default_value_t = 64,
+        value_parser = clap::value_parser!(u16).range(0..=1000))]
+    pub(crate) max_kept: u16,
+
+    /// Most kept programs of one client that run at once.
+    #[arg(long, env = "FURTHER_LINK_MAX_KEPT_PER_CLIENT", value_name = "NUMBER", default_value_t = 16,
+        value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) max_kept_per_client: u16,
+
+    /// Most clients that are attached to one kept program.
+    #[arg(long, env = "FURTHER_LINK_MAX_VIEWERS", value_name = "NUMBER", default_value_t = 8,
+        value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) max_viewers: u16,
+
+    /// Output that is kept of one program, in KiB.
+    #[arg(long, env = "FURTHER_LINK_KEPT_TEXT", value_name = "KIB", default_value_t = 1024,
+        value_parser = clap::value_parser!(u16).range(256..=65535))]
+    pub(crate) kept_text: u16,
+
+    /// Output that is kept of all programs together, in MiB; the first 64 KiB of each do not count.
+    #[arg(long, env = "FURTHER_LINK_KEPT_TEXT_OF_ALL", value_name = "MIB", default_value_t = 64,
+        value_parser = clap::value_parser!(u16).range(1..=4096))]
+    pub(crate) kept_text_of_all: u16,
 }
 
 /// Where the files for TLS lie.

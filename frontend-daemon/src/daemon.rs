@@ -28,6 +28,7 @@ use crate::{
     http::pings::Pings,
     http::routes::App,
     http::upload::Bodies,
+    kept::{KeptLimits, KeptPrograms},
     lifecycle::notify,
     lifecycle::panics,
     lifecycle::privilege::{self, PrivilegeError},
@@ -204,10 +205,12 @@ pub async fn serve<T>(
     let uploads =
         Uploads::new(HelperAddress::new(files_address), Downloads::new(config.allow_private_downloads));
     let bodies = Bodies::new(usize::from(config.upload_limit) * 1024 * 1024);
-    let budgets = Budgets::new(MAX_LINE);
+    let budgets = Budgets::new(MAX_LINE, usize::from(config.keep.kept_text_of_all) * 1024 * 1024);
+    let kept = Arc::new(KeptPrograms::new(KeptLimits::new(&config.keep, &budgets)));
     let shared = Shared {
         helpers: Arc::clone(&helpers),
         uploads: Arc::new(uploads),
+        kept: Arc::clone(&kept),
         budgets,
         max_programs,
         max_programs_per_connection: config.max_programs_per_connection.into(),
@@ -222,6 +225,8 @@ pub async fn serve<T>(
     tasks.spawn(async move { match helpers.keep_spares().await {} });
     let refusals = Arc::clone(&app.refusals);
     tasks.spawn(async move { match refusals.keep_counting().await {} });
+    let keeping = app.shutdown.clone();
+    tokio::spawn(async move { kept.keep(keeping).await });
     let pings = Arc::clone(&app.pings);
     tasks.spawn(async move { match pings.keep_pinging().await {} });
     if let Some(reloader) = reloader {

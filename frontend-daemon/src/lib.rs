@@ -13,6 +13,7 @@
 //! | ends | `helper`, `outbox` |
 //! | transcripts | `transcript` |
 //! | runs and uploads | `process`, `upload` |
+//! | kept programs | `kept` |
 //! | session | `session` |
 //! | outside | `cli`, `http` |
 //! | daemon | `daemon` |
@@ -35,6 +36,8 @@ mod transcript;
 
 mod process;
 mod upload;
+
+mod kept;
 
 mod session;
 

@@ -6,10 +6,10 @@
 //! locks up a test.
 
 use std::io::ErrorKind;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use further_link_api::{ClientMessage, Dialect, Integer, ProcessId};
+use further_link_api::{ClientMessage, Dialect, Hello, Integer, ProcessId, Secret};
 use serde_json::{Value, json};
 use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::protocol::{CloseFrame, WebSocketConfig};
@@ -75,6 +75,12 @@ impl Client {
         self.socket.get_mut()
     }
 
+    /// Cuts the connection, without a word of the WebSocket protocol.
+    pub fn cut(&mut self) {
+        // It may be cut already.
+        let (Ok(()) | Err(_)) = self.socket.get_ref().tcp().shutdown(Shutdown::Both);
+    }
+
     /// Sends one message as a text frame.
     #[track_caller]
     pub fn send(&mut self, message: &Value) {
@@ -110,6 +116,15 @@ impl Client {
         if let Err(error) = self.socket.send(frame) {
             eprintln!("not all was taken: {error}");
         }
+    }
+
+    /// Says `hello`, and returns the answer's data. From here on it may use kept programs.
+    #[track_caller]
+    pub fn hello(&mut self, client: Option<&str>) -> Value {
+        self.say(&ClientMessage::Hello(Hello { client: client.map(Secret::new) }));
+        self.dialect = Dialect::Version1;
+        self.record.speak_version_1();
+        self.expect("hello", |message| message["type"] == "hello")["data"].take()
     }
 
     /// Sends a ping frame of the WebSocket protocol.
@@ -243,7 +258,7 @@ impl Client {
     pub fn send_start(&mut self, id: &str, data: Value) {
         // As the test wrote the data: many of them are wrong on purpose.
         let mut message = match self.dialect {
-            Dialect::Run => json!({"type": "start", "process": id}),
+            Dialect::Run | Dialect::Version1 => json!({"type": "start", "process": id}),
             Dialect::RunPy => json!({"type": "start"}),
         };
         message["data"] = data;
@@ -300,7 +315,12 @@ impl Client {
     /// Sends input to a program.
     #[track_caller]
     pub fn stdin(&mut self, id: &str, input: &str) {
-        self.say(&ClientMessage::Stdin { process: self.id(id), input: input.to_owned(), end: false });
+        self.say(&ClientMessage::Stdin {
+            process: self.id(id),
+            input: input.to_owned(),
+            end: false,
+            n: None,
+        });
     }
 
     /// Asks for a program's end.
@@ -325,7 +345,12 @@ impl Client {
 
     /// The id in messages: `/run-py` has one process without a name.
     fn id(&self, id: &str) -> ProcessId {
-        ProcessId::new(if self.dialect == Dialect::Run { id } else { "" })
+        ProcessId::new(if self.dialect == Dialect::RunPy { "" } else { id })
+    }
+
+    /// All messages that have come.
+    pub fn messages(&self) -> impl Iterator<Item = &Value> {
+        self.record.messages()
     }
 
     /// All that the current or last run of `id` wrote to stdout, as far as it has come.

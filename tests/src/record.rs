@@ -34,6 +34,11 @@ impl Record {
         Self { dialect, messages: Vec::new(), running: HashMap::new(), began: HashMap::new() }
     }
 
+    /// The client has said `hello`.
+    pub fn speak_version_1(&mut self) {
+        self.dialect = Dialect::Version1;
+    }
+
     /// Checks a message and keeps it; the text says what is wrong with it.
     pub fn add(&mut self, content: Value) -> Result<(), String> {
         let verdict = self.check(&content);
@@ -51,29 +56,29 @@ impl Record {
             return Err(format!("keys {keys:?} instead of type, data and process"));
         }
         let kind = object["type"].as_str().ok_or("the type is no string")?;
-        check_data(kind, &object["data"])?;
+        if !is_of_kept(kind, &object["data"]) {
+            check_data(kind, &object["data"])?;
+        }
         self.check_process(kind, &object["process"])
     }
 
     fn check_process(&mut self, kind: &str, process: &Value) -> Result<(), String> {
-        let about_one = matches!(kind, "started" | "stopped" | "stdout" | "stderr" | "video" | "keylisten");
+        let about_one = ABOUT_ONE.contains(&kind);
         let id = match (self.dialect, about_one, process) {
-            (Dialect::Run, false, Value::Null) => return Ok(()),
+            (Dialect::Run | Dialect::Version1, false, Value::Null) => return Ok(()),
             (Dialect::RunPy, _, Value::String(id)) if id.is_empty() => id.clone(),
-            (Dialect::Run, true, Value::String(id)) if !id.is_empty() => id.clone(),
+            (Dialect::Run | Dialect::Version1, true, Value::String(id)) if !id.is_empty() => id.clone(),
             _ => return Err(format!("{kind} with process {process}")),
         };
         let runs = self.running.contains_key(&id);
         match kind {
-            "started" if runs => return Err("a second started".into()),
-            "started" => {
+            "started" | "attached" if runs => return Err(format!("a second {kind}")),
+            "started" | "attached" => {
                 self.running.insert(id.clone(), self.messages.len());
                 self.began.insert(id, self.messages.len());
             }
-            "stopped" | "stdout" | "stderr" | "video" | "keylisten" if !runs => {
-                return Err(format!("{kind} of what does not run"));
-            }
-            "stopped" => {
+            _ if about_one && !runs => return Err(format!("{kind} of what does not run")),
+            "stopped" | "detached" => {
                 self.running.remove(&id);
             }
             _ => {}
@@ -92,6 +97,11 @@ impl Record {
     /// Messages that were not taken yet.
     pub fn untaken(&self) -> Vec<Value> {
         self.messages.iter().filter(|message| !message.taken).map(|message| message.content.clone()).collect()
+    }
+
+    /// All messages, in their order.
+    pub fn messages(&self) -> impl Iterator<Item = &Value> {
+        self.messages.iter().map(|message| &message.content)
     }
 
     /// How many messages there are.
@@ -124,6 +134,31 @@ impl Record {
         });
         shown.collect::<Vec<_>>().join("\n")
     }
+}
+
+/// The types of messages about one process.
+const ABOUT_ONE: [&str; 13] = [
+    "started",
+    "stopped",
+    "stdout",
+    "stderr",
+    "video",
+    "keylisten",
+    "attached",
+    "detached",
+    "screen",
+    "lost",
+    "holder",
+    "viewers",
+    "resized",
+];
+
+/// Whether it is a message about kept programs: the schema has its data.
+fn is_of_kept(kind: &str, data: &Value) -> bool {
+    const NEW: [&str; 9] =
+        ["hello", "attached", "detached", "screen", "lost", "sessions", "holder", "viewers", "resized"];
+    let is_marked = ["session", "seq", "reason"].iter().any(|mark| !data[*mark].is_null());
+    NEW.contains(&kind) || is_marked
 }
 
 fn check_data(kind: &str, data: &Value) -> Result<(), String> {

@@ -33,7 +33,9 @@ impl Schema {
 pub fn outgoing(dialect: Dialect) -> &'static Schema {
     static RUN: OnceLock<Schema> = OnceLock::new();
     static RUN_PY: OnceLock<Schema> = OnceLock::new();
+    static VERSION_1: OnceLock<Schema> = OnceLock::new();
     match dialect {
+        Dialect::Version1 => VERSION_1.get_or_init(|| Schema::new("toClientVersion1")),
         Dialect::Run => RUN.get_or_init(|| Schema::new("toClientRun")),
         Dialect::RunPy => RUN_PY.get_or_init(|| Schema::new("toClientRunPy")),
     }
@@ -43,7 +45,9 @@ pub fn outgoing(dialect: Dialect) -> &'static Schema {
 pub fn incoming(dialect: Dialect) -> &'static Schema {
     static RUN: OnceLock<Schema> = OnceLock::new();
     static RUN_PY: OnceLock<Schema> = OnceLock::new();
+    static VERSION_1: OnceLock<Schema> = OnceLock::new();
     match dialect {
+        Dialect::Version1 => VERSION_1.get_or_init(|| Schema::new("fromClientVersion1")),
         Dialect::Run => RUN.get_or_init(|| Schema::new("fromClientRun")),
         Dialect::RunPy => RUN_PY.get_or_init(|| Schema::new("fromClientRunPy")),
     }

@@ -87,6 +87,7 @@ mod tests {
                 path: Some(path.to_owned()),
                 code: None,
                 size: None,
+                keep: None,
             },
         )
     }

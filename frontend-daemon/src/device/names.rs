@@ -24,6 +24,11 @@ fn host_names_below(root: &Path, node: &str) -> Vec<String> {
     names
 }
 
+/// The name of the device.
+pub(crate) fn host_name() -> String {
+    host_names().into_iter().find(|name| !is_local(name)).unwrap_or_default()
+}
+
 /// The names of the device on the local network.
 pub(crate) fn local_names() -> Vec<String> {
     host_names().into_iter().filter(|name| is_local(name)).collect()

@@ -20,6 +20,7 @@ use crate::{
     config::Config,
     helper::pool::{HelperAddress, HelperPool},
     http::{listen::serve_stream, pings::Pings, routes::App, upload::Bodies},
+    kept::{KeptLimits, KeptPrograms},
     lifecycle::shutdown::Shutdown,
     memory::budget::Budgets,
     process::channel::line::MAX_LINE,
@@ -67,10 +68,12 @@ fn service_without_helper() -> (Runtime, Arc<App>) {
     let config = Config::parse_from(["further-link", "--no-tls"]);
     let (_, address) = further_link_proto::bind_listener(None).expect("a socket");
     let uploads = Uploads::new(HelperAddress::new(address.clone()), Downloads::new(false));
+    let budgets = Budgets::new(MAX_LINE, 1024 * 1024);
     let shared = Shared {
         helpers: Arc::new(HelperPool::new(address, 8)),
         uploads: Arc::new(uploads),
-        budgets: Budgets::new(MAX_LINE),
+        kept: Arc::new(KeptPrograms::new(KeptLimits::new(&config.keep, &budgets))),
+        budgets,
         max_programs: 8,
         max_programs_per_connection: 8,
     };

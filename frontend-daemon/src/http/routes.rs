@@ -233,10 +233,9 @@ async fn serve(
 ) {
     let (outbox, messages) = outbox(dialect);
     let attempts = TokenAttempts::new(Arc::clone(&app.failures), client.permit.network());
-    let session = Session::new(app.shared.clone(), options, attempts, outbox);
+    let session = Session::new(app.shared.clone(), options, attempts, outbox, dialect);
     websocket::serve(
         stream,
-        dialect,
         session,
         messages,
         Arc::clone(&client.permit),

@@ -1,7 +1,12 @@
 //! One WebSocket: frames in, one after the other, into the session; messages out of the outbox, as many at
 //! once as there are. The only file that knows the WebSocket library.
 
-use std::{collections::VecDeque, io::ErrorKind, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    io::ErrorKind,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures_util::{
@@ -24,14 +29,14 @@ use tokio_tungstenite::{
 };
 use tracing::{debug, warn};
 
-use further_link_api::{Dialect, MAX_MESSAGE, parse};
+use further_link_api::{MAX_MESSAGE, parse};
 
 use crate::{
     access::limits::ConnectionPermit,
     http::fragments::Fragments,
     http::pings::Pulse,
     lifecycle::shutdown::Shutdown,
-    outbox::{self, Disconnected, OutboxReceiver},
+    outbox::{self, Confirm, Disconnected, OutboxReceiver},
     session::Session,
 };
 
@@ -78,7 +83,6 @@ fn config() -> WebSocketConfig {
 /// Serves one upgraded connection until it ends, and then until its programs have ended.
 pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
-    dialect: Dialect,
     mut session: Session,
     mut messages: OutboxReceiver,
     permit: Arc<ConnectionPermit>,
@@ -88,13 +92,15 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     let stream = Fragments::new(stream, permit, Arc::clone(&pulse));
     let (mut sink, mut stream) =
         WebSocketStream::from_raw_socket(stream, Role::Server, Some(config())).await.split();
+    let confirmations = Confirmations::default();
     let end = tokio::select! {
-        end = read(&mut stream, dialect, &mut session) => end,
-        end = write(&mut sink, &mut messages, &pulse) => end,
+        end = read(&mut stream, &mut session, &confirmations) => end,
+        end = write(&mut sink, &mut messages, &pulse, &confirmations) => end,
         () = shutdown.begun() => End::Shutdown,
     };
-    // The client is gone: what programs still print is thrown away from here on.
-    drop(messages);
+    // The client is gone: what programs still print is thrown away from here on, and nothing more is
+    // confirmed.
+    drop((messages, confirmations));
     // Boxed, as what a connection need not have room for while it lasts.
     Box::pin(async { tokio::join!(say_goodbye(sink, stream, end), session.close()) }).await;
 }
@@ -136,8 +142,8 @@ async fn say_goodbye<S: AsyncRead + AsyncWrite + Unpin>(
 
 async fn read<S: AsyncRead + AsyncWrite + Unpin>(
     stream: &mut SplitStream<WebSocketStream<S>>,
-    dialect: Dialect,
     session: &mut Session,
+    confirmations: &Confirmations,
 ) -> End {
     let mut ahead = Ahead::default();
     // After a close frame the library still answers it before the stream ends.
@@ -148,8 +154,12 @@ async fn read<S: AsyncRead + AsyncWrite + Unpin>(
         };
         let Some(frame) = frame else { return End::Client };
         let message = match frame {
-            Ok(Message::Text(text)) => parse(text.as_bytes(), dialect),
-            Ok(Message::Binary(bytes)) => parse(&bytes, dialect),
+            Ok(Message::Text(text)) => parse(text.as_bytes(), session.dialect()),
+            Ok(Message::Binary(bytes)) => parse(&bytes, session.dialect()),
+            Ok(Message::Pong(number)) => {
+                confirmations.confirm(&number);
+                continue;
+            }
             // The library answers pings by itself.
             Ok(_) => continue,
             Err(tungstenite::Error::Capacity(_)) => return End::TooLong,
@@ -171,6 +181,36 @@ async fn read<S: AsyncRead + AsyncWrite + Unpin>(
         if let Err(Disconnected) = handled {
             return End::Client;
         }
+    }
+}
+
+/// Messages that the client's side has to confirm: each is followed by a ping, which is answered behind it.
+#[derive(Default)]
+struct Confirmations(Mutex<VecDeque<(u64, Confirm)>>);
+
+impl Confirmations {
+    /// What the ping has to say.
+    fn add(&self, confirm: Confirm) -> Bytes {
+        let mut waiting = self.lock();
+        let number = waiting.back().map_or(1, |(last, _)| last + 1);
+        waiting.push_back((number, confirm));
+        Bytes::copy_from_slice(&number.to_be_bytes())
+    }
+
+    /// A pong answers all pings before it (RFC 6455, 5.5.3).
+    fn confirm(&self, pong: &[u8]) {
+        let Ok(number) = pong.try_into().map(u64::from_be_bytes) else { return };
+        while let Some(confirm) = self.take_until(number) {
+            confirm();
+        }
+    }
+
+    fn take_until(&self, number: u64) -> Option<Confirm> {
+        self.lock().pop_front_if(|(first, _)| *first <= number).map(|(_, confirm)| confirm)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<(u64, Confirm)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -225,12 +265,13 @@ async fn write<S: AsyncRead + AsyncWrite + Unpin>(
     sink: &mut SplitSink<WebSocketStream<S>, Message>,
     messages: &mut OutboxReceiver,
     pulse: &Pulse,
+    confirmations: &Confirmations,
 ) -> End {
     loop {
         let written = tokio::select! {
             biased;
             first = messages.next() => match first {
-                Some(first) => write_available(sink, first, messages).await,
+                Some(first) => write_available(sink, first, messages, confirmations).await,
                 None => return End::Client,
             },
             () = pulse.due() => sink.send(Message::Ping(Bytes::new())).await,
@@ -246,13 +287,20 @@ async fn write_available<S: AsyncRead + AsyncWrite + Unpin>(
     sink: &mut SplitSink<WebSocketStream<S>, Message>,
     first: outbox::Message,
     messages: &mut OutboxReceiver,
+    confirmations: &Confirmations,
 ) -> Result<(), tungstenite::Error> {
     let mut next = Some(first);
-    while let Some(message) = next {
-        if message.json.len() > LARGEST_WHOLE {
+    while let Some(mut message) = next {
+        let confirm = message.confirm.take();
+        if message.json.is_empty() {
+            // Only a confirmation is wanted.
+        } else if message.json.len() > LARGEST_WHOLE {
             write_in_parts(sink, message).await?;
         } else {
             sink.feed(Message::text(message.json)).await?;
+        }
+        if let Some(confirm) = confirm {
+            sink.feed(Message::Ping(confirmations.add(confirm))).await?;
         }
         next = messages.take();
     }

@@ -47,19 +47,28 @@ pub(crate) struct Budgets {
     /// In bytes.
     one_channel: usize,
     pub(crate) input: Budget,
+    /// Output of kept programs.
+    pub(crate) transcripts: Budget,
     /// Slots for connections to user channels.
     pub(crate) connections: Arc<Semaphore>,
 }
 
 impl Budgets {
-    /// `largest_line` is the most that a line of a user channel has.
-    pub(crate) fn new(largest_line: usize) -> Self {
+    /// `largest_line` is the most that a line of a user channel has; `transcripts` is for the output of all
+    /// kept programs.
+    pub(crate) fn new(largest_line: usize, transcripts: usize) -> Self {
         Self {
             one_channel: LINES_OF_ONE_CHANNEL * largest_line,
             channels: Budget::new(ALL_CHANNELS),
             input: Budget::new(ALL_INPUT),
+            transcripts: Budget::new(transcripts),
             connections: Arc::new(Semaphore::new(ALL_CONNECTIONS)),
         }
+    }
+
+    /// For pictures that wait for clients of kept programs.
+    pub(crate) fn pictures(&self) -> Budget {
+        self.channels.clone()
     }
 
     /// The share of one run's channel.

@@ -10,11 +10,11 @@
 mod frames;
 mod message;
 
-pub(crate) use message::Message;
+pub(crate) use message::{Confirm, Message};
 
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use further_link_api::{Dialect, ProcessId, ServerMessage};
 
@@ -58,8 +58,29 @@ impl Outbox {
         message: ServerMessage<'_>,
         process: Option<&ProcessId>,
     ) -> Result<(), Disconnected> {
-        let message = Box::new(message.to_json(self.dialect, process).into());
-        self.queue.send(message).await.map_err(|_| Disconnected)
+        self.put(message.to_json(self.dialect, process)).await
+    }
+
+    /// Queues a message that is written already.
+    pub(crate) async fn put(&self, json: String) -> Result<(), Disconnected> {
+        self.queue.send(Box::new(json.into())).await.map_err(|_| Disconnected)
+    }
+
+    /// The same, and waits until the client's side confirms that it has the message. False when it is gone
+    /// before.
+    pub(crate) async fn put_confirmed(&self, json: String) -> bool {
+        let (confirm, confirmed) = oneshot::channel();
+        let confirm = move || {
+            let (Ok(()) | Err(())) = confirm.send(());
+        };
+        self.put_and_then(json, Box::new(confirm)).await.is_ok() && confirmed.await.is_ok()
+    }
+
+    /// Queues a message, and says what is to be done when the client's side confirms that it has it. Without
+    /// a text it only confirms what came before.
+    pub(crate) async fn put_and_then(&self, json: String, confirm: Confirm) -> Result<(), Disconnected> {
+        let message = Message { json, room: None, confirm: Some(confirm) };
+        self.queue.send(Box::new(message)).await.map_err(|_| Disconnected)
     }
 
     /// Waits until the connection has taken all messages so far. One that is sent meanwhile comes next.
@@ -72,7 +93,7 @@ impl Outbox {
     pub(crate) fn set_frame(&self, frame: &str, process: &ProcessId, room: Option<Reservation>) {
         let json = ServerMessage::Video(frame.into()).to_json(self.dialect, Some(process));
         let room = room.map(|room| room.shrink_to(json.len()));
-        self.frames.put(process, Message { json, room });
+        self.frames.put(process, Message { json, room, confirm: None });
     }
 
     /// The process shows nothing any more: its last frame, if it was not sent yet, goes into the queue,

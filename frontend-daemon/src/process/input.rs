@@ -14,6 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use further_link_api::{BadMessage, ClientError};
 use tokio::{sync::Notify, time::timeout};
 
 use crate::{
@@ -41,6 +42,15 @@ pub(crate) enum NotTaken {
     NotRead,
     /// The end of input was there before.
     Ended,
+}
+
+impl From<NotTaken> for ClientError {
+    fn from(reason: NotTaken) -> Self {
+        match reason {
+            NotTaken::NotRead => Self::MessageException,
+            NotTaken::Ended => BadMessage::InputEnded.into(),
+        }
+    }
 }
 
 /// The queue, shared by the session that fills it and the process that empties it.

@@ -3,7 +3,7 @@
 //!
 //! A start is a phase of a process, not a wait of its session: the handle exists from the first moment, and a
 //! task says `started`, or why not. The task ends when the last byte of output and `stopped` are in the
-//! outbox, whether or not a client still reads them.
+//! outbox or the transcript, whether or not a client still reads them.
 
 pub(crate) mod channel;
 pub(crate) mod output;
@@ -12,8 +12,6 @@ mod input;
 mod phase;
 mod utf8;
 
-pub(crate) use input::NotTaken;
-
 use std::{
     io, mem,
     os::fd::OwnedFd,
@@ -21,7 +19,7 @@ use std::{
     time::Duration,
 };
 
-use further_link_api::{ClientError, ProcessId, ServerMessage, StartFailure, UserFailure};
+use further_link_api::{EndReason, StartFailure, UserFailure};
 use further_link_proto::{Event, ExitStatus, Request, Run, Signal, UserName, WindowSize};
 use nix::sys::signal::Signal as NixSignal;
 use tokio::{
@@ -39,13 +37,13 @@ use crate::{
     helper::reasons::not_started,
     helper::stream::Stream,
     memory::budget::Budgets,
-    outbox::{Disconnected, Outbox},
     process::channel::UserChannel,
     process::channel::connection,
     process::channel::keys::Keyboard,
-    process::input::Input,
+    process::input::{Input, NotTaken},
     process::output::{Output, OutputKind},
     process::phase::{Phase, Transition, stopped},
+    transcript::Audience,
 };
 
 /// A start that takes longer than this (a file system that hangs) is given up.
@@ -74,8 +72,7 @@ pub(crate) struct Start {
     pub(crate) max_programs: usize,
     pub(crate) budgets: Budgets,
     pub(crate) attempts: TokenAttempts,
-    pub(crate) outbox: Outbox,
-    pub(crate) id: ProcessId,
+    pub(crate) audience: Audience,
     pub(crate) caller: Caller,
     pub(crate) run: Run,
     pub(crate) code: Option<String>,
@@ -234,9 +231,7 @@ impl Start {
         }
         // The id is free before the client hears of it, as at the end of a program (B6.1).
         state.moved(Transition::Failed);
-        let error = ClientError::NotStarted(failure);
-        // Never with the process id: clients would take it for the process's own end (B4.2).
-        let (Ok(()) | Err(Disconnected)) = self.outbox.send(ServerMessage::from(&error), None).await;
+        self.audience.failed(failure).await;
     }
 
     async fn started(
@@ -257,8 +252,7 @@ impl Start {
         if *state.phase.borrow() == Phase::Stopped {
             return self.failed(&state, StartFailure::Stopped).await;
         }
-        // A client that is gone will be noticed by its session, which then stops this process.
-        let (Ok(()) | Err(Disconnected)) = self.outbox.send(ServerMessage::Started, Some(&self.id)).await;
+        self.audience.started().await;
         let (Ok(()) | Err(())) = settle.send(());
         if let Reach::Starting { size, signals } = early {
             if let (Some(size), Some(terminal)) = (size, &streams.terminal) {
@@ -278,14 +272,13 @@ impl Start {
             keyboard: Arc::clone(&state.keyboard),
             slots: Arc::clone(&self.budgets.connections),
             run: connection::Run {
-                outbox: self.outbox.clone(),
-                id: self.id.clone(),
+                audience: self.audience.clone(),
                 phase: state.phase.subscribe(),
                 budget: self.budgets.channel(),
             },
         };
         let last_words = if streams.terminal.is_some() { OutputKind::Terminal } else { OutputKind::Stderr };
-        let supervisor = Supervisor { conversation, state, outbox: self.outbox, id: self.id, last_words };
+        let supervisor = Supervisor { conversation, state, audience: self.audience, last_words };
         supervisor.run(streams.input, streams.outputs, channel).await;
     }
 
@@ -373,8 +366,7 @@ fn streams(mut descriptors: Vec<OwnedFd>) -> Result<Streams, StartError> {
 struct Supervisor {
     conversation: Arc<Conversation>,
     state: Arc<State>,
-    outbox: Outbox,
-    id: ProcessId,
+    audience: Audience,
     /// Where the daemon itself has something to say.
     last_words: OutputKind,
 }
@@ -382,7 +374,7 @@ struct Supervisor {
 impl Supervisor {
     async fn run(self, stdin: Arc<Stream>, outputs: Vec<Output>, channel: UserChannel) {
         let phase = &self.state.phase;
-        let outputs = outputs.into_iter().map(|output| output.run(&self.outbox, &self.id, phase.subscribe()));
+        let outputs = outputs.into_iter().map(|output| output.run(&self.audience, phase.subscribe()));
         let output = futures_util::future::join_all(outputs);
         let end = async {
             let status = self.exit_status().await;
@@ -396,15 +388,14 @@ impl Supervisor {
         };
         if let Some(words) = last_words(status, was_stopped, self.last_words) {
             // After what the program printed last, where its user looks.
-            let message = self.last_words.message(&words);
-            let (Ok(()) | Err(Disconnected)) = self.outbox.send(message, Some(&self.id)).await;
+            self.audience.last_words(self.last_words.stream(), &words).await;
         }
-        let (Ok(()) | Err(Disconnected)) = self.outbox.flush_frame(&self.id).await;
+        self.audience.flush_frame().await;
         // The id is free before the client hears of it (B6.1), and so is the slot.
         self.state.moved(Transition::Drained);
         self.conversation.free_slot();
-        let stopped = ServerMessage::Stopped { exit_code: exit_code(status) };
-        let (Ok(()) | Err(Disconnected)) = self.outbox.send(stopped, Some(&self.id)).await;
+        let reason = if status == ExitStatus::OutOfMemory { EndReason::Memory } else { EndReason::Exited };
+        self.audience.stopped(exit_code(status), reason).await;
         // The connection goes first: what the helper does when the conversation is closed can wait.
         tokio::task::yield_now().await;
     }

@@ -12,13 +12,14 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use further_link_api::{ProcessId, ServerMessage};
+use further_link_api::OutputStream;
 
 use crate::{
     helper::stream::{Read, Stream},
-    outbox::{Disconnected, Outbox},
+    outbox::Disconnected,
     process::phase::{Phase, ended},
     process::utf8::Utf8Decoder,
+    transcript::Audience,
 };
 
 /// Most bytes of output in one message: what a pipe holds (pipe(7)), so one read can empty it.
@@ -62,11 +63,11 @@ impl OutputKind {
         self == Self::Terminal && length < room && length < 2048
     }
 
-    /// The message that carries this channel's text.
-    pub(crate) fn message(self, text: &str) -> ServerMessage<'_> {
+    /// The stream that clients know.
+    pub(crate) fn stream(self) -> OutputStream {
         match self {
-            Self::Terminal | Self::Stdout => ServerMessage::Stdout(text.into()),
-            Self::Stderr => ServerMessage::Stderr(text.into()),
+            Self::Terminal | Self::Stdout => OutputStream::Stdout,
+            Self::Stderr => OutputStream::Stderr,
         }
     }
 }
@@ -92,7 +93,7 @@ impl Output {
     /// Ends at the end of the stream; or when the process is draining, nothing is written, and the time is
     /// over. Without a client the output is read all the same, so that a program which is being stopped
     /// does not hang in a write.
-    pub(crate) async fn run(mut self, outbox: &Outbox, process: &ProcessId, phase: watch::Receiver<Phase>) {
+    pub(crate) async fn run(mut self, audience: &Audience, phase: watch::Receiver<Phase>) {
         let overdue = overdue(phase);
         tokio::pin!(overdue);
         let mut is_overdue = false;
@@ -118,32 +119,31 @@ impl Output {
                 };
             }
             let full = self.buffer.len() >= MAX_PIECE;
-            client = self.deliver(&mut decoder, outbox, process, client).await;
+            client = self.deliver(&mut decoder, audience, client).await;
             if full && client.is_ok() {
                 // A flood would read on, and the runtime keeps the connection's task, which it has just
                 // woken, waiting on this thread until it stops (the slot of the last woken
                 // task is not given to other threads). So the queue would fill up in front of
                 // other programs' words.
-                client = outbox.flushed().await;
+                client = audience.flushed().await;
             }
         }
         let rest = decoder.finish();
         if client.is_ok() && !rest.is_empty() {
             // A client that is gone by now misses nothing it could still get.
-            let (Ok(()) | Err(Disconnected)) = outbox.send(self.kind.message(&rest), Some(process)).await;
+            let (Ok(()) | Err(Disconnected)) = audience.output(self.kind.stream(), &rest).await;
         }
     }
 
     async fn deliver(
         &mut self,
         decoder: &mut Utf8Decoder,
-        outbox: &Outbox,
-        process: &ProcessId,
+        audience: &Audience,
         client: Result<(), Disconnected>,
     ) -> Result<(), Disconnected> {
         let text = decoder.decode(&self.buffer);
         let client = match client {
-            Ok(()) if !text.is_empty() => outbox.send(self.kind.message(&text), Some(process)).await,
+            Ok(()) if !text.is_empty() => audience.output(self.kind.stream(), &text).await,
             unchanged => unchanged,
         };
         drop(text);

@@ -1,36 +1,46 @@
 //! The state behind one connection: its processes, by the client's ids, and what each message does to them.
 //!
-//! Messages are handled strictly one after the other (B4.8). A session knows an outbox, never a socket, so
-//! that it could outlive its connection one day.
+//! Messages are handled strictly one after the other (B4.8). A session knows an outbox, never a socket. Its
+//! processes end with it; kept programs, to which it has handles only, do not.
+
+mod entry;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use further_link_api::{
-    BadMessage, ClientError, ClientMessage, Integer, ProcessId, ServerMessage, Signal, Start, StartFailure,
+    Attach, BadMessage, ClientError, ClientMessage, Dialect, Hello, HelloAnswer, Integer, Keep, KeptLimits,
+    KeptMessage, MAX_MESSAGE, ProcessId, ServerMessage, Signal, Start, StartFailure, VERSION,
 };
-use further_link_proto::WindowSize;
+use further_link_proto::{Run, WindowSize};
 use tokio::{task::JoinSet, time::timeout};
 use tracing::{debug, info};
 
 use crate::{
     access::run_as::{self, RunOptions},
     access::tokens::TokenAttempts,
+    device::names,
     helper::pool::HelperPool,
+    kept::{Attachment, Hash, KeptPrograms, Owner, Plan},
     memory::budget::Budgets,
     outbox::{Disconnected, Outbox},
-    process::{self, NotTaken, Process},
+    process::{self, Process, Settled},
+    session::entry::Entry,
+    transcript::Audience,
     upload::Uploads,
     upload::request::{self, ErrorKind},
 };
 
 /// The client hears of a start before anything else (B4.8), unless it takes longer: it hangs then.
 const START_PATIENCE: Duration = Duration::from_millis(50);
+/// What a client may find here that a server of the original does not have.
+const FEATURES: [&str; 4] = ["keep", "end", "signal", "size"];
 
 /// What all sessions share.
 #[derive(Clone)]
 pub(crate) struct Shared {
     pub(crate) helpers: Arc<HelperPool>,
     pub(crate) uploads: Arc<Uploads>,
+    pub(crate) kept: Arc<KeptPrograms>,
     pub(crate) budgets: Budgets,
     /// Most programs at once, which is what `helpers` has slots for.
     pub(crate) max_programs: usize,
@@ -43,13 +53,29 @@ pub(crate) struct Session {
     options: RunOptions,
     attempts: TokenAttempts,
     outbox: Outbox,
-    processes: HashMap<ProcessId, Process>,
+    dialect: Dialect,
+    /// To whom its kept programs belong.
+    owner: Owner,
+    processes: HashMap<ProcessId, Entry>,
     tasks: JoinSet<()>,
 }
 
 impl Session {
-    pub(crate) fn new(shared: Shared, options: RunOptions, attempts: TokenAttempts, outbox: Outbox) -> Self {
-        Self { shared, options, attempts, outbox, processes: HashMap::new(), tasks: JoinSet::new() }
+    pub(crate) fn new(
+        shared: Shared,
+        options: RunOptions,
+        attempts: TokenAttempts,
+        outbox: Outbox,
+        dialect: Dialect,
+    ) -> Self {
+        let owner = Owner::Connection(options.connection);
+        let (processes, tasks) = (HashMap::new(), JoinSet::new());
+        Self { shared, options, attempts, outbox, dialect, owner, processes, tasks }
+    }
+
+    /// How its client writes the next message.
+    pub(crate) fn dialect(&self) -> Dialect {
+        self.dialect
     }
 
     /// Handles one message, or what was none.
@@ -62,14 +88,19 @@ impl Session {
             Ok(ClientMessage::Ping) => return self.outbox.send(ServerMessage::Pong, None).await,
             // Boxed, as what an idle connection need not have room for.
             Ok(ClientMessage::Start { process, start }) => Box::pin(self.start(process, start)).await,
-            Ok(ClientMessage::Stdin { process, input, end }) => self.write(&process, input, end).await,
+            Ok(ClientMessage::Stdin { process, input, end, n }) => self.write(&process, input, end, n).await,
             Ok(ClientMessage::Resize { process, rows, cols }) => self.resize(&process, rows, cols),
             Ok(ClientMessage::Stop { process, signal }) => self.stop(&process, signal).await,
             Ok(ClientMessage::Signal { process, signal }) => self.signal(&process, signal).await,
             // Without a listener in the program there is neither a reply nor an error (B5).
             Ok(ClientMessage::KeyEvent { process, key, event }) => {
-                self.live(&process).map(|process| process.key_event(&key, &event))
+                self.live(&process).and_then(|process| process.key_event(&key, &event))
             }
+            Ok(ClientMessage::Hello(hello)) => return self.hello(&hello).await,
+            Ok(ClientMessage::Attach { process, attach }) => self.attach(process, &attach).await,
+            Ok(ClientMessage::Detach { process }) => self.detach(&process),
+            Ok(ClientMessage::Take { process }) => self.kept(&process).and_then(Attachment::take_keyboard),
+            Ok(ClientMessage::Sessions) => return self.sessions().await,
             Ok(ClientMessage::Upload { directory }) => match Box::pin(self.upload(&directory)).await {
                 Ok(()) => return self.outbox.send(ServerMessage::Uploaded, None).await,
                 Err(error) => Err(error),
@@ -100,38 +131,27 @@ impl Session {
         panicked(&mut self.tasks).await;
     }
 
-    /// The client is gone: ends all its programs, and waits until the last has ended.
+    /// The client is gone: leaves its kept programs, ends all others, and waits until the last has ended.
     pub(crate) async fn close(mut self) {
         for process in self.processes.values().filter(|process| process.is_live()) {
-            process.stop(None).await;
+            process.close().await;
         }
         while self.tasks.join_next().await.is_some() {}
     }
 
     async fn start(&mut self, id: ProcessId, start: Start) -> Result<(), ClientError> {
-        self.processes.retain(|_, process| process.is_live());
-        if self.processes.contains_key(&id) {
-            return Err(BadMessage::ProcessInUse.into());
-        }
-        let most = self.shared.max_programs_per_connection;
-        if self.processes.len() >= most {
-            return Err(StartFailure::ConnectionFull { most }.into());
-        }
+        self.has_place_for(&id)?;
         let run = run_as::request(&self.options, &start)?;
-        let another_hangs = self.processes.values().any(Process::is_starting);
-        let start = process::Start {
-            helpers: Arc::clone(&self.shared.helpers),
-            max_programs: self.shared.max_programs,
-            budgets: self.shared.budgets.clone(),
-            attempts: self.attempts.clone(),
-            outbox: self.outbox.clone(),
-            id: id.clone(),
-            caller: self.options.caller.clone(),
-            run,
-            code: start.code,
+        let another_hangs = self.processes.values().any(Entry::is_starting);
+        let settled = if let Some(keep) = start.keep {
+            self.start_kept(id, keep, start, run).await?
+        } else {
+            let audience = Audience::Client { outbox: self.outbox.clone(), id: id.clone() };
+            let start = self.process_start(audience, run, start.code);
+            let (process, settled) = Process::start(start, &mut self.tasks);
+            self.processes.insert(id, Entry::Own(process));
+            settled
         };
-        let (process, settled) = Process::start(start, &mut self.tasks);
-        self.processes.insert(id, process);
         if !another_hangs {
             // A start that hangs delays nothing else of this connection.
             let (Ok(()) | Err(_)) = timeout(START_PATIENCE, settled.wait()).await;
@@ -139,37 +159,139 @@ impl Session {
         Ok(())
     }
 
-    async fn write(&self, id: &ProcessId, input: String, end: bool) -> Result<(), ClientError> {
+    fn process_start(&self, audience: Audience, run: Run, code: Option<String>) -> process::Start {
+        process::Start {
+            helpers: Arc::clone(&self.shared.helpers),
+            max_programs: self.shared.max_programs,
+            budgets: self.shared.budgets.clone(),
+            attempts: self.attempts.clone(),
+            audience,
+            caller: self.options.caller.clone(),
+            run,
+            code,
+        }
+    }
+
+    async fn start_kept(
+        &mut self,
+        id: ProcessId,
+        keep: Keep,
+        start: Start,
+        run: Run,
+    ) -> Result<Settled, ClientError> {
+        let plan = Plan {
+            keep,
+            owner: self.owner.clone(),
+            runner: start.runner.name(),
+            path: start.path,
+            terminal: run.terminal,
+            connection: self.options.connection,
+        };
+        let kept = Arc::clone(&self.shared.kept);
+        let (attachment, settled) =
+            kept.start(plan, |audience| self.process_start(audience, run, start.code)).await?;
+        self.serve_kept(id, attachment);
+        Ok(settled)
+    }
+
+    /// Has a task give the client what the program says.
+    fn serve_kept(&mut self, id: ProcessId, attachment: Attachment) {
+        let (kept, connection) = (Arc::clone(&self.shared.kept), self.options.connection);
+        let (served, outbox, process) = (attachment.clone(), self.outbox.clone(), id.clone());
+        self.tasks.spawn(async move { kept.serve(served, outbox, process, connection).await });
+        self.processes.insert(id, Entry::Kept(attachment));
+    }
+
+    async fn hello(&mut self, hello: &Hello) -> Result<(), Disconnected> {
+        self.dialect = Dialect::Version1;
+        if let Some(client) = &hello.client {
+            self.owner = Owner::Client(Hash::of(client.as_str()));
+        }
+        let kept = &self.shared.kept.limits;
+        let answer = HelloAnswer {
+            version: VERSION,
+            server: concat!("further-link ", env!("CARGO_PKG_VERSION")).to_owned(),
+            device: names::host_name(),
+            features: FEATURES.map(str::to_owned).to_vec(),
+            limits: KeptLimits {
+                message: MAX_MESSAGE,
+                programs: self.shared.max_programs_per_connection,
+                keep_seconds: kept.seconds,
+                sessions: kept.programs,
+                sessions_per_client: kept.programs_per_client,
+                viewers: kept.transcript.viewers,
+                text: kept.transcript.text,
+                text_of_all: kept.text_of_all,
+            },
+        };
+        self.outbox.send(ServerMessage::Kept(KeptMessage::Hello(answer)), None).await
+    }
+
+    async fn attach(&mut self, id: ProcessId, attach: &Attach) -> Result<(), ClientError> {
+        self.has_place_for(&id)?;
+        let (kept, connection) = (&self.shared.kept, self.options.connection);
+        let (attachment, messages) = kept.attach(attach, &self.owner, &id, connection)?;
+        for message in messages {
+            // A client that is gone will be noticed by its session.
+            let (Ok(()) | Err(Disconnected)) = self.outbox.put(message).await;
+        }
+        self.serve_kept(id, attachment);
+        Ok(())
+    }
+
+    fn detach(&self, id: &ProcessId) -> Result<(), ClientError> {
+        self.kept(id).map(Attachment::leave)
+    }
+
+    async fn sessions(&self) -> Result<(), Disconnected> {
+        let sessions = self.shared.kept.of_owner(&self.owner);
+        self.outbox.send(ServerMessage::Kept(KeptMessage::Sessions { sessions }), None).await
+    }
+
+    /// Whether one more process may have this id.
+    fn has_place_for(&mut self, id: &ProcessId) -> Result<(), ClientError> {
+        self.processes.retain(|_, process| process.is_live());
+        if self.processes.contains_key(id) {
+            return Err(BadMessage::ProcessInUse.into());
+        }
+        let most = self.shared.max_programs_per_connection;
+        if self.processes.len() >= most {
+            return Err(StartFailure::ConnectionFull { most }.into());
+        }
+        Ok(())
+    }
+
+    async fn write(
+        &self,
+        id: &ProcessId,
+        input: String,
+        end: bool,
+        number: Option<u64>,
+    ) -> Result<(), ClientError> {
         let process = self.live(id)?;
-        if end && self.options.terminal.is_some() {
+        if end && process.has_terminal(&self.options) {
             return Err(ClientError::NoEndOnTerminal);
         }
-        process.write(input, end).await.map_err(|not_taken| match not_taken {
-            NotTaken::NotRead => ClientError::MessageException,
-            NotTaken::Ended => BadMessage::InputEnded.into(),
-        })
+        process.write(input, end, number).await
     }
 
     fn resize(&self, id: &ProcessId, rows: Integer, cols: Integer) -> Result<(), ClientError> {
         let process = self.live(id)?;
-        if self.options.terminal.is_none() {
+        if !process.has_terminal(&self.options) {
             return Err(BadMessage::NoTerminal.into());
         }
         let (Integer::Fits(rows), Integer::Fits(cols)) = (rows, cols) else {
             return Err(ClientError::MessageException);
         };
-        process.resize(WindowSize { rows, cols });
-        Ok(())
+        process.resize(WindowSize { rows, cols })
     }
 
     async fn stop(&self, id: &ProcessId, first: Option<Signal>) -> Result<(), ClientError> {
-        self.live(id)?.stop(first.map(in_protocol)).await;
-        Ok(())
+        self.live(id)?.stop(first.map(in_protocol)).await
     }
 
     async fn signal(&self, id: &ProcessId, signal: Signal) -> Result<(), ClientError> {
-        self.live(id)?.signal(in_protocol(signal)).await;
-        Ok(())
+        self.live(id)?.signal(in_protocol(signal)).await
     }
 
     async fn upload(&self, directory: &str) -> Result<(), ClientError> {
@@ -183,7 +305,15 @@ impl Session {
         stored.map_err(|_| ClientError::BadUpload)
     }
 
-    fn live(&self, id: &ProcessId) -> Result<&Process, ClientError> {
+    /// The kept program with this id.
+    fn kept(&self, id: &ProcessId) -> Result<&Attachment, ClientError> {
+        match self.live(id)? {
+            Entry::Kept(attachment) => Ok(attachment),
+            Entry::Own(_) => Err(ClientError::NotKept),
+        }
+    }
+
+    fn live(&self, id: &ProcessId) -> Result<&Entry, ClientError> {
         self.processes.get(id).filter(|process| process.is_live()).ok_or(BadMessage::NoSuchProcess.into())
     }
 }

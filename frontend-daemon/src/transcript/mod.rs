@@ -1,7 +1,370 @@
-//! What a kept program has printed, for a client that comes back to it.
-#![cfg_attr(
-    not(any(test, feature = "fuzzing")),
-    expect(dead_code, reason = "programs are kept by the next changes")
-)]
+//! What a kept program has said, apart from those who hear it: its newest output, its screen, its last
+//! picture, and the clients that are attached.
+//!
+//! A program writes here and knows no client. Each client reads at its own place, by a task of its own, so
+//! that a slow one costs the others nothing. The client with the keyboard is waited for, as a client of a
+//! program that is not kept; one that falls behind is told what it has missed. Registering a client and
+//! cutting the log are one step under one lock: nothing is given twice, and nothing is left out.
 
+mod audience;
+mod log;
 pub(crate) mod screen;
+mod state;
+mod terminal;
+mod viewer;
+
+pub(crate) use audience::Audience;
+pub(crate) use state::{Arrival, Limits, SessionKeys};
+pub(crate) use viewer::ViewerId;
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use further_link_api::{
+    BadMessage, ClientError, Dialect, EndReason, KeptMessage, Mode, OutputStream, ProcessId, ServerMessage,
+    WhenFull,
+};
+use further_link_proto::WindowSize;
+use tokio::sync::Notify;
+
+use crate::{
+    memory::budget::Reservation,
+    outbox::{Confirm, Disconnected, Outbox},
+    transcript::state::{MAX_KEYS, MAX_KEYS_BYTES, Opening, Picture, REMAINS, STEP, State, Step},
+    transcript::viewer::Told,
+};
+
+/// A client that is attached now.
+pub(crate) struct Admitted {
+    pub(crate) viewer: ViewerId,
+    /// What it is told first.
+    pub(crate) messages: Vec<String>,
+    /// The new size of the terminal.
+    pub(crate) size: Option<WindowSize>,
+}
+
+/// How the service of one viewer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Served {
+    /// Its connection has gone.
+    Disconnected,
+    /// It has left, or the program did not start.
+    Left,
+    /// The program has ended. `fetched`: the client's side has confirmed that it has all of it.
+    Ended { fetched: bool },
+}
+
+/// How a kept program stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Standing {
+    pub(crate) viewers: usize,
+    pub(crate) ended: Option<i32>,
+}
+
+/// The transcript.
+pub(crate) struct Transcript {
+    state: Mutex<State>,
+    /// The program's writer may try again.
+    room_came: Notify,
+}
+
+impl Transcript {
+    pub(crate) fn new(
+        limits: Limits,
+        when_full: WhenFull,
+        keys: SessionKeys,
+        terminal: Option<WindowSize>,
+    ) -> Self {
+        let state = State::new(limits, when_full, keys, terminal);
+        Self { state: Mutex::new(state), room_came: Notify::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    // What the program's task does.
+
+    fn opened(&self, opening: Opening) {
+        let mut state = self.lock();
+        state.opening = opening;
+        state.viewers.wake_all();
+    }
+
+    /// Appends output, and waits as long as the program has to wait.
+    async fn append(&self, stream: OutputStream, text: &str) {
+        loop {
+            let room_came = self.room_came.notified();
+            tokio::pin!(room_came);
+            {
+                let mut state = self.lock();
+                state.grow(text.len());
+                if !state.must_wait(text.len()) {
+                    state.append(stream, text);
+                    return;
+                }
+                room_came.as_mut().enable();
+            }
+            room_came.await;
+        }
+    }
+
+    fn listen(&self, key: &str) {
+        let mut state = self.lock();
+        let bytes: usize = state.heard_keys.iter().map(|key| key.len()).sum();
+        let is_known = state.heard_keys.iter().any(|known| **known == *key);
+        if !is_known && state.heard_keys.len() < MAX_KEYS && bytes + key.len() <= MAX_KEYS_BYTES {
+            state.heard_keys.push(key.into());
+            state.viewers.wake_all();
+        }
+    }
+
+    fn show(&self, frame: &str, room: Option<Reservation>) {
+        let room = room.map(|room| room.shrink_to(frame.len()));
+        let mut state = self.lock();
+        state.picture = Some(Picture { text: frame.into(), _room: room });
+        state.pictures += 1;
+        state.viewers.wake_all();
+    }
+
+    fn ended(&self, exit_code: i32, by_itself: EndReason) {
+        let mut state = self.lock();
+        let reason = state.ending.unwrap_or(by_itself);
+        state.ended = Some((exit_code, reason));
+        state.viewers.wake_all();
+    }
+
+    // What clients do.
+
+    /// The client that starts the program: the first one, with the keyboard.
+    pub(crate) fn first_viewer(&self, size: Option<WindowSize>) -> ViewerId {
+        let mut state = self.lock();
+        let cursor = state.log.oldest();
+        let viewer = state.viewers.add(Mode::Use, size, (cursor, 0));
+        state.viewers.give_keyboard(viewer);
+        if let Some(viewer) = state.viewers.get_mut(viewer) {
+            viewer.told = Told { holder: true, viewers: 1, ..Told::default() };
+        }
+        viewer
+    }
+
+    /// Adds a client, which is told first how the program stands and what it shows.
+    pub(crate) fn attach(&self, arrival: &Arrival, process: &ProcessId) -> Result<Admitted, ClientError> {
+        let mut state = self.lock();
+        if matches!(state.opening, Opening::Failed(_)) {
+            return Err(ClientError::NoSession);
+        }
+        if state.viewers.len() >= state.limits.viewers {
+            return Err(ClientError::ViewersFull { most: state.limits.viewers });
+        }
+        let after = arrival.after.unwrap_or_default();
+        let found = arrival.after.and_then(|after| state.log.find(after));
+        if found.is_none() && arrival.after.is_some_and(|after| after >= state.log.start()) {
+            return Err(BadMessage::Field("data.after").into());
+        }
+        let screen = if found.is_none() { state.screen() } else { None };
+        let (cursor, first) = match (found, &screen) {
+            (Some(cursor), _) => (cursor, after),
+            (None, Some(_)) => (state.log.newest(), state.log.end()),
+            (None, None) => (state.log.oldest(), state.log.start()),
+        };
+        let viewer = state.viewers.add(arrival.mode, arrival.size, (cursor, first));
+        let size = state.welcome(viewer, arrival);
+        let attached = state.attached(viewer, arrival.mode, first.saturating_sub(after));
+        let seq = state.log.end();
+        let said = |message| ServerMessage::Kept(message).to_json(Dialect::Version1, Some(process));
+        let mut messages = vec![said(KeptMessage::Attached(attached))];
+        messages.extend(screen.map(|output| said(KeptMessage::Screen { output: output.into(), seq })));
+        state.viewers.wake_all();
+        Ok(Admitted { viewer, messages, size })
+    }
+
+    /// The viewer uses the program: the keyboard is its own, and the terminal has the size of its window.
+    pub(crate) fn take(&self, viewer: ViewerId, window: Option<WindowSize>) -> Option<WindowSize> {
+        let mut state = self.lock();
+        if let Some(viewer) = state.viewers.get_mut(viewer) {
+            viewer.size = window.or(viewer.size);
+        }
+        let is_new = !state.viewers.is_holder(viewer);
+        state.viewers.give_keyboard(viewer);
+        if is_new {
+            state.viewers.wake_all();
+            // Another one may be waited for now, or none.
+            self.room_came.notify_waiters();
+        }
+        state.follow_holder()
+    }
+
+    /// Whether the viewer has the keyboard.
+    pub(crate) fn is_holder(&self, viewer: ViewerId) -> bool {
+        self.lock().viewers.is_holder(viewer)
+    }
+
+    /// Lets a viewer leave: it is told when all before has been said.
+    pub(crate) fn leave(&self, viewer: ViewerId) {
+        let mut state = self.lock();
+        if let Some(viewer) = state.viewers.get_mut(viewer) {
+            viewer.leaves = true;
+            viewer.wake.notify_one();
+        }
+    }
+
+    /// Takes a viewer out. The new size of the terminal, if another client has the keyboard now.
+    pub(crate) fn remove(&self, viewer: ViewerId) -> Option<WindowSize> {
+        let mut state = self.lock();
+        if let Some(holder) = state.viewers.holder().filter(|holder| holder.id == viewer) {
+            state.confirmed = holder.confirmed;
+        }
+        state.viewers.remove(viewer);
+        state.viewers.wake_all();
+        self.room_came.notify_waiters();
+        state.follow_holder()
+    }
+
+    /// Whether the viewer is there.
+    pub(crate) fn has(&self, viewer: ViewerId) -> bool {
+        self.lock().viewers.get(viewer).is_some_and(|viewer| !viewer.leaves)
+    }
+
+    /// Notes the highest number of an input that was taken.
+    pub(crate) fn input_taken(&self, number: u64) {
+        self.lock().input = number;
+    }
+
+    /// The highest number of an input that was taken.
+    pub(crate) fn input(&self) -> u64 {
+        self.lock().input
+    }
+
+    // What the keeper of all kept programs does.
+
+    /// Notes why the program is ended, if it is not being ended already. It waits for no client any more.
+    pub(crate) fn end_for(&self, reason: EndReason) {
+        let mut state = self.lock();
+        state.ending.get_or_insert(reason);
+        self.room_came.notify_waiters();
+    }
+
+    /// The program's task has gone without a word: a bug has ended it.
+    pub(crate) fn end_without_status(&self) {
+        if !self.standing().is_over() {
+            self.ended(-9, EndReason::Exited);
+        }
+    }
+
+    pub(crate) fn standing(&self) -> Standing {
+        let state = self.lock();
+        Standing { viewers: state.viewers.len(), ended: state.ended.map(|(exit_code, _)| exit_code) }
+    }
+
+    /// Whether it did not start.
+    pub(crate) fn has_failed(&self) -> bool {
+        matches!(self.lock().opening, Opening::Failed(_))
+    }
+
+    /// Whether it has started.
+    pub(crate) fn has_started(&self) -> bool {
+        matches!(self.lock().opening, Opening::Started)
+    }
+
+    /// Keeps the last output of a program that has ended, and gives the rest of the memory back.
+    pub(crate) fn shrink(&self) {
+        let mut state = self.lock();
+        state.picture = None;
+        while state.pop_above(REMAINS) {}
+        state.granted = STEP;
+        state.rooms.clear();
+    }
+
+    /// Gives a viewer everything, until it leaves or the program has ended.
+    pub(crate) async fn serve(
+        self: &Arc<Self>,
+        viewer: ViewerId,
+        outbox: &Outbox,
+        process: &ProcessId,
+    ) -> Served {
+        let Some(wake) = self.lock().viewers.get(viewer).map(|viewer| Arc::clone(&viewer.wake)) else {
+            return Served::Left;
+        };
+        loop {
+            let sent = match self.step(viewer, process) {
+                Step::Say { json, is_large, confirms } => {
+                    let confirm = confirms.map(|position| self.confirmation(viewer, position));
+                    say(outbox, json, is_large, confirm).await
+                }
+                Step::Show { picture, room } => {
+                    outbox.set_frame(&picture, process, room);
+                    Ok(())
+                }
+                Step::Wait => {
+                    wake.notified().await;
+                    Ok(())
+                }
+                Step::Refuse(failure) => {
+                    let error = ClientError::NotStarted(failure);
+                    let (Ok(()) | Err(Disconnected)) = outbox.send(ServerMessage::from(&error), None).await;
+                    return Served::Left;
+                }
+                Step::Leave(json) => {
+                    let (Ok(()) | Err(Disconnected)) = outbox.put(json).await;
+                    return Served::Left;
+                }
+                Step::Stopped(json) => {
+                    let (Ok(()) | Err(Disconnected)) = outbox.flush_frame(process).await;
+                    return Served::Ended { fetched: outbox.put_confirmed(json).await };
+                }
+                Step::Over => return Served::Left,
+            };
+            if sent.is_err() {
+                return Served::Disconnected;
+            }
+        }
+    }
+
+    /// What is to be done when the viewer's side has everything up to this position.
+    fn confirmation(self: &Arc<Self>, viewer: ViewerId, position: u64) -> Confirm {
+        let transcript = Arc::downgrade(self);
+        Box::new(move || {
+            let Some(transcript) = transcript.upgrade() else { return };
+            if let Some(viewer) = transcript.lock().viewers.get_mut(viewer) {
+                viewer.confirmed = position;
+            }
+            transcript.room_came.notify_waiters();
+        })
+    }
+
+    fn step(&self, viewer: ViewerId, process: &ProcessId) -> Step {
+        let mut state = self.lock();
+        let step = state.step(viewer, process);
+        let sending = matches!(step, Step::Say { .. }).then(Instant::now);
+        if let Some(viewer) = state.viewers.get_mut(viewer) {
+            viewer.sending = sending;
+        }
+        if state.viewers.is_holder(viewer) || matches!(step, Step::Leave(_) | Step::Stopped(_)) {
+            self.room_came.notify_waiters();
+        }
+        step
+    }
+}
+
+async fn say(
+    outbox: &Outbox,
+    json: String,
+    is_large: bool,
+    confirm: Option<Confirm>,
+) -> Result<(), Disconnected> {
+    match confirm {
+        Some(confirm) => outbox.put_and_then(json, confirm).await?,
+        None => outbox.put(json).await?,
+    }
+    // A flood would fill the queue in front of other programs' words.
+    if is_large { outbox.flushed().await } else { Ok(()) }
+}
+
+impl Standing {
+    pub(crate) fn is_over(self) -> bool {
+        self.ended.is_some()
+    }
+}

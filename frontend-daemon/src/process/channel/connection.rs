@@ -21,16 +21,14 @@ use tokio::{
 };
 use tracing::debug;
 
-use further_link_api::{ProcessId, ServerMessage};
-
 use crate::{
     helper::stream::Stream,
     memory::budget::{Budget, Reservation},
-    outbox::{Disconnected, Outbox},
     process::channel::keys::{ChannelError, Listener},
     process::channel::line::{Lines, MAX_LINE, ProgramMessage, parse},
     process::output::overdue,
     process::phase::Phase,
+    transcript::Audience,
 };
 
 /// Between two frames, and between two lines that are not understood and not even answered any more: no
@@ -42,8 +40,7 @@ const LINE_TIMEOUT: Duration = Duration::from_secs(10);
 /// What connections of a run have in common.
 #[derive(Clone)]
 pub(crate) struct Run {
-    pub(crate) outbox: Outbox,
-    pub(crate) id: ProcessId,
+    pub(crate) audience: Audience,
     pub(crate) phase: watch::Receiver<Phase>,
     pub(crate) budget: Budget,
 }
@@ -177,12 +174,7 @@ impl Reader<'_> {
             FollowUp::Pace if self.run.phase.borrow().has_ended() => {}
             FollowUp::Pace => sleep(PACE).await,
             FollowUp::Listen(key) => match self.listener.listen(&key) {
-                Ok(()) => {
-                    let message = ServerMessage::KeyListen(key.as_str().into());
-                    // A client that is gone presses no keys.
-                    let (Ok(()) | Err(Disconnected)) =
-                        self.run.outbox.send(message, Some(&self.run.id)).await;
-                }
+                Ok(()) => self.run.audience.key_listen(&key).await,
                 Err(mistake) => {
                     self.listener.refuse(mistake);
                 }
@@ -213,7 +205,7 @@ fn receive(
 ) -> FollowUp {
     match parse(line) {
         Ok(ProgramMessage::Video(frame)) => {
-            run.outbox.set_frame(&frame, &run.id, room.take());
+            run.audience.show(&frame, room.take());
             let fast = last_frame.is_some_and(|last| last.elapsed() < PACE);
             *last_frame = Some(Instant::now());
             if fast { FollowUp::Pace } else { FollowUp::Shown }

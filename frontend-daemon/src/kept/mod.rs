@@ -1,0 +1,309 @@
+//! The kept programs of the device: which there are, who may attach, and when each of them ends.
+//!
+//! A session of a connection has a handle of a process; here a process is held that belongs to no
+//! connection. One task looks after all of them, and sleeps until the next one is due.
+
+mod program;
+mod secrets;
+
+pub(crate) use program::{Attachment, Kept};
+pub(crate) use secrets::{Hash, Owner};
+
+use std::{
+    collections::HashMap,
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use further_link_api::{
+    Attach, ClientError, EndReason, FailedStep, Keep, KeptSession, Mode, ProcessId, StartFailure,
+};
+use further_link_proto::WindowSize;
+use tokio::{
+    sync::Notify,
+    task::JoinSet,
+    time::{Instant, sleep_until},
+};
+use tracing::info;
+
+use crate::{
+    config::KeepOptions,
+    kept::program::{About, Due},
+    lifecycle::shutdown::Shutdown,
+    memory::budget::Budgets,
+    outbox::Outbox,
+    process::{Process, Settled, Start},
+    transcript::{Audience, Limits, Served, SessionKeys, Transcript},
+};
+
+/// How much is kept.
+#[derive(Clone)]
+pub(crate) struct KeptLimits {
+    /// Longest time that a program is kept.
+    pub(crate) seconds: u64,
+    /// Programs that run, of all clients and of one.
+    pub(crate) programs: usize,
+    pub(crate) programs_per_client: usize,
+    /// Of each program.
+    pub(crate) transcript: Limits,
+    /// Output of all programs, in bytes.
+    pub(crate) text_of_all: usize,
+}
+
+impl KeptLimits {
+    pub(crate) fn new(options: &KeepOptions, budgets: &Budgets) -> Self {
+        Self {
+            seconds: options.max_keep_seconds,
+            programs: options.max_kept.into(),
+            programs_per_client: options.max_kept_per_client.into(),
+            transcript: Limits {
+                text: usize::from(options.kept_text) * 1024,
+                viewers: options.max_viewers.into(),
+                text_of_all: budgets.transcripts.clone(),
+                pictures: budgets.pictures(),
+            },
+            text_of_all: usize::from(options.kept_text_of_all) * 1024 * 1024,
+        }
+    }
+}
+
+/// All kept programs.
+pub(crate) struct KeptPrograms {
+    pub(crate) limits: KeptLimits,
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    programs: HashMap<String, Arc<Kept>>,
+    /// A task of each program.
+    tasks: JoinSet<()>,
+    is_closed: bool,
+}
+
+/// A program that is to be kept.
+pub(crate) struct Plan {
+    pub(crate) keep: Keep,
+    pub(crate) owner: Owner,
+    pub(crate) runner: &'static str,
+    pub(crate) path: Option<String>,
+    pub(crate) terminal: Option<WindowSize>,
+    /// The number of the connection that it is started on.
+    pub(crate) connection: u64,
+}
+
+impl KeptPrograms {
+    pub(crate) fn new(limits: KeptLimits) -> Self {
+        Self { limits, state: Mutex::default(), changed: Notify::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins to start a program, with its client attached. `start` is what to start, for this audience.
+    pub(crate) async fn start(
+        self: &Arc<Self>,
+        plan: Plan,
+        start: impl FnOnce(Audience) -> Start,
+    ) -> Result<(Attachment, Settled), StartFailure> {
+        let Plan { keep, owner, runner, path, terminal, connection } = plan;
+        if keep.seconds > self.limits.seconds {
+            return Err(StartFailure::KeptTooLong { most: self.limits.seconds });
+        }
+        self.make_room(&owner).await?;
+        let keys = session_keys()
+            .map_err(|error| StartFailure::Device(FailedStep { step: "keys", reason: error.to_string() }))?;
+        let (id, key, view_key) = (keys.session.clone(), Hash::of(&keys.key), Hash::of(&keys.view_key));
+        let transcript = Transcript::new(self.limits.transcript.clone(), keep.when_full, keys, terminal);
+        let transcript = Arc::new(transcript);
+        let viewer = transcript.first_viewer(terminal);
+        let mut tasks = JoinSet::new();
+        let (process, settled) = Process::start(start(Audience::Kept(Arc::clone(&transcript))), &mut tasks);
+        info!("connection {connection}: session {id}: kept for {} seconds without a client", keep.seconds);
+        let about = About { started: SystemTime::now(), runner, path, has_terminal: terminal.is_some() };
+        let kept = Arc::new(Kept {
+            id,
+            key,
+            view_key,
+            owner,
+            about,
+            keep: Duration::from_secs(keep.seconds),
+            process,
+            transcript,
+            numbering: tokio::sync::Mutex::default(),
+            sizing: Mutex::default(),
+            times: Mutex::default(),
+        });
+        self.add(&kept, tasks);
+        Ok((Attachment { kept, viewer, mode: Mode::Use }, settled))
+    }
+
+    /// Keeps it, and watches its task.
+    fn add(self: &Arc<Self>, kept: &Arc<Kept>, mut task: JoinSet<()>) {
+        let (all, one) = (Arc::clone(self), Arc::clone(kept));
+        let mut state = self.lock();
+        while state.tasks.try_join_next().is_some() {}
+        state.programs.insert(kept.id.clone(), Arc::clone(kept));
+        state.tasks.spawn(async move {
+            // A panic is in the log already, and counted.
+            let (Some(Ok(()) | Err(_)) | None) = task.join_next().await;
+            one.task_ended();
+            all.changed.notify_one();
+        });
+    }
+
+    /// Attaches a client by a key, and says what it is told first. A wrong key is answered as an unknown
+    /// session is.
+    pub(crate) fn attach(
+        &self,
+        attach: &Attach,
+        owner: &Owner,
+        process: &ProcessId,
+        connection: u64,
+    ) -> Result<(Attachment, Vec<String>), ClientError> {
+        let kept = self.lock().programs.get(&attach.session).cloned();
+        let kept = kept.ok_or(ClientError::NoSession)?;
+        let mode = kept.mode_of(&attach.key).ok_or(ClientError::NoSession)?;
+        let attached = kept.attach(attach, mode, owner, process)?;
+        let way = if mode == Mode::Use { "to use it" } else { "to watch it" };
+        info!("connection {connection}: session {}: attached {way}", kept.id);
+        Ok(attached)
+    }
+
+    /// Gives a client everything until it leaves, is gone, or the program has ended.
+    pub(crate) async fn serve(
+        &self,
+        attachment: Attachment,
+        outbox: Outbox,
+        process: ProcessId,
+        connection: u64,
+    ) {
+        let served = attachment.serve(&outbox, &process).await;
+        let id = &attachment.kept.id;
+        match served {
+            Served::Ended { fetched: true } if attachment.mode == Mode::Use => {
+                info!("connection {connection}: session {id}: its end was fetched");
+                self.lock().programs.remove(id);
+            }
+            Served::Ended { .. } => info!("connection {connection}: session {id}: has heard of its end"),
+            Served::Left | Served::Disconnected => {
+                info!("connection {connection}: session {id}: detached");
+            }
+        }
+        self.changed.notify_one();
+    }
+
+    /// The programs of a client.
+    pub(crate) fn of_owner(&self, owner: &Owner) -> Vec<KeptSession> {
+        let state = self.lock();
+        let own = state.programs.values().filter(|kept| kept.owner.is(owner));
+        let mut listed: Vec<_> = own.map(|kept| kept.listed()).collect();
+        listed.sort_by(|one, other| (one.started, &one.session).cmp(&(other.started, &other.session)));
+        listed
+    }
+
+    /// Makes a place for one more program. The program without a client goes that has been without one
+    /// longest.
+    async fn make_room(&self, owner: &Owner) -> Result<(), StartFailure> {
+        let victim = {
+            let state = self.lock();
+            let running = || state.programs.values().filter(|kept| !kept.is_over());
+            let most = self.limits.programs_per_client;
+            if running().filter(|kept| kept.owner.is(owner)).count() >= most {
+                return Err(StartFailure::ClientKeepsTooMany { most });
+            }
+            let most = self.limits.programs;
+            if state.is_closed || most == 0 {
+                return Err(StartFailure::DeviceKeepsTooMany { most });
+            }
+            if running().count() < most {
+                None
+            } else {
+                let idle = running().filter_map(|kept| kept.idle_since().map(|since| (since, kept)));
+                let longest = idle.min_by_key(|(since, _)| *since).map(|(_, kept)| Arc::clone(kept));
+                Some(longest.ok_or(StartFailure::DeviceKeepsTooMany { most })?)
+            }
+        };
+        if let Some(kept) = victim {
+            info!("session {}: is ended, to make room for another one", kept.id);
+            kept.stop(EndReason::Evicted, None).await;
+        }
+        Ok(())
+    }
+
+    /// Ends what was kept long enough, until the service ends; then ends all programs.
+    pub(crate) async fn keep(&self, shutdown: Shutdown) {
+        loop {
+            let next = self.tidy().await;
+            let due = async {
+                match next {
+                    Some(next) => sleep_until(next).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = due => {}
+                () = self.changed.notified() => {}
+                () = shutdown.begun() => break,
+            }
+        }
+        self.close().await;
+    }
+
+    /// Does what is due. When the next thing is.
+    async fn tidy(&self) -> Option<Instant> {
+        let now = Instant::now();
+        let mut next: Option<Instant> = None;
+        let all: Vec<_> = self.lock().programs.values().cloned().collect();
+        for kept in all {
+            match kept.due(now) {
+                Due::Expire => {
+                    info!("session {}: is ended, since no client has come back in time", kept.id);
+                    kept.stop(EndReason::Expired, None).await;
+                }
+                Due::Shrink => {
+                    kept.shrink();
+                    self.changed.notify_one();
+                }
+                Due::Forget => {
+                    self.lock().programs.remove(&kept.id);
+                }
+                Due::At(at) => next = Some(next.map_or(at, |next| next.min(at))),
+                Due::Nothing => {}
+            }
+        }
+        self.forget_oldest_ends();
+        next
+    }
+
+    /// Of the programs that have ended at most as many are remembered as may run.
+    fn forget_oldest_ends(&self) {
+        let mut state = self.lock();
+        let mut ended: Vec<_> =
+            state.programs.values().filter_map(|kept| Some((kept.ended_at()?, kept.id.clone()))).collect();
+        ended.sort();
+        let too_many = ended.len().saturating_sub(self.limits.programs);
+        for (_, id) in ended.into_iter().take(too_many) {
+            state.programs.remove(&id);
+        }
+    }
+
+    async fn close(&self) {
+        let (all, mut tasks) = {
+            let mut state = self.lock();
+            state.is_closed = true;
+            (state.programs.values().cloned().collect::<Vec<_>>(), std::mem::take(&mut state.tasks))
+        };
+        for kept in all {
+            kept.stop(EndReason::Shutdown, None).await;
+        }
+        while tasks.join_next().await.is_some() {}
+    }
+}
+
+fn session_keys() -> io::Result<SessionKeys> {
+    Ok(SessionKeys { session: secrets::random()?, key: secrets::random()?, view_key: secrets::random()? })
+}

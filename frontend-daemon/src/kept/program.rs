@@ -1,0 +1,300 @@
+//! One kept program: its process, its transcript, and who may attach.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use further_link_api::{Attach, ClientError, EndReason, KeptSession, KeptState, Mode, ProcessId, Secret};
+use further_link_proto::{Signal, WindowSize};
+use tokio::time::Instant;
+
+use crate::{
+    kept::secrets::{Hash, Owner},
+    outbox::Outbox,
+    process::Process,
+    transcript::{Arrival, Served, Transcript, ViewerId},
+};
+
+/// How long the end of a program is remembered until a client fetches it.
+const REMEMBERED: Duration = Duration::from_hours(24);
+
+/// A kept program.
+pub(crate) struct Kept {
+    pub(crate) id: String,
+    pub(super) key: Hash,
+    pub(super) view_key: Hash,
+    pub(super) owner: Owner,
+    pub(super) about: About,
+    /// How long it runs on without a client.
+    pub(super) keep: Duration,
+    pub(super) process: Process,
+    pub(super) transcript: Arc<Transcript>,
+    /// One numbered input after the other.
+    pub(super) numbering: tokio::sync::Mutex<()>,
+    /// One change of the size after the other.
+    pub(super) sizing: Mutex<()>,
+    pub(super) times: Mutex<Times>,
+}
+
+/// What a list says of a program.
+pub(super) struct About {
+    pub(super) started: SystemTime,
+    pub(super) runner: &'static str,
+    pub(super) path: Option<String>,
+    pub(super) has_terminal: bool,
+}
+
+/// Since when things are as they are.
+#[derive(Default)]
+pub(super) struct Times {
+    /// No client is attached.
+    idle: Option<Instant>,
+    ended: Option<Instant>,
+    is_shrunk: bool,
+}
+
+/// What time has brought about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Due {
+    /// It ran long enough without a client.
+    Expire,
+    /// The end of its output is enough.
+    Shrink,
+    Forget,
+    /// Nothing before this moment.
+    At(Instant),
+    /// Nothing before something happens.
+    Nothing,
+}
+
+/// A client's handle of a kept program.
+#[derive(Clone)]
+pub(crate) struct Attachment {
+    pub(crate) kept: Arc<Kept>,
+    pub(crate) viewer: ViewerId,
+    pub(crate) mode: Mode,
+}
+
+impl Kept {
+    pub(super) fn is_over(&self) -> bool {
+        self.transcript.standing().is_over()
+    }
+
+    fn times(&self) -> MutexGuard<'_, Times> {
+        self.times.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Since when no client is attached.
+    pub(super) fn idle_since(&self) -> Option<Instant> {
+        self.times().idle
+    }
+
+    pub(super) fn ended_at(&self) -> Option<Instant> {
+        self.times().ended
+    }
+
+    /// What the key opens, if it is one of this program.
+    pub(super) fn mode_of(&self, key: &Secret) -> Option<Mode> {
+        let key = Hash::of(key.as_str());
+        let (uses, views) = (self.key.is(&key), self.view_key.is(&key));
+        if uses { Some(Mode::Use) } else { views.then_some(Mode::View) }
+    }
+
+    /// Adds a client, and what it is told first.
+    pub(super) fn attach(
+        self: &Arc<Self>,
+        attach: &Attach,
+        mode: Mode,
+        owner: &Owner,
+        process: &ProcessId,
+    ) -> Result<(Attachment, Vec<String>), ClientError> {
+        let size = attach.size.map(|(rows, cols)| WindowSize { rows, cols });
+        let arrival = Arrival { mode, after: attach.after, size, is_owner: self.owner.is(owner) };
+        let _one_at_a_time = self.sizing();
+        let admitted = self.transcript.attach(&arrival, process)?;
+        self.times().idle = None;
+        self.resize(admitted.size);
+        let attachment = Attachment { kept: Arc::clone(self), viewer: admitted.viewer, mode };
+        Ok((attachment, admitted.messages))
+    }
+
+    /// A client has gone.
+    fn gone(&self, viewer: ViewerId) {
+        let _one_at_a_time = self.sizing();
+        let size = self.transcript.remove(viewer);
+        self.resize(size);
+        if self.transcript.standing().viewers == 0 {
+            self.times().idle = Some(Instant::now());
+        }
+    }
+
+    fn sizing(&self) -> MutexGuard<'_, ()> {
+        self.sizing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn resize(&self, size: Option<WindowSize>) {
+        if let Some(size) = size {
+            self.process.resize(size);
+        }
+    }
+
+    /// Ends the program, and says why when it has ended.
+    pub(super) async fn stop(&self, reason: EndReason, first: Option<Signal>) {
+        self.transcript.end_for(reason);
+        self.process.stop(first).await;
+    }
+
+    /// Its task has gone.
+    pub(super) fn task_ended(&self) {
+        self.transcript.end_without_status();
+        self.times().ended = Some(Instant::now());
+    }
+
+    pub(super) fn shrink(&self) {
+        self.transcript.shrink();
+        self.times().is_shrunk = true;
+    }
+
+    /// What has to be done with it now.
+    pub(super) fn due(&self, now: Instant) -> Due {
+        if self.transcript.has_failed() {
+            return Due::Forget;
+        }
+        let times = self.times();
+        let Some(idle) = times.idle else { return Due::Nothing };
+        let ended = times.ended;
+        let steps = [
+            (ended.is_none(), Some(idle + self.keep), Due::Expire),
+            (!times.is_shrunk, ended.map(|_| idle + self.keep), Due::Shrink),
+            (true, ended.map(|ended| ended + REMEMBERED), Due::Forget),
+        ];
+        let next =
+            steps.into_iter().filter_map(|(applies, at, due)| at.filter(|_| applies).map(|at| (at, due)));
+        match next.min_by_key(|(at, _)| *at) {
+            Some((at, due)) if at <= now => due,
+            Some((at, _)) => Due::At(at),
+            None => Due::Nothing,
+        }
+    }
+
+    pub(super) fn listed(&self) -> KeptSession {
+        let standing = self.transcript.standing();
+        let left = self.times().idle.map_or(self.keep, |idle| self.keep.saturating_sub(idle.elapsed()));
+        KeptSession {
+            session: self.id.clone(),
+            started: self.about.started.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+            runner: self.about.runner.to_owned(),
+            path: self.about.path.clone(),
+            state: if standing.is_over() { KeptState::Stopped } else { KeptState::Running },
+            viewers: standing.viewers,
+            seconds: left.as_secs(),
+            exit_code: standing.ended,
+        }
+    }
+}
+
+impl Attachment {
+    /// Whether messages may name it.
+    pub(crate) fn is_live(&self) -> bool {
+        self.kept.transcript.has(self.viewer)
+    }
+
+    /// Whether it is not known yet if it runs.
+    pub(crate) fn is_starting(&self) -> bool {
+        self.kept.process.is_starting()
+    }
+
+    pub(crate) fn has_terminal(&self) -> bool {
+        self.kept.about.has_terminal
+    }
+
+    /// Queues input. A number that was taken already is not taken again.
+    pub(crate) async fn write(
+        &self,
+        input: String,
+        end: bool,
+        number: Option<u64>,
+    ) -> Result<(), ClientError> {
+        self.may_use()?;
+        let kept = &self.kept;
+        let _turn = kept.numbering.lock().await;
+        if let Some(number) = number {
+            let taken = kept.transcript.input();
+            // After another client has typed, an old number is a mistake and not a repetition.
+            if number <= taken && kept.transcript.is_holder(self.viewer) {
+                return Ok(());
+            }
+            if number != taken + 1 {
+                return Err(ClientError::InputNumber { wanted: taken + 1 });
+            }
+        }
+        self.take(None);
+        kept.process.write(input, end).await?;
+        if let Some(number) = number {
+            kept.transcript.input_taken(number);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn resize(&self, size: WindowSize) -> Result<(), ClientError> {
+        self.may_use()?;
+        self.take(Some(size));
+        Ok(())
+    }
+
+    pub(crate) async fn stop(&self, first: Option<Signal>) -> Result<(), ClientError> {
+        self.may_use()?;
+        self.kept.stop(EndReason::Stopped, first).await;
+        Ok(())
+    }
+
+    pub(crate) async fn signal(&self, signal: Signal) -> Result<(), ClientError> {
+        self.may_use()?;
+        self.kept.process.signal(signal).await;
+        Ok(())
+    }
+
+    pub(crate) fn key_event(&self, key: &str, event: &str) -> Result<(), ClientError> {
+        self.may_use()?;
+        self.kept.process.key_event(key, event);
+        Ok(())
+    }
+
+    /// Takes the keyboard.
+    pub(crate) fn take_keyboard(&self) -> Result<(), ClientError> {
+        self.may_use()?;
+        self.take(None);
+        Ok(())
+    }
+
+    /// Lets this client leave: its task tells it, and ends.
+    pub(crate) fn leave(&self) {
+        self.kept.transcript.leave(self.viewer);
+    }
+
+    /// The connection closes. A program whose keys its client cannot have is of no use.
+    pub(crate) async fn close(&self) {
+        self.leave();
+        if !self.kept.transcript.has_started() {
+            self.kept.stop(EndReason::Stopped, None).await;
+        }
+    }
+
+    /// Gives the client everything until it leaves, is gone, or the program has ended.
+    pub(super) async fn serve(&self, outbox: &Outbox, process: &ProcessId) -> Served {
+        let served = self.kept.transcript.serve(self.viewer, outbox, process).await;
+        self.kept.gone(self.viewer);
+        served
+    }
+
+    fn take(&self, window: Option<WindowSize>) {
+        let _one_at_a_time = self.kept.sizing();
+        let size = self.kept.transcript.take(self.viewer, window);
+        self.kept.resize(size);
+    }
+
+    fn may_use(&self) -> Result<(), ClientError> {
+        if self.mode == Mode::Use { Ok(()) } else { Err(ClientError::ViewOnly) }
+    }
+}

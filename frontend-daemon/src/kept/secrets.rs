@@ -1,0 +1,70 @@
+//! Ids and keys of kept programs, and the secrets of clients: random, and kept as hashes.
+
+use std::{hint::black_box, io};
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use ring::digest::{SHA256, digest};
+use rustix::rand::{GetRandomFlags, getrandom};
+
+/// Bits of an id or a key, in bytes.
+const BYTES: usize = 16;
+
+/// 128 random bits as text.
+pub(crate) fn random() -> io::Result<String> {
+    let mut bytes = [0; BYTES];
+    // So few bytes come whole (getrandom(2)).
+    getrandom(&mut bytes, GetRandomFlags::empty())?;
+    Ok(URL_SAFE_NO_PAD.encode(bytes))
+}
+
+/// The hash of a secret.
+#[derive(Clone)]
+pub(crate) struct Hash([u8; 32]);
+
+impl Hash {
+    pub(crate) fn of(secret: &str) -> Self {
+        let mut hash = [0; 32];
+        hash.copy_from_slice(digest(&SHA256, secret.as_bytes()).as_ref());
+        Self(hash)
+    }
+
+    /// Whether both are of the same secret. It takes as long for any two.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        let differing = self.0.iter().zip(&other.0).fold(0, |bits, (a, b)| bits | (a ^ b));
+        black_box(differing) == 0
+    }
+}
+
+/// To whom a kept program belongs.
+#[derive(Clone)]
+pub(crate) enum Owner {
+    /// The client with this secret, on any connection.
+    Client(Hash),
+    /// A connection without such a secret, by its number.
+    Connection(u64),
+}
+
+impl Owner {
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Client(one), Self::Client(other)) => one.is(other),
+            (Self::Connection(one), Self::Connection(other)) => one == other,
+            (Self::Client(_) | Self::Connection(_), _) => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn owners_are_known_by_their_secret_or_else_by_their_connection() {
+        let client = |secret: &str| Owner::Client(Hash::of(secret));
+        assert!(client("a").is(&client("a")) && !client("a").is(&client("b")));
+        assert!(Owner::Connection(1).is(&Owner::Connection(1)));
+        assert!(!Owner::Connection(1).is(&Owner::Connection(2)) && !client("1").is(&Owner::Connection(1)));
+        let (one, other) = (random().unwrap(), random().unwrap());
+        assert!(one.len() == 22 && one != other, "{one} {other}");
+    }
+}

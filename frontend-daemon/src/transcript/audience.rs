@@ -1,0 +1,115 @@
+//! To whom a program speaks: the one client that has started it, or the transcript of a kept program.
+
+use std::sync::Arc;
+
+use further_link_api::{ClientError, EndReason, OutputStream, ProcessId, ServerMessage, StartFailure};
+
+use crate::{
+    memory::budget::Reservation,
+    outbox::{Disconnected, Outbox},
+    transcript::Transcript,
+    transcript::state::Opening,
+};
+
+/// The audience of one program.
+#[derive(Clone)]
+pub(crate) enum Audience {
+    /// A client, which knows the program by this id.
+    Client { outbox: Outbox, id: ProcessId },
+    /// The clients that are attached, now or later.
+    Kept(Arc<Transcript>),
+}
+
+impl Audience {
+    /// The program runs.
+    pub(crate) async fn started(&self) {
+        match self {
+            // A client that is gone will be noticed by its session, which then stops the process.
+            Self::Client { outbox, id } => {
+                let (Ok(()) | Err(Disconnected)) = outbox.send(ServerMessage::Started, Some(id)).await;
+            }
+            Self::Kept(transcript) => transcript.opened(Opening::Started),
+        }
+    }
+
+    /// The program does not run.
+    pub(crate) async fn failed(&self, failure: StartFailure) {
+        match self {
+            // Never with the process id: clients would take it for the process's own end (B4.2).
+            Self::Client { outbox, .. } => {
+                let error = ClientError::NotStarted(failure);
+                let (Ok(()) | Err(Disconnected)) = outbox.send(ServerMessage::from(&error), None).await;
+            }
+            Self::Kept(transcript) => transcript.opened(Opening::Failed(failure)),
+        }
+    }
+
+    /// Text of a stream. Waits as long as the program has to wait.
+    pub(crate) async fn output(&self, stream: OutputStream, text: &str) -> Result<(), Disconnected> {
+        match self {
+            Self::Client { outbox, id } => {
+                let message = match stream {
+                    OutputStream::Stdout => ServerMessage::Stdout(text.into()),
+                    OutputStream::Stderr => ServerMessage::Stderr(text.into()),
+                };
+                outbox.send(message, Some(id)).await
+            }
+            Self::Kept(transcript) => {
+                transcript.append(stream, text).await;
+                Ok(())
+            }
+        }
+    }
+
+    /// What the daemon itself has to say after the output.
+    pub(crate) async fn last_words(&self, stream: OutputStream, words: &str) {
+        let (Ok(()) | Err(Disconnected)) = self.output(stream, words).await;
+    }
+
+    /// Waits until the client has taken everything so far. Of a kept program each client has a task that
+    /// does.
+    pub(crate) async fn flushed(&self) -> Result<(), Disconnected> {
+        match self {
+            Self::Client { outbox, .. } => outbox.flushed().await,
+            Self::Kept(_) => Ok(()),
+        }
+    }
+
+    /// The program wants to hear of a key.
+    pub(crate) async fn key_listen(&self, key: &str) {
+        match self {
+            Self::Client { outbox, id } => {
+                // A client that is gone presses no keys.
+                let message = ServerMessage::KeyListen(key.into());
+                let (Ok(()) | Err(Disconnected)) = outbox.send(message, Some(id)).await;
+            }
+            Self::Kept(transcript) => transcript.listen(key),
+        }
+    }
+
+    /// The program shows a picture. `room` is what was taken for the line it came in.
+    pub(crate) fn show(&self, frame: &str, room: Option<Reservation>) {
+        match self {
+            Self::Client { outbox, id } => outbox.set_frame(frame, id, room),
+            Self::Kept(transcript) => transcript.show(frame, room),
+        }
+    }
+
+    /// The program shows nothing any more.
+    pub(crate) async fn flush_frame(&self) {
+        if let Self::Client { outbox, id } = self {
+            let (Ok(()) | Err(Disconnected)) = outbox.flush_frame(id).await;
+        }
+    }
+
+    /// The program has ended, and everything it said was said.
+    pub(crate) async fn stopped(&self, exit_code: i32, reason: EndReason) {
+        match self {
+            Self::Client { outbox, id } => {
+                let stopped = ServerMessage::Stopped { exit_code };
+                let (Ok(()) | Err(Disconnected)) = outbox.send(stopped, Some(id)).await;
+            }
+            Self::Kept(transcript) => transcript.ended(exit_code, reason),
+        }
+    }
+}

@@ -1,0 +1,360 @@
+//! The state of a transcript, and every rule of it: what the program may say, what each viewer is given next,
+//! who has the keyboard. Nothing here waits.
+
+use std::{
+    mem,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use further_link_api::{
+    Attached, Dialect, EndReason, KeptMessage, KeptState, Mode, OutputStream, ProcessId, ServerMessage,
+    StartFailure, WhenFull,
+};
+use further_link_proto::WindowSize;
+
+use crate::{
+    memory::budget::{Budget, Reservation},
+    transcript::log::{Cursor, Entry, Log},
+    transcript::terminal::Terminal,
+    transcript::viewer::{Told, Viewer, ViewerId, Viewers},
+};
+
+/// How far the client with the keyboard may be behind before the program waits for it: what a client of a
+/// program that is not kept may have waiting.
+const WINDOW: u64 = 256 * 1024;
+/// The client with the keyboard confirms its output in such parts of the room: nothing that it may not have
+/// leaves the log while it is attached.
+const PARTS: usize = 8;
+/// The log grows in such steps; the first is free of the budget.
+pub(super) const STEP: usize = 64 * 1024;
+/// What stays of a program that has ended long ago.
+pub(super) const REMAINS: usize = 64 * 1024;
+/// A client that takes nothing for so long leaves the keyboard to one that comes.
+const STALLED: Duration = Duration::from_secs(1);
+/// A piece from which on the connection takes a breath before the next one.
+const LARGE: usize = 32 * 1024;
+/// Most keys, and bytes of their names, that are told to a client that attaches.
+pub(super) const MAX_KEYS: usize = 256;
+pub(super) const MAX_KEYS_BYTES: usize = 16 * 1024;
+
+/// What a transcript may have.
+#[derive(Clone)]
+pub(crate) struct Limits {
+    /// Bytes of output that are kept.
+    pub(crate) text: usize,
+    /// Clients at once.
+    pub(crate) viewers: usize,
+    /// For the output of all kept programs.
+    pub(crate) text_of_all: Budget,
+    /// For pictures that wait for a client.
+    pub(crate) pictures: Budget,
+}
+
+/// The keys of a session, as its first client is told them.
+pub(crate) struct SessionKeys {
+    pub(crate) session: String,
+    pub(crate) key: String,
+    pub(crate) view_key: String,
+}
+
+/// Where a client wants to go on, and how.
+pub(crate) struct Arrival {
+    pub(crate) mode: Mode,
+    pub(crate) after: Option<u64>,
+    pub(crate) size: Option<WindowSize>,
+    /// It is the client that the program belongs to.
+    pub(crate) is_owner: bool,
+}
+
+pub(super) struct State {
+    pub(super) limits: Limits,
+    pub(super) when_full: WhenFull,
+    pub(super) keys: SessionKeys,
+    pub(super) opening: Opening,
+    pub(super) log: Log,
+    /// What the log may cost now, and the reservations for it.
+    pub(super) granted: usize,
+    pub(super) rooms: Vec<Reservation>,
+    /// None for programs on pipes.
+    pub(super) terminal: Option<Terminal>,
+    pub(super) viewers: Viewers,
+    /// Highest number of an input that was taken.
+    pub(super) input: u64,
+    pub(super) heard_keys: Vec<Arc<str>>,
+    pub(super) picture: Option<Picture>,
+    pub(super) pictures: u64,
+    /// Why it is being ended.
+    pub(super) ending: Option<EndReason>,
+    pub(super) ended: Option<(i32, EndReason)>,
+    /// The position up to which the client has everything that had the keyboard last.
+    pub(super) confirmed: u64,
+}
+
+pub(super) enum Opening {
+    Starting,
+    Started,
+    Failed(StartFailure),
+}
+
+pub(super) struct Picture {
+    pub(super) text: Arc<str>,
+    pub(super) _room: Option<Reservation>,
+}
+
+/// What is to be done for a viewer next.
+pub(super) enum Step {
+    /// The client's side has to confirm the position, if there is one.
+    Say {
+        json: String,
+        is_large: bool,
+        confirms: Option<u64>,
+    },
+    Show {
+        picture: Arc<str>,
+        room: Option<Reservation>,
+    },
+    Refuse(StartFailure),
+    /// The last message to one that leaves.
+    Leave(String),
+    Stopped(String),
+    Wait,
+    Over,
+}
+
+impl State {
+    pub(super) fn new(
+        limits: Limits,
+        when_full: WhenFull,
+        keys: SessionKeys,
+        terminal: Option<WindowSize>,
+    ) -> Self {
+        let terminal = terminal.map(Terminal::new);
+        Self {
+            limits,
+            when_full,
+            keys,
+            opening: Opening::Starting,
+            log: Log::new(),
+            granted: STEP,
+            rooms: Vec::new(),
+            terminal,
+            viewers: Viewers::default(),
+            input: 0,
+            heard_keys: Vec::new(),
+            picture: None,
+            pictures: 0,
+            ending: None,
+            ended: None,
+            confirmed: 0,
+        }
+    }
+
+    /// Takes room for so much more, as long as there is some.
+    pub(super) fn grow(&mut self, more: usize) {
+        while self.granted < self.limits.text && self.log.cost() + more > self.granted {
+            let Some(room) = self.limits.text_of_all.try_take(STEP) else { break };
+            self.rooms.push(room);
+            self.granted += STEP;
+        }
+    }
+
+    /// Whether the program has to wait before it may say so much more.
+    pub(super) fn must_wait(&mut self, more: usize) -> bool {
+        if self.ending.is_some() {
+            return false;
+        }
+        let (log, limit) = (&self.log, self.granted);
+        let Some(holder) = self.viewers.holder_mut() else {
+            return self.when_full == WhenFull::Wait && log.would_drop(more, limit, self.confirmed);
+        };
+        if log.would_drop(more, limit, holder.confirmed) {
+            holder.is_waited_for = true;
+            holder.wake.notify_one();
+            return true;
+        }
+        log.behind(holder.cursor) > WINDOW
+    }
+
+    pub(super) fn append(&mut self, stream: OutputStream, text: &str) {
+        self.log.push_text(stream, text);
+        while self.pop_above(self.granted) {}
+        self.viewers.wake_all();
+    }
+
+    /// Lets the oldest record go if the rest costs so much; the screen shows what it did.
+    pub(super) fn pop_above(&mut self, limit: usize) -> bool {
+        if self.log.cost() <= limit {
+            return false;
+        }
+        if let Some(terminal) = &mut self.terminal {
+            terminal.draw(&self.log, self.log.second(), &self.limits.text_of_all);
+        }
+        self.log.pop_above(limit).is_some()
+    }
+
+    /// What the terminal shows now. `None` without a terminal.
+    pub(super) fn screen(&mut self) -> Option<String> {
+        let newest = self.log.newest();
+        let budget = &self.limits.text_of_all;
+        Some(self.terminal.as_mut()?.draw(&self.log, newest, budget).snapshot())
+    }
+
+    /// Gives the keyboard to one that comes, if it is free, its own, or its holder does not take anything.
+    pub(super) fn welcome(&mut self, viewer: ViewerId, arrival: &Arrival) -> Option<WindowSize> {
+        let is_stalled =
+            |since: Option<Instant>| since.is_some_and(|since: Instant| since.elapsed() > STALLED);
+        let is_free = self.viewers.holder().is_none_or(|holder| is_stalled(holder.sending));
+        if arrival.mode == Mode::Use && (is_free || arrival.is_owner) {
+            self.viewers.give_keyboard(viewer);
+        }
+        let viewers = self.viewers.len();
+        let holder = self.viewers.is_holder(viewer);
+        if let Some(viewer) = self.viewers.get_mut(viewer) {
+            viewer.told = Told { started: true, holder, viewers, ..Told::default() };
+        }
+        self.follow_holder()
+    }
+
+    pub(super) fn attached(&self, viewer: ViewerId, mode: Mode, lost: u64) -> Attached {
+        let size = self.terminal.as_ref().map_or(WindowSize { rows: 0, cols: 0 }, |terminal| terminal.size);
+        let state = if self.ended.is_some() { KeptState::Stopped } else { KeptState::Running };
+        Attached {
+            seq: self.log.end(),
+            state,
+            mode,
+            rows: size.rows,
+            cols: size.cols,
+            lost,
+            input: self.input,
+            holder: self.viewers.is_holder(viewer),
+            viewers: self.viewers.len(),
+        }
+    }
+
+    /// The size of the terminal follows the client with the keyboard. The new one, if it is another.
+    pub(super) fn follow_holder(&mut self) -> Option<WindowSize> {
+        let size = self.viewers.holder()?.size?;
+        let terminal = self.terminal.as_mut()?;
+        if terminal.size == size || self.ended.is_some() {
+            return None;
+        }
+        terminal.size = size;
+        self.log.push_size(size);
+        while self.pop_above(self.granted) {}
+        self.viewers.wake_all();
+        Some(size)
+    }
+
+    pub(super) fn step(&mut self, id: ViewerId, process: &ProcessId) -> Step {
+        if let Opening::Failed(failure) = &self.opening {
+            let step = self.viewers.get(id).map_or(Step::Over, |_| Step::Refuse(failure.clone()));
+            self.viewers.remove(id);
+            return step;
+        }
+        let Some(viewer) = self.viewers.get(id) else { return Step::Over };
+        let said = |message| ServerMessage::Kept(message).to_json(Dialect::Version1, Some(process));
+        if viewer.leaves {
+            let seq = self.log.position(viewer.cursor);
+            self.viewers.remove(id);
+            self.viewers.wake_all();
+            return Step::Leave(said(KeptMessage::Detached { seq }));
+        }
+        if matches!(self.opening, Opening::Starting) {
+            return Step::Wait;
+        }
+        self.news(id, process)
+            .or_else(|| self.output(id, process))
+            .unwrap_or_else(|| self.at_end(id, process))
+    }
+
+    /// What the viewer does not know yet, beside the output.
+    fn news(&mut self, id: ViewerId, process: &ProcessId) -> Option<Step> {
+        let (viewers, holder, input) = (self.viewers.len(), self.viewers.is_holder(id), self.input);
+        let (keys, pictures) = (self.heard_keys.len(), self.pictures);
+        let viewer = self.viewers.get_mut(id)?;
+        let told = &mut viewer.told;
+        let message = if !mem::replace(&mut told.started, true) {
+            let SessionKeys { session, key, view_key } = &self.keys;
+            ServerMessage::Kept(KeptMessage::Started {
+                session: session.into(),
+                key: key.into(),
+                view_key: view_key.into(),
+            })
+        } else if mem::replace(&mut told.viewers, viewers) != viewers {
+            ServerMessage::Kept(KeptMessage::Viewers { viewers })
+        } else if mem::replace(&mut told.holder, holder) != holder {
+            ServerMessage::Kept(KeptMessage::Holder { holder, input })
+        } else if told.keys < keys {
+            told.keys += 1;
+            ServerMessage::KeyListen(self.heard_keys.get(told.keys - 1)?.as_ref().into())
+        } else if mem::replace(&mut told.frame, pictures) != pictures {
+            return self.picture_for_one();
+        } else {
+            return None;
+        };
+        Some(Step::Say {
+            json: message.to_json(Dialect::Version1, Some(process)),
+            is_large: false,
+            confirms: None,
+        })
+    }
+
+    /// The newest picture. A large one needs room, since each client gets a copy.
+    fn picture_for_one(&self) -> Option<Step> {
+        let picture = Arc::clone(&self.picture.as_ref()?.text);
+        if picture.len() <= STEP {
+            return Some(Step::Show { picture, room: None });
+        }
+        let room = self.limits.pictures.try_take(picture.len())?;
+        Some(Step::Show { picture, room: Some(room) })
+    }
+
+    fn output(&mut self, id: ViewerId, process: &ProcessId) -> Option<Step> {
+        let cursor = self.viewers.get(id)?.cursor;
+        let (entry, mut next) = self.log.entry(cursor);
+        let (message, is_large) = match entry {
+            Entry::End => return None,
+            Entry::Resized(size) => (KeptMessage::Resized { rows: size.rows, cols: size.cols }, false),
+            Entry::Text { stream: OutputStream::Stdout, text, seq } => {
+                (KeptMessage::Stdout { output: text.into(), seq }, text.len() >= LARGE)
+            }
+            Entry::Text { stream: OutputStream::Stderr, text, seq } => {
+                (KeptMessage::Stderr { output: text.into(), seq }, text.len() >= LARGE)
+            }
+            Entry::Dropped => {
+                let given = self.viewers.get(id)?.given;
+                let (message, cursor) = self.resync(given);
+                next = cursor;
+                (message, false)
+            }
+        };
+        let json = ServerMessage::Kept(message).to_json(Dialect::Version1, Some(process));
+        let position = self.log.position(next);
+        let (is_holder, part) = (self.viewers.is_holder(id), self.granted / PARTS);
+        let confirms = self.viewers.get_mut(id)?.give(next, position, part).filter(|_| is_holder);
+        Some(Step::Say { json, is_large, confirms })
+    }
+
+    /// For one that is behind the log: what the terminal shows, or else how much is missing.
+    fn resync(&mut self, given: u64) -> (KeptMessage<'static>, Cursor) {
+        if let Some(output) = self.screen() {
+            let message = KeptMessage::Screen { output: output.into(), seq: self.log.end() };
+            return (message, self.log.newest());
+        }
+        let seq = self.log.start();
+        (KeptMessage::Lost { lost: seq - given, seq }, self.log.oldest())
+    }
+
+    /// Everything was said: the end, if it has come.
+    fn at_end(&mut self, id: ViewerId, process: &ProcessId) -> Step {
+        if let Some(position) = self.viewers.get_mut(id).and_then(Viewer::ask_at_end) {
+            return Step::Say { json: String::new(), is_large: false, confirms: Some(position) };
+        }
+        let Some((exit_code, reason)) = self.ended else { return Step::Wait };
+        // The id is free before the client hears of it (B6.1).
+        self.viewers.remove(id);
+        let stopped = ServerMessage::Kept(KeptMessage::Stopped { exit_code, reason });
+        Step::Stopped(stopped.to_json(Dialect::Version1, Some(process)))
+    }
+}
