@@ -7,6 +7,8 @@ mod client_wishes;
 mod downloads;
 mod first_page;
 mod http;
+mod kept;
+mod kept_cuts;
 mod output;
 mod pressure;
 mod python_package;
