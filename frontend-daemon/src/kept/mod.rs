@@ -173,15 +173,16 @@ impl KeptPrograms {
         Ok(attached)
     }
 
-    /// Gives a client everything until it leaves, is gone, or the program has ended.
+    /// Gives a client these messages, and then everything until it leaves, is gone, or the program has ended.
     pub(crate) async fn serve(
         &self,
         attachment: Attachment,
+        first: Vec<String>,
         outbox: Outbox,
         process: ProcessId,
         connection: u64,
     ) {
-        let served = attachment.serve(&outbox, &process).await;
+        let served = attachment.serve(first, &outbox, &process).await;
         let id = &attachment.kept.id;
         match served {
             Served::Ended { fetched: true } if attachment.mode == Mode::Use => {
@@ -210,7 +211,7 @@ impl KeptPrograms {
     async fn make_room(&self, owner: &Owner) -> Result<(), StartFailure> {
         let victim = {
             let state = self.lock();
-            let running = || state.programs.values().filter(|kept| !kept.is_over());
+            let running = || state.programs.values().filter(|kept| kept.runs());
             let most = self.limits.programs_per_client;
             if running().filter(|kept| kept.owner.is(owner)).count() >= most {
                 return Err(StartFailure::ClientKeepsTooMany { most });

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::{
     kept::secrets::{Hash, Owner},
-    outbox::Outbox,
+    outbox::{Disconnected, Outbox},
     process::Process,
     transcript::{Arrival, Served, Transcript, ViewerId},
 };
@@ -77,8 +77,10 @@ pub(crate) struct Attachment {
 }
 
 impl Kept {
-    pub(super) fn is_over(&self) -> bool {
-        self.transcript.standing().is_over()
+    /// Whether it runs, and goes on.
+    pub(super) fn runs(&self) -> bool {
+        let standing = self.transcript.standing();
+        !standing.is_over() && !standing.is_ending
     }
 
     fn times(&self) -> MutexGuard<'_, Times> {
@@ -281,8 +283,13 @@ impl Attachment {
         }
     }
 
-    /// Gives the client everything until it leaves, is gone, or the program has ended.
-    pub(super) async fn serve(&self, outbox: &Outbox, process: &ProcessId) -> Served {
+    /// Gives the client these messages, and then everything until it leaves, is gone, or the program has
+    /// ended.
+    pub(super) async fn serve(&self, first: Vec<String>, outbox: &Outbox, process: &ProcessId) -> Served {
+        for message in first {
+            // A client that is gone hears of it at the next one.
+            let (Ok(()) | Err(Disconnected)) = outbox.put(message).await;
+        }
         let served = self.kept.transcript.serve(self.viewer, outbox, process).await;
         self.kept.gone(self.viewer);
         served

@@ -97,7 +97,7 @@ impl Session {
                 self.live(&process).and_then(|process| process.key_event(&key, &event))
             }
             Ok(ClientMessage::Hello(hello)) => return self.hello(&hello).await,
-            Ok(ClientMessage::Attach { process, attach }) => self.attach(process, &attach).await,
+            Ok(ClientMessage::Attach { process, attach }) => self.attach(process, &attach),
             Ok(ClientMessage::Detach { process }) => self.detach(&process),
             Ok(ClientMessage::Take { process }) => self.kept(&process).and_then(Attachment::take_keyboard),
             Ok(ClientMessage::Sessions) => return self.sessions().await,
@@ -190,15 +190,16 @@ impl Session {
         let kept = Arc::clone(&self.shared.kept);
         let (attachment, settled) =
             kept.start(plan, |audience| self.process_start(audience, run, start.code)).await?;
-        self.serve_kept(id, attachment);
+        self.serve_kept(id, attachment, Vec::new());
         Ok(settled)
     }
 
-    /// Has a task give the client what the program says.
-    fn serve_kept(&mut self, id: ProcessId, attachment: Attachment) {
+    /// Has a task give the client these messages, and then what the program says. From here on the task sees
+    /// to it that the client is taken out again.
+    fn serve_kept(&mut self, id: ProcessId, attachment: Attachment, first: Vec<String>) {
         let (kept, connection) = (Arc::clone(&self.shared.kept), self.options.connection);
         let (served, outbox, process) = (attachment.clone(), self.outbox.clone(), id.clone());
-        self.tasks.spawn(async move { kept.serve(served, outbox, process, connection).await });
+        self.tasks.spawn(async move { kept.serve(served, first, outbox, process, connection).await });
         self.processes.insert(id, Entry::Kept(attachment));
     }
 
@@ -227,15 +228,11 @@ impl Session {
         self.outbox.send(ServerMessage::Kept(KeptMessage::Hello(answer)), None).await
     }
 
-    async fn attach(&mut self, id: ProcessId, attach: &Attach) -> Result<(), ClientError> {
+    fn attach(&mut self, id: ProcessId, attach: &Attach) -> Result<(), ClientError> {
         self.has_place_for(&id)?;
         let (kept, connection) = (&self.shared.kept, self.options.connection);
-        let (attachment, messages) = kept.attach(attach, &self.owner, &id, connection)?;
-        for message in messages {
-            // A client that is gone will be noticed by its session.
-            let (Ok(()) | Err(Disconnected)) = self.outbox.put(message).await;
-        }
-        self.serve_kept(id, attachment);
+        let (attachment, first) = kept.attach(attach, &self.owner, &id, connection)?;
+        self.serve_kept(id, attachment, first);
         Ok(())
     }
 

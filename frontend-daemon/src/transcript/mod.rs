@@ -60,6 +60,8 @@ pub(crate) enum Served {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Standing {
     pub(crate) viewers: usize,
+    /// It is being ended.
+    pub(crate) is_ending: bool,
     pub(crate) ended: Option<i32>,
 }
 
@@ -178,6 +180,8 @@ impl Transcript {
         let mut messages = vec![said(KeptMessage::Attached(attached))];
         messages.extend(screen.map(|output| said(KeptMessage::Screen { output: output.into(), seq })));
         state.viewers.wake_all();
+        // The program may have waited for any client.
+        self.room_came.notify_waiters();
         Ok(Admitted { viewer, messages, size })
     }
 
@@ -256,7 +260,11 @@ impl Transcript {
 
     pub(crate) fn standing(&self) -> Standing {
         let state = self.lock();
-        Standing { viewers: state.viewers.len(), ended: state.ended.map(|(exit_code, _)| exit_code) }
+        Standing {
+            viewers: state.viewers.len(),
+            is_ending: state.ending.is_some(),
+            ended: state.ended.map(|(exit_code, _)| exit_code),
+        }
     }
 
     /// Whether it did not start.
@@ -342,7 +350,8 @@ impl Transcript {
         if let Some(viewer) = state.viewers.get_mut(viewer) {
             viewer.sending = sending;
         }
-        if state.viewers.is_holder(viewer) || matches!(step, Step::Leave(_) | Step::Stopped(_)) {
+        let has_moved = matches!(step, Step::Say { .. }) && state.viewers.is_holder(viewer);
+        if has_moved || matches!(step, Step::Leave(_) | Step::Stopped(_)) {
             self.room_came.notify_waiters();
         }
         step

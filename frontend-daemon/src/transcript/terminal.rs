@@ -1,6 +1,7 @@
 //! The terminal of a kept program: its size, and its screen as far as it was drawn.
 
 use further_link_proto::WindowSize;
+use tokio::task::block_in_place;
 
 use crate::{
     memory::budget::{Budget, Reservation},
@@ -36,8 +37,13 @@ impl Terminal {
         Self { size, first_size: size, screen: None }
     }
 
-    /// Draws what the log has, at least up to this place.
+    /// Draws what the log has, at least up to this place. Not as a part of other tasks' time: a program that
+    /// clears a large screen with each few bytes takes seconds for what the log has.
     pub(super) fn draw(&mut self, log: &Log, until: Cursor, budget: &Budget) -> &mut Screen {
+        block_in_place(|| self.draw_here(log, until, budget))
+    }
+
+    fn draw_here(&mut self, log: &Log, until: Cursor, budget: &Budget) -> &mut Screen {
         let first = self.first_size;
         let drawn = self.screen.get_or_insert_with(|| Drawn::new(first, log.oldest(), budget));
         while drawn.until < until {
