@@ -10,6 +10,8 @@ mod audience;
 mod log;
 pub(crate) mod screen;
 mod state;
+#[cfg(test)]
+mod state_tests;
 mod terminal;
 mod viewer;
 
@@ -23,8 +25,7 @@ use std::{
 };
 
 use further_link_api::{
-    BadMessage, ClientError, Dialect, EndReason, KeptMessage, Mode, OutputStream, ProcessId, ServerMessage,
-    WhenFull,
+    BadMessage, ClientError, EndReason, KeptMessage, Mode, OutputStream, ProcessId, ServerMessage, WhenFull,
 };
 use further_link_proto::WindowSize;
 use tokio::sync::Notify;
@@ -32,7 +33,7 @@ use tokio::sync::Notify;
 use crate::{
     memory::budget::Reservation,
     outbox::{Confirm, Disconnected, Outbox},
-    transcript::state::{MAX_KEYS, MAX_KEYS_BYTES, Opening, Picture, REMAINS, STEP, State, Step},
+    transcript::state::{MAX_KEYS, MAX_KEYS_BYTES, Opening, Picture, REMAINS, STEP, State, Step, in_json},
     transcript::viewer::Told,
 };
 
@@ -147,7 +148,7 @@ impl Transcript {
         let viewer = state.viewers.add(Mode::Use, size, (cursor, 0));
         state.viewers.give_keyboard(viewer);
         if let Some(viewer) = state.viewers.get_mut(viewer) {
-            viewer.told = Told { holder: true, viewers: 1, ..Told::default() };
+            viewer.told = Told { holder: true, viewers: 1, size, ..Told::default() };
         }
         viewer
     }
@@ -176,9 +177,9 @@ impl Transcript {
         let size = state.welcome(viewer, arrival);
         let attached = state.attached(viewer, arrival.mode, first.saturating_sub(after));
         let seq = state.log.end();
-        let said = |message| ServerMessage::Kept(message).to_json(Dialect::Version1, Some(process));
-        let mut messages = vec![said(KeptMessage::Attached(attached))];
-        messages.extend(screen.map(|output| said(KeptMessage::Screen { output: output.into(), seq })));
+        let mut messages = vec![in_json(KeptMessage::Attached(attached), process)];
+        let screen = screen.map(|output| KeptMessage::Screen { output: output.into(), seq });
+        messages.extend(screen.map(|screen| in_json(screen, process)));
         state.viewers.wake_all();
         // The program may have waited for any client.
         self.room_came.notify_waiters();
@@ -218,9 +219,6 @@ impl Transcript {
     /// Takes a viewer out. The new size of the terminal, if another client has the keyboard now.
     pub(crate) fn remove(&self, viewer: ViewerId) -> Option<WindowSize> {
         let mut state = self.lock();
-        if let Some(holder) = state.viewers.holder().filter(|holder| holder.id == viewer) {
-            state.confirmed = holder.confirmed;
-        }
         state.viewers.remove(viewer);
         state.viewers.wake_all();
         self.room_came.notify_waiters();

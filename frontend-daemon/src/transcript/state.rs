@@ -87,8 +87,6 @@ pub(super) struct State {
     /// Why it is being ended.
     pub(super) ending: Option<EndReason>,
     pub(super) ended: Option<(i32, EndReason)>,
-    /// The position up to which the client has everything that had the keyboard last.
-    pub(super) confirmed: u64,
 }
 
 pub(super) enum Opening {
@@ -146,7 +144,6 @@ impl State {
             pictures: 0,
             ending: None,
             ended: None,
-            confirmed: 0,
         }
     }
 
@@ -165,10 +162,11 @@ impl State {
             return false;
         }
         let (log, limit) = (&self.log, self.granted);
+        let confirmed = self.viewers.confirmed();
         let Some(holder) = self.viewers.holder_mut() else {
-            return self.when_full == WhenFull::Wait && log.would_drop(more, limit, self.confirmed);
+            return self.when_full == WhenFull::Wait && log.would_drop(more, limit, confirmed);
         };
-        if log.would_drop(more, limit, holder.confirmed) {
+        if log.would_drop(more, limit, confirmed) {
             holder.is_waited_for = true;
             holder.wake.notify_one();
             return true;
@@ -209,15 +207,19 @@ impl State {
             self.viewers.give_keyboard(viewer);
         }
         let viewers = self.viewers.len();
-        let holder = self.viewers.is_holder(viewer);
+        let (holder, size) = (self.viewers.is_holder(viewer), self.terminal_size());
         if let Some(viewer) = self.viewers.get_mut(viewer) {
-            viewer.told = Told { started: true, holder, viewers, ..Told::default() };
+            viewer.told = Told { started: true, holder, viewers, size, ..Told::default() };
         }
         self.follow_holder()
     }
 
+    fn terminal_size(&self) -> Option<WindowSize> {
+        self.terminal.as_ref().map(|terminal| terminal.size)
+    }
+
     pub(super) fn attached(&self, viewer: ViewerId, mode: Mode, lost: u64) -> Attached {
-        let size = self.terminal.as_ref().map_or(WindowSize { rows: 0, cols: 0 }, |terminal| terminal.size);
+        let size = self.terminal_size().unwrap_or(WindowSize { rows: 0, cols: 0 });
         let state = if self.ended.is_some() { KeptState::Stopped } else { KeptState::Running };
         Attached {
             seq: self.log.end(),
@@ -253,12 +255,11 @@ impl State {
             return step;
         }
         let Some(viewer) = self.viewers.get(id) else { return Step::Over };
-        let said = |message| ServerMessage::Kept(message).to_json(Dialect::Version1, Some(process));
         if viewer.leaves {
             let seq = self.log.position(viewer.cursor);
             self.viewers.remove(id);
             self.viewers.wake_all();
-            return Step::Leave(said(KeptMessage::Detached { seq }));
+            return Step::Leave(in_json(KeptMessage::Detached { seq }, process));
         }
         if matches!(self.opening, Opening::Starting) {
             return Step::Wait;
@@ -310,40 +311,55 @@ impl State {
         Some(Step::Show { picture, room: Some(room) })
     }
 
+    /// The next piece of output.
     fn output(&mut self, id: ViewerId, process: &ProcessId) -> Option<Step> {
-        let cursor = self.viewers.get(id)?.cursor;
-        let (entry, mut next) = self.log.entry(cursor);
+        let (cursor, given) = self.viewers.get(id).map(|viewer| (viewer.cursor, viewer.given))?;
+        // What it had read to its end may have been dropped.
+        let cursor = if given == self.log.start() { cursor.max(self.log.oldest()) } else { cursor };
+        let (entry, next) = self.log.entry(cursor);
         let (message, is_large) = match entry {
             Entry::End => return None,
-            Entry::Resized(size) => (KeptMessage::Resized { rows: size.rows, cols: size.cols }, false),
+            Entry::Dropped => return self.resync(id, process),
+            Entry::Resized(size) => {
+                self.viewers.get_mut(id)?.told.size = Some(size);
+                (KeptMessage::Resized { rows: size.rows, cols: size.cols }, false)
+            }
             Entry::Text { stream: OutputStream::Stdout, text, seq } => {
                 (KeptMessage::Stdout { output: text.into(), seq }, text.len() >= LARGE)
             }
             Entry::Text { stream: OutputStream::Stderr, text, seq } => {
                 (KeptMessage::Stderr { output: text.into(), seq }, text.len() >= LARGE)
             }
-            Entry::Dropped => {
-                let given = self.viewers.get(id)?.given;
-                let (message, cursor) = self.resync(given);
-                next = cursor;
-                (message, false)
-            }
         };
-        let json = ServerMessage::Kept(message).to_json(Dialect::Version1, Some(process));
+        let json = in_json(message, process);
+        self.give(id, next, json, is_large)
+    }
+
+    /// For one that is behind the log: what the terminal shows, after its size; or else how much is missing.
+    fn resync(&mut self, id: ViewerId, process: &ProcessId) -> Option<Step> {
+        let size = self.terminal_size();
+        let viewer = self.viewers.get_mut(id)?;
+        let (told, given) = (mem::replace(&mut viewer.told.size, size), viewer.given);
+        if let Some(WindowSize { rows, cols }) = size.filter(|_| told != size) {
+            let json = in_json(KeptMessage::Resized { rows, cols }, process);
+            return Some(Step::Say { json, is_large: false, confirms: None });
+        }
+        let (message, next) = if let Some(output) = self.screen() {
+            let seq = self.log.end();
+            (KeptMessage::Screen { output: output.into(), seq }, self.log.newest())
+        } else {
+            let seq = self.log.start();
+            (KeptMessage::Lost { lost: seq.saturating_sub(given), seq }, self.log.oldest())
+        };
+        self.give(id, next, in_json(message, process), false)
+    }
+
+    /// The viewer has everything before this place with this message.
+    fn give(&mut self, id: ViewerId, next: Cursor, json: String, is_large: bool) -> Option<Step> {
         let position = self.log.position(next);
         let (is_holder, part) = (self.viewers.is_holder(id), self.granted / PARTS);
         let confirms = self.viewers.get_mut(id)?.give(next, position, part).filter(|_| is_holder);
         Some(Step::Say { json, is_large, confirms })
-    }
-
-    /// For one that is behind the log: what the terminal shows, or else how much is missing.
-    fn resync(&mut self, given: u64) -> (KeptMessage<'static>, Cursor) {
-        if let Some(output) = self.screen() {
-            let message = KeptMessage::Screen { output: output.into(), seq: self.log.end() };
-            return (message, self.log.newest());
-        }
-        let seq = self.log.start();
-        (KeptMessage::Lost { lost: seq - given, seq }, self.log.oldest())
     }
 
     /// Everything was said: the end, if it has come.
@@ -354,7 +370,11 @@ impl State {
         let Some((exit_code, reason)) = self.ended else { return Step::Wait };
         // The id is free before the client hears of it (B6.1).
         self.viewers.remove(id);
-        let stopped = ServerMessage::Kept(KeptMessage::Stopped { exit_code, reason });
-        Step::Stopped(stopped.to_json(Dialect::Version1, Some(process)))
+        Step::Stopped(in_json(KeptMessage::Stopped { exit_code, reason }, process))
     }
+}
+
+/// The message as its viewer is told it.
+pub(super) fn in_json(message: KeptMessage<'_>, process: &ProcessId) -> String {
+    ServerMessage::Kept(message).to_json(Dialect::Version1, Some(process))
 }

@@ -74,6 +74,8 @@ pub(super) struct Told {
     pub(super) keys: usize,
     /// The number of the newest frame.
     pub(super) frame: u64,
+    /// The size of the terminal.
+    pub(super) size: Option<WindowSize>,
 }
 
 /// The viewers, and which of them has the keyboard.
@@ -81,6 +83,8 @@ pub(super) struct Told {
 pub(super) struct Viewers {
     all: Vec<Viewer>,
     holder: Option<ViewerId>,
+    /// The position up to which the client has everything that had the keyboard last.
+    confirmed: u64,
     /// The next id, and the next number of a use.
     next: u64,
 }
@@ -138,8 +142,14 @@ impl Viewers {
         id
     }
 
+    /// The position up to which the client with the keyboard has everything, or had when it left.
+    pub(super) fn confirmed(&self) -> u64 {
+        self.holder().map_or(self.confirmed, |holder| holder.confirmed)
+    }
+
     /// Takes one out. The keyboard goes back to the client that used it before.
     pub(super) fn remove(&mut self, id: ViewerId) {
+        self.confirmed = self.confirmed();
         self.all.retain(|viewer| viewer.id != id);
         if self.is_holder(id) {
             let users = self.all.iter().filter(|viewer| viewer.mode == Mode::Use && !viewer.leaves);
