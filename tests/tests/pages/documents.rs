@@ -260,6 +260,34 @@ const LIMITS: &[(&str, &str, &str, &str)] = &[
     ("proto/PROTOCOL.md", "at most 32 names", "proto/src/value.rs", "MAX_DEPTH: usize = 32;"),
     (ARCHITECTURE, "outbox (4 messages)", OUTBOX, "CAPACITY: usize = 4;"),
     (ARCHITECTURE, "128 KiB of unsent bytes", LISTEN, "MAX_UNSENT: u32 = 128 * 1024;"),
+    (
+        API,
+        "without a client | 86400 s (`--max-keep-seconds`, at most 30 days)",
+        CONFIG,
+        "default_value_t = 86400,",
+    ),
+    (
+        API,
+        "| kept programs that run, of all clients; of one | 64 (`--max-kept`;",
+        CONFIG,
+        "\"FURTHER_LINK_MAX_KEPT\", value_name = \"NUMBER\", default_value_t = 64,",
+    ),
+    (API, "16 (`--max-kept-per-client`)", CONFIG, "value_name = \"NUMBER\", default_value_t = 16,"),
+    (API, "| clients attached to one program | 8 (`--max-viewers`)", CONFIG, "default_value_t = 8,"),
+    (API, "of one program; of all | 1 MiB (`--kept-text`", CONFIG, "\"KIB\", default_value_t = 1024,"),
+    (API, "64 MiB (`--kept-text-of-all`", CONFIG, "\"MIB\", default_value_t = 64,"),
+    (API, "in MiB), and 64 KiB for each", TRANSCRIPT, "STEP: usize = 64 * 1024;"),
+    (API, "| 500 rows, 1000 columns, 65535 places", SCREEN, "MOST_COLUMNS: u16 = 1000;"),
+    (API, "| 500 rows, 1000 columns, 65535 places", SCREEN, "MOST_ROWS: u16 = 500;"),
+    (API, "again at `attach` | 256, of 16 KiB", TRANSCRIPT, "MAX_KEYS: usize = 256;"),
+    (API, "again at `attach` | 256, of 16 KiB", TRANSCRIPT, "MAX_KEYS_BYTES: usize = 16 * 1024;"),
+    (API, "when it is 256 KiB behind", TRANSCRIPT, "WINDOW: u64 = 256 * 1024;"),
+    (API, "for its holder for more than a second", TRANSCRIPT, "STALLED: Duration = Duration::from_secs(1);"),
+    (API, "then the last 64 KiB stay", TRANSCRIPT, "REMAINS: usize = 64 * 1024;"),
+    (API, "until 24 hours after the end", KEPT, "REMEMBERED: Duration = Duration::from_hours(24);"),
+    (API, "own, 22 to 128 characters", "api/src/keep.rs", "RangeInclusive<usize> = 22..=128;"),
+    (THREATS, "view key have 128 random bits", "frontend-daemon/src/kept/secrets.rs", "BYTES: usize = 16;"),
+    (THREATS, "One client has 16 of 64", CONFIG, "value_name = \"NUMBER\", default_value_t = 16,"),
     (DECISIONS, "longer than five minutes", SERVE, "REQUEST_TIMEOUT: Duration = Duration::from_mins(5);"),
     (DECISIONS, "replaces its spare before", POOL, "SPARE_LIFETIME: Duration = Duration::from_mins(4);"),
 ];
@@ -279,6 +307,7 @@ const FRAGMENTS: &str = "frontend-daemon/src/http/fragments.rs";
 const REFRAGMENT: &str = "frontend-daemon/src/http/refragment.rs";
 const INPUT: &str = "frontend-daemon/src/process/input.rs";
 const KEYS: &str = "frontend-daemon/src/process/channel/keys.rs";
+const KEPT: &str = "frontend-daemon/src/kept/program.rs";
 const LINE: &str = "frontend-daemon/src/process/channel/line.rs";
 const LISTEN: &str = "frontend-daemon/src/http/listen.rs";
 const MESSAGE: &str = "api/src/limits.rs";
@@ -287,11 +316,13 @@ const OUTPUT: &str = "frontend-daemon/src/process/output.rs";
 const PLACES: &str = "frontend-daemon/src/access/limits.rs";
 const POOL: &str = "frontend-daemon/src/helper/pool.rs";
 const PROCESS: &str = "frontend-daemon/src/process/mod.rs";
+const SCREEN: &str = "frontend-daemon/src/transcript/screen.rs";
 const SERVE: &str = "exec-helper/src/serve.rs";
 const SESSION: &str = "frontend-daemon/src/session/mod.rs";
 const THREATS: &str = "docs/threat-model.md";
 const TLS: &str = "frontend-daemon/src/tls/mod.rs";
 const TOKENS: &str = "frontend-daemon/src/access/tokens.rs";
+const TRANSCRIPT: &str = "frontend-daemon/src/transcript/state.rs";
 const UPLOAD_HTTP: &str = "frontend-daemon/src/http/upload.rs";
 const STATE: &str = "exec-helper/src/watcher/state.rs";
 
