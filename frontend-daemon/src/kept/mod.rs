@@ -138,7 +138,8 @@ impl KeptPrograms {
             times: Mutex::default(),
         });
         self.add(&kept, tasks);
-        Ok((Attachment { kept, viewer, mode: Mode::Use }, settled))
+        let owner = kept.owner.clone();
+        Ok((Attachment { kept, viewer, mode: Mode::Use, owner }, settled))
     }
 
     /// Keeps it, and watches its task.

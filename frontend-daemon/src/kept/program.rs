@@ -30,8 +30,8 @@ pub(crate) struct Kept {
     pub(super) keep: Duration,
     pub(super) process: Process,
     pub(super) transcript: Arc<Transcript>,
-    /// One numbered input after the other.
-    pub(super) numbering: tokio::sync::Mutex<()>,
+    /// One numbered input after the other, with the client whose number it was.
+    pub(super) numbering: tokio::sync::Mutex<Option<Owner>>,
     /// One change of the size after the other.
     pub(super) sizing: Mutex<()>,
     pub(super) times: Mutex<Times>,
@@ -74,6 +74,8 @@ pub(crate) struct Attachment {
     pub(crate) kept: Arc<Kept>,
     pub(crate) viewer: ViewerId,
     pub(crate) mode: Mode,
+    /// Who is attached.
+    pub(crate) owner: Owner,
 }
 
 impl Kept {
@@ -117,7 +119,8 @@ impl Kept {
         let admitted = self.transcript.attach(&arrival, process)?;
         self.times().idle = None;
         self.resize(admitted.size);
-        let attachment = Attachment { kept: Arc::clone(self), viewer: admitted.viewer, mode };
+        let attachment =
+            Attachment { kept: Arc::clone(self), viewer: admitted.viewer, mode, owner: owner.clone() };
         Ok((attachment, admitted.messages))
     }
 
@@ -220,11 +223,14 @@ impl Attachment {
     ) -> Result<(), ClientError> {
         self.may_use()?;
         let kept = &self.kept;
-        let _turn = kept.numbering.lock().await;
+        let mut typist = kept.numbering.lock().await;
         if let Some(number) = number {
             let taken = kept.transcript.input();
-            // After another client has typed, an old number is a mistake and not a repetition.
-            if number <= taken && kept.transcript.is_holder(self.viewer) {
+            // After another client has typed, an old number is a mistake and not a repetition. The same
+            // client may have typed on a connection that has not closed yet.
+            let is_own = kept.transcript.is_holder(self.viewer)
+                || typist.as_ref().is_some_and(|typist| typist.is(&self.owner));
+            if number <= taken && is_own {
                 return Ok(());
             }
             if number != taken + 1 {
@@ -235,6 +241,7 @@ impl Attachment {
         kept.process.write(input, end).await?;
         if let Some(number) = number {
             kept.transcript.input_taken(number);
+            *typist = Some(self.owner.clone());
         }
         Ok(())
     }

@@ -33,7 +33,9 @@ use crate::{
 /// The client hears of a start before anything else (B4.8), unless it takes longer: it hangs then.
 const START_PATIENCE: Duration = Duration::from_millis(50);
 /// What a client may find here that a server of the original does not have.
-const FEATURES: [&str; 4] = ["keep", "end", "signal", "size"];
+const FEATURES: [&str; 4] = [KEEP, "end", "signal", "size"];
+/// Kept programs, unless the settings allow none.
+const KEEP: &str = "keep";
 
 /// What all sessions share.
 #[derive(Clone)]
@@ -213,7 +215,11 @@ impl Session {
             version: VERSION,
             server: concat!("further-link ", env!("CARGO_PKG_VERSION")).to_owned(),
             device: names::host_name(),
-            features: FEATURES.map(str::to_owned).to_vec(),
+            features: FEATURES
+                .iter()
+                .filter(|name| **name != KEEP || kept.programs > 0)
+                .map(|name| (*name).to_owned())
+                .collect(),
             limits: KeptLimits {
                 message: MAX_MESSAGE,
                 programs: self.shared.max_programs_per_connection,

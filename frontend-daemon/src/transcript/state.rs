@@ -70,7 +70,8 @@ pub(crate) struct Arrival {
 pub(super) struct State {
     pub(super) limits: Limits,
     pub(super) when_full: WhenFull,
-    pub(super) keys: SessionKeys,
+    /// Until the first client was told them.
+    pub(super) keys: Option<SessionKeys>,
     pub(super) opening: Opening,
     pub(super) log: Log,
     /// What the log may cost now, and the reservations for it.
@@ -131,7 +132,7 @@ impl State {
         Self {
             limits,
             when_full,
-            keys,
+            keys: Some(keys),
             opening: Opening::Starting,
             log: Log::new(),
             granted: STEP,
@@ -214,6 +215,15 @@ impl State {
         self.follow_holder()
     }
 
+    /// The viewer goes on behind everything so far. The position there.
+    pub(super) fn move_to_end(&mut self, id: ViewerId) -> u64 {
+        let (cursor, end) = (self.log.newest(), self.log.end());
+        if let Some(viewer) = self.viewers.get_mut(id) {
+            viewer.start_at(cursor, end);
+        }
+        end
+    }
+
     fn terminal_size(&self) -> Option<WindowSize> {
         self.terminal.as_ref().map(|terminal| terminal.size)
     }
@@ -256,7 +266,7 @@ impl State {
         }
         let Some(viewer) = self.viewers.get(id) else { return Step::Over };
         if viewer.leaves {
-            let seq = self.log.position(viewer.cursor);
+            let seq = viewer.given;
             self.viewers.remove(id);
             self.viewers.wake_all();
             return Step::Leave(in_json(KeptMessage::Detached { seq }, process));
@@ -276,7 +286,7 @@ impl State {
         let viewer = self.viewers.get_mut(id)?;
         let told = &mut viewer.told;
         let message = if !mem::replace(&mut told.started, true) {
-            let SessionKeys { session, key, view_key } = &self.keys;
+            let SessionKeys { session, key, view_key } = self.keys.take()?;
             ServerMessage::Kept(KeptMessage::Started {
                 session: session.into(),
                 key: key.into(),

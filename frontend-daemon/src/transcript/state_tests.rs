@@ -147,3 +147,28 @@ fn nothing_left_to_give_is_confirmed_when_the_program_waits_for_that() {
     state.viewers.get_mut(holder).unwrap().is_waited_for = true;
     assert!(next(&mut state, holder).is_none(), "asked once");
 }
+
+#[test]
+fn a_client_that_leaves_is_told_where_it_stands_and_not_where_the_log_begins() {
+    let mut state = state(WhenFull::Drop, None);
+    let watcher = viewer(&mut state, Mode::View);
+    assert!(say(&mut state, 1024));
+    read(&mut state, watcher);
+    while state.log.start() < 64 * 1024 {
+        assert!(say(&mut state, 64 * 1024));
+    }
+    state.viewers.get_mut(watcher).unwrap().leaves = true;
+    let Step::Leave(json) = state.step(watcher, &ProcessId::new("1")) else { panic!("leaves") };
+    assert!(json.contains(r#""seq":1024"#), "{json}");
+}
+
+#[test]
+fn the_keyboard_goes_back_to_the_client_that_has_used_it_and_not_to_one_that_came_later() {
+    let mut state = state(WhenFull::Drop, None);
+    let (first, later, last) =
+        (viewer(&mut state, Mode::Use), viewer(&mut state, Mode::Use), viewer(&mut state, Mode::Use));
+    assert!(state.viewers.is_holder(first) && !state.viewers.is_holder(later));
+    state.viewers.give_keyboard(last);
+    state.viewers.remove(last);
+    assert!(state.viewers.is_holder(first));
+}

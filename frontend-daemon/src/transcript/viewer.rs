@@ -42,6 +42,12 @@ pub(super) struct Viewer {
 }
 
 impl Viewer {
+    /// It needs nothing before this place.
+    pub(super) fn start_at(&mut self, cursor: Cursor, position: u64) {
+        self.cursor = cursor;
+        (self.given, self.confirmed, self.asked) = (position, position, position);
+    }
+
     /// It is given everything before this place. The position, if its side is to confirm it: each such part
     /// is confirmed.
     pub(super) fn give(&mut self, next: Cursor, position: u64, part: usize) -> Option<u64> {
@@ -127,7 +133,7 @@ impl Viewers {
             id,
             mode,
             size,
-            last_use: id.0,
+            last_use: 0,
             cursor,
             given,
             confirmed: given,
