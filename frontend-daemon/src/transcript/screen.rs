@@ -92,7 +92,7 @@ impl Screen {
             text.push_str("\x1bc");
         }
         text.push_str(&self.unfinished);
-        text
+        terminal::as_printed(text)
     }
 }
 
@@ -140,7 +140,8 @@ impl Terminal {
             text.push_str(&primary.screen().contents_formatted());
             self.write_margins(text, 0)?;
             self.write_saved_cursor(text, "\x1b[?47l\x1b8", 0)?;
-            text.push_str("\x1b[?1049h\x0f\x1b(B\x1b)B\x1b*B\x1b+B\x1b[m");
+            // Not 1049, which would save the cursor once more.
+            text.push_str("\x1b[?47h\x0f\x1b(B\x1b)B\x1b*B\x1b+B\x1b[m");
         }
         let place = usize::from(screen.alternate_screen());
         text.push_str(&screen.contents_formatted());
@@ -167,7 +168,7 @@ impl Terminal {
         let saved = self.probe(sequence);
         let saved = saved.screen();
         let (row, column) = saved.cursor_position();
-        write!(text, "\x1b[{};{}H{}", row + 1, column + 1, saved.attributes_formatted())?;
+        write!(text, "\x1b[{};{}H{}", row + 1, column + 1, self.saved_pen(place))?;
         let charsets = self.saved_charsets.get(place).copied().unwrap_or_default();
         charsets.write(text);
         text.push_str("\x1b7\x0f\x1b(B\x1b)B\x1b*B\x1b+B\x1b[m");
@@ -186,7 +187,7 @@ impl Terminal {
         let is_second = |column| screen.cell(row, column).is_some_and(vt100::Cell::is_wide_continuation);
         let before = before.map(|column| if is_second(column) { column.saturating_sub(1) } else { column });
         let printed = before
-            .filter(|_| !self.modes.insert && (self.has_printed || column >= columns))
+            .filter(|_| self.has_printed || column >= columns)
             .and_then(|column| Some((column, screen.cell(row, column)?)))
             .filter(|(_, cell)| cell.has_contents());
 
@@ -203,7 +204,7 @@ impl Terminal {
                 let of_cell = rendition::of_cell(cell);
                 let differ = of_cell != rendition::of_pen(screen);
                 text.push_str(if differ { &of_cell } else { &attributes });
-                text.push_str(&terminal::as_printed(cell.contents()));
+                text.push_str(cell.contents());
                 if differ {
                     text.push_str(&attributes);
                 }

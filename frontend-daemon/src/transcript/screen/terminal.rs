@@ -25,18 +25,26 @@ pub(super) struct Terminal {
     pub(super) charsets: Charsets,
     /// As the cursor was saved: on the primary screen, and on the alternate one.
     pub(super) saved_charsets: [Charsets; 2],
+    /// Its attributes, as text. The emulator keeps those of one screen only.
+    saved_pens: [String; 2],
     /// The first and the last line that scroll, counted from 1, where they are not all.
     pub(super) margins: [Option<(u16, u16)>; 2],
     pub(super) title: String,
     /// A character was the last that came.
     pub(super) has_printed: bool,
+    /// The character that came last, which `CSI b` repeats.
+    last_printed: char,
     /// Something has ended since this was set to false: no sequence that began before is still open.
     pub(super) complete: bool,
 }
 
-/// The text of a cell, as the program printed it.
-pub(super) fn as_printed(contents: &str) -> String {
-    contents.replace(EMOJI_STYLE.1, EMOJI_STYLE.0.encode_utf8(&mut [0; 4]))
+/// Text of the emulator, with the characters that the program printed.
+pub(super) fn as_printed(text: String) -> String {
+    if text.contains(EMOJI_STYLE.1) {
+        text.replace(EMOJI_STYLE.1, EMOJI_STYLE.0.encode_utf8(&mut [0; 4]))
+    } else {
+        text
+    }
 }
 
 fn emulator(rows: u16, columns: u16) -> vt100::Parser {
@@ -53,9 +61,11 @@ impl Terminal {
             modes: Modes::default(),
             charsets: Charsets::default(),
             saved_charsets: [Charsets::default(); 2],
+            saved_pens: Default::default(),
             margins: [None; 2],
             title: String::new(),
             has_printed: false,
+            last_printed: ' ',
             complete: true,
         }
     }
@@ -170,6 +180,10 @@ impl Terminal {
 
     fn reverse_line_feed(&mut self) {
         self.end_wait();
+        // Above the lines that scroll there is nothing to do. The emulator would scroll them.
+        if self.cursor().0 == 0 && self.current_margins().0 > 1 {
+            return;
+        }
         let painted = self.has_background() && self.cursor().0 + 1 == self.current_margins().0;
         self.push("\x1bM");
         if painted {
@@ -190,13 +204,24 @@ impl Terminal {
         if let Some(saved) = self.saved_charsets.get_mut(place) {
             *saved = charsets;
         }
+        let pen = rendition::of_pen(self.screen());
+        if let Some(saved) = self.saved_pens.get_mut(place) {
+            *saved = pen;
+        }
         self.push("\x1b7");
+    }
+
+    /// The attributes that were saved on the primary screen (0), or on the alternate one (1).
+    pub(super) fn saved_pen(&self, place: usize) -> &str {
+        self.saved_pens.get(place).filter(|pen| !pen.is_empty()).map_or("\x1b[0m", String::as_str)
     }
 
     fn restore_cursor(&mut self) {
         self.flush();
         self.charsets = self.saved_charsets.get(self.place()).copied().unwrap_or_default();
+        let pen = self.saved_pen(self.place()).to_owned();
         self.push("\x1b8");
+        self.push(&pen);
         if self.modes.has(6) {
             let (row, column) = self.cursor();
             self.push("\x1b[?6h");
@@ -276,11 +301,11 @@ impl Terminal {
             return;
         }
         let bottom_lines = |first: u16| bottom.saturating_sub(count).max(first)..bottom;
+        // Lines of `T` have no background in xterm.js either.
         match action {
             'L' if inside => self.paint(row..row.saturating_add(count).min(bottom)),
             'M' if inside => self.paint(bottom_lines(row)),
             'S' => self.paint(bottom_lines(top)),
-            'T' => self.paint(top..top.saturating_add(count).min(bottom)),
             '@' => self.sequence(&[count], 'X'),
             'P' => {
                 self.sequence(&[self.size.1.saturating_sub(count).max(column) + 1], 'G');
@@ -324,6 +349,15 @@ impl Terminal {
         self.waiting.push(c);
     }
 
+    /// The last character once more, `count` times. The emulator would not insert it.
+    fn repeat(&mut self, count: u16) {
+        if self.modes.insert || !self.modes.has(7) {
+            (0..count).for_each(|_| self.print_specially(self.last_printed));
+        } else {
+            self.sequence(&[count], 'b');
+        }
+    }
+
     /// A sequence of the form `CSI numbers action`.
     fn plain_csi(&mut self, params: &vte::Params, action: char) {
         let number = |place| params.iter().nth(place).and_then(|param| param.first()).copied().unwrap_or(0);
@@ -342,7 +376,7 @@ impl Terminal {
             'T' if params.len() > 1 => {}
             '@' | 'L' | 'M' | 'P' | 'S' | 'T' => self.edit(action, count),
             // More than a line has no use, and would let a few bytes take long.
-            'b' if self.has_printed => self.sequence(&[count.min(self.size.1)], 'b'),
+            'b' if self.has_printed => self.repeat(count.min(self.size.1)),
             'I' => (0..count.min(self.size.1)).for_each(|_| self.tab()),
             'Z' => self.tab_back(count),
             'm' if params.is_empty() => self.push("\x1b[m"),
@@ -398,6 +432,7 @@ impl vte::Perform for Terminal {
             }
         }
         self.has_printed = true;
+        self.last_printed = c;
     }
 
     fn execute(&mut self, byte: u8) {

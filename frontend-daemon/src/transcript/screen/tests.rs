@@ -100,19 +100,46 @@ fn saved_cursors_are_restored_on_both_screens() {
 }
 
 #[test]
+fn the_first_line_stays_first_above_lines_that_scroll() {
+    let screen = assert_same("a\r\nb\r\nc\x1b[2;3r\x1b[H\x1bM", "");
+    assert_eq!(lines(&screen)[..3], ["a", "b", "c"]);
+}
+
+#[test]
+fn attributes_are_saved_on_each_screen_for_itself() {
+    let text = "\x1b[1;31m\x1b[?1049h\x1b[0;44m\x1b7";
+    let screen = assert_same(text, "\x1b[m\x1b8x\x1b[?1049ly");
+    let cell = screen.terminal.screen().cell(0, 0).map(|cell| (cell.bold(), cell.fgcolor(), cell.bgcolor()));
+    assert_eq!(cell, Some((true, vt100::Color::Idx(1), vt100::Color::Default)));
+}
+
+#[test]
+fn an_emoji_keeps_its_selector() {
+    let mut screen = Screen::new(4, 10);
+    screen.feed("\u{2764}\u{fe0f} \u{2764}\u{fe0f}");
+    let snapshot = screen.snapshot();
+    assert_eq!(snapshot.matches("\u{2764}\u{fe0f}").count(), 3, "the last is printed once more");
+    assert!(!snapshot.contains('\u{fe0d}'));
+}
+
+#[test]
 fn insert_and_origin_mode_and_no_autowrap_go_on() {
     assert_eq!(lines(&assert_same("bc\x1b[H\x1b[4h", "a"))[0], "abc");
+    assert_eq!(lines(&assert_same("bc\x1b[H\x1b[4ha\x1b[2b", ""))[0], "aaabc");
+    assert_eq!(lines(&assert_same("bcd\x1b[H\x1b[4ha\x1b[9b", ""))[..2], ["aaaaaaaaaa", ""]);
     assert_eq!(lines(&assert_same("\x1b[?7l", "0123456789xyz"))[0], "012345678z");
     assert_eq!(lines(&assert_same("\x1b[2;3r\x1b[?6h", "\x1b[2;2Hx"))[2], " x");
 }
 
 #[test]
 fn lines_that_scroll_in_have_the_background_in_force() {
-    for scroll in ["\x1b[4H\n", "\x1b[H\x1bM", "\x1b[L", "\x1b[M", "\x1b[S", "\x1b[T"] {
+    for (scroll, lines) in
+        [("\x1b[4H\n", 1), ("\x1b[H\x1bM", 1), ("\x1b[L", 1), ("\x1b[M", 1), ("\x1b[S", 1), ("\x1b[T", 0)]
+    {
         let screen = assert_same(&format!("\x1b[41m{scroll}"), "");
         let coloured = |row| screen.terminal.screen().cell(row, 5).map(vt100::Cell::bgcolor);
         let red = (0..4).filter(|row| coloured(*row) == Some(vt100::Color::Idx(1))).count();
-        assert_eq!(red, 1, "{scroll:?}");
+        assert_eq!(red, lines, "{scroll:?}");
     }
 }
 
