@@ -1,4 +1,4 @@
-//! What the fuzz targets of `fuzz/` call, and the judge of `tests/screens`. Built with the feature `fuzzing` only.
+//! What the fuzz targets of `fuzz/` and the judge of `tests/screens` call. Only with the feature `fuzzing`.
 #![expect(
     clippy::expect_used,
     clippy::indexing_slicing,

@@ -81,7 +81,8 @@ fn texts() -> Vec<(String, String)> {
         for entry in std::fs::read_dir(&directory).unwrap().map(Result::unwrap) {
             let name = entry.file_name().into_string().unwrap();
             let kind = entry.file_type().unwrap();
-            let hidden = name.starts_with('.') || name == "target" || name == "corpus";
+            let is_made = ["target", "corpus", "node_modules"].contains(&name.as_str());
+            let hidden = name.starts_with('.') || is_made;
             if kind.is_dir() && !hidden {
                 left.push(entry.path());
             } else if kind.is_file() && [".rs", ".py", ".md"].iter().any(|end| name.ends_with(end)) {
