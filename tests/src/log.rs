@@ -7,6 +7,8 @@ use std::io::{BufRead, BufReader, Read};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
+use crate::wait::DEADLINE;
+
 /// A growing text that several threads share.
 #[derive(Clone, Debug, Default)]
 pub struct Log {
@@ -45,6 +47,13 @@ impl Log {
         let text = self.text();
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(40)..].join("\n")
+    }
+
+    /// Waits until this text is there.
+    #[track_caller]
+    pub fn expect(&self, text: &str) {
+        let found = self.wait_for(DEADLINE, |log| log.contains(text).then_some(()));
+        assert!(found.is_some(), "{text:?} is not in the log:\n{}", self.tail());
     }
 
     /// Waits until `find` finds something in the text; `None` when it did not within `limit`.

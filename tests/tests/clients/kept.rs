@@ -1,28 +1,15 @@
 //! Programs that outlive their connection: API.md, "Kept programs".
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests may fail the test")]
+#![expect(clippy::indexing_slicing, reason = "helpers of tests may fail the test")]
 
 use further_link_api::Secret;
 use further_link_tests::programs::{numbered, program, python};
+use further_link_tests::session::Session;
 use further_link_tests::{Client, DEADLINE, Daemon, wait_until};
 use serde_json::{Value, json};
 
 const ONE: &str = "the secret of one client";
 const OTHER: &str = "the secret of another client";
-
-/// What a client needs to come back.
-struct Session {
-    id: String,
-    key: String,
-    view_key: String,
-}
-
-impl Session {
-    fn of(started: &Value) -> Self {
-        let text = |name: &str| started["data"][name].as_str().unwrap().to_owned();
-        Self { id: text("session"), key: text("key"), view_key: text("viewKey") }
-    }
-}
 
 fn client(daemon: &Daemon, query: &str, secret: &str) -> Client {
     let mut client = daemon.run(query);
@@ -30,36 +17,9 @@ fn client(daemon: &Daemon, query: &str, secret: &str) -> Client {
     client
 }
 
-/// Waits for this text in the log.
-fn logged(daemon: &Daemon, text: &str) {
-    let found = daemon.log().wait_for(DEADLINE, |log| log.contains(text).then_some(()));
-    assert!(found.is_some(), "{text:?} is not in the log:\n{}", daemon.log().tail());
-}
-
 fn kept(mut data: Value, seconds: u64) -> Value {
     data["keep"] = json!({"seconds": seconds});
     data
-}
-
-fn start(client: &mut Client, id: &str, data: Value) -> Session {
-    client.send_start(id, data);
-    let process = id.to_owned();
-    Session::of(
-        &client.expect("started", |message| message["type"] == "started" && message["process"] == *process),
-    )
-}
-
-fn send_attach(client: &mut Client, id: &str, session: &str, key: &str, more: &Value) {
-    let mut data = json!({"session": session, "key": key});
-    for (name, value) in more.as_object().unwrap() {
-        data[name] = value.clone();
-    }
-    client.send(&json!({"type": "attach", "process": id, "data": data}));
-}
-
-fn attach(client: &mut Client, id: &str, session: &Session, key: &str, more: &Value) -> Value {
-    send_attach(client, id, &session.id, key, more);
-    client.expect("attached", |message| message["type"] == "attached")["data"].take()
 }
 
 fn say(client: &mut Client, id: &str, kind: &str, data: &Value) {
@@ -110,7 +70,7 @@ fn a_program_runs_on_and_every_byte_is_there_once() {
     let daemon = Daemon::start();
     for query in ["", "pty=1"] {
         let mut first = client(&daemon, query, ONE);
-        let session = start(&mut first, "1", kept(program("/usr/bin/cat"), 60));
+        let session = Session::start(&mut first, "1", kept(program("/usr/bin/cat"), 60));
         first.stdin("1", "one\n");
         let echoed = if query.is_empty() { "one\n" } else { "one\r\none\r\n" };
         first.wait_stdout("1", echoed);
@@ -119,7 +79,7 @@ fn a_program_runs_on_and_every_byte_is_there_once() {
         first.close();
 
         let mut second = client(&daemon, query, ONE);
-        let attached = attach(&mut second, "7", &session, &session.key, &json!({"after": seq}));
+        let attached = session.attach(&mut second, "7", &json!({"after": seq}));
         assert_eq!((&attached["lost"], &attached["seq"]), (&json!(0), &json!(seq)));
         assert_eq!((&attached["holder"], &attached["mode"]), (&json!(true), &json!("use")));
         second.stdin("7", "two\n");
@@ -128,7 +88,7 @@ fn a_program_runs_on_and_every_byte_is_there_once() {
         assert_eq!(second.stdout("7"), echoed, "nothing twice");
         // From the beginning: all of it is still there.
         let mut third = client(&daemon, query, ONE);
-        let attached = attach(&mut third, "8", &session, &session.key, &json!({"after": 0}));
+        let attached = session.attach(&mut third, "8", &json!({"after": 0}));
         assert_eq!(attached["viewers"], 2);
         third.wait_stdout("8", &echoed);
         assert_eq!(third.stdout("8"), format!("{}{echoed}", echoed.replace("two", "one")));
@@ -144,13 +104,13 @@ fn a_program_runs_on_and_every_byte_is_there_once() {
 fn a_wrong_key_an_unknown_session_and_an_ended_one_are_one_answer() {
     let daemon = Daemon::start();
     let mut one = client(&daemon, "", ONE);
-    let session = start(&mut one, "1", kept(program("/usr/bin/cat"), 60));
-    let ended = start(&mut one, "2", kept(python("print('done')"), 60));
+    let session = Session::start(&mut one, "1", kept(program("/usr/bin/cat"), 60));
+    let ended = Session::start(&mut one, "2", kept(python("print('done')"), 60));
     one.wait_stopped("2");
     one.ping();
     let mut other = client(&daemon, "", OTHER);
     // Its end was confirmed, and so it is forgotten.
-    logged(&daemon, "its end was fetched");
+    daemon.log().expect("its end was fetched");
     for (id, key) in [
         (&session.id, &ended.key),
         (&session.id, &session.id),
@@ -158,7 +118,7 @@ fn a_wrong_key_an_unknown_session_and_an_ended_one_are_one_answer() {
         (&"x".repeat(22), &session.key),
         (&String::new(), &String::new()),
     ] {
-        send_attach(&mut other, "1", id, key, &json!({}));
+        Session::ask(&mut other, "1", id, key, &json!({}));
         assert_eq!(other.next_error(), "Bad message: no session has this id and this key; it may have ended");
     }
 }
@@ -167,10 +127,10 @@ fn a_wrong_key_an_unknown_session_and_an_ended_one_are_one_answer() {
 fn a_view_key_watches_and_does_nothing_else() {
     let daemon = Daemon::start();
     let mut one = client(&daemon, "pty=1", ONE);
-    let session = start(&mut one, "1", kept(program("/usr/bin/cat"), 60));
+    let session = Session::start(&mut one, "1", kept(program("/usr/bin/cat"), 60));
     let mut teacher = client(&daemon, "", OTHER);
     let size = json!({"rows": 50, "cols": 200});
-    let attached = attach(&mut teacher, "w", &session, &session.view_key, &size);
+    let attached = session.watch(&mut teacher, "w", &size);
     assert_eq!((&attached["mode"], &attached["holder"]), (&json!("view"), &json!(false)));
     assert_eq!((&attached["rows"], &attached["cols"]), (&json!(4), &json!(60)));
     // The owner hears of it.
@@ -211,10 +171,10 @@ fn the_size_follows_the_client_that_uses_the_keyboard() {
     let mut small = client(&daemon, "pty=1", ONE);
     let mut data = kept(python(sizes), 60);
     (data["rows"], data["cols"]) = (json!(24), json!(80));
-    let session = start(&mut small, "1", data);
+    let session = Session::start(&mut small, "1", data);
     small.wait_stdout("1", "size 80 24\r\n");
     let mut large = client(&daemon, "", OTHER);
-    let attached = attach(&mut large, "2", &session, &session.key, &json!({"rows": 60, "cols": 200}));
+    let attached = session.attach(&mut large, "2", &json!({"rows": 60, "cols": 200}));
     assert_eq!(attached["holder"], false, "another client has the keyboard");
     say(&mut large, "2", "take", &json!({}));
     small.wait_stdout("1", "size 200 60\r\n");
@@ -234,7 +194,7 @@ fn the_size_follows_the_client_that_uses_the_keyboard() {
 fn input_with_numbers_is_taken_once_and_a_gap_is_named() {
     let daemon = Daemon::start();
     let mut one = client(&daemon, "", ONE);
-    let session = start(&mut one, "1", kept(program("/usr/bin/cat"), 60));
+    let session = Session::start(&mut one, "1", kept(program("/usr/bin/cat"), 60));
     for (n, input) in [(1, "a\n"), (2, "b\n"), (1, "a\n"), (2, "b\n"), (3, "c\n")] {
         say(&mut one, "1", "stdin", &json!({"input": input, "n": n}));
     }
@@ -243,7 +203,7 @@ fn input_with_numbers_is_taken_once_and_a_gap_is_named() {
     assert_eq!(one.next_error(), "Bad message: the number of the next input is 4");
     one.close();
     let mut again = client(&daemon, "", ONE);
-    let attached = attach(&mut again, "1", &session, &session.key, &json!({}));
+    let attached = session.attach(&mut again, "1", &json!({}));
     assert_eq!(attached["input"], 3);
     say(&mut again, "1", "stdin", &json!({"input": "c\n", "n": 3}));
     say(&mut again, "1", "stdin", &json!({"input": "d\n", "n": 4}));
@@ -251,7 +211,7 @@ fn input_with_numbers_is_taken_once_and_a_gap_is_named() {
     assert_eq!(again.stdout("1"), "a\nb\nc\nd\n");
     // Another client has typed meanwhile: an old number is no repetition.
     let mut other = client(&daemon, "", OTHER);
-    assert_eq!(attach(&mut other, "2", &session, &session.key, &json!({"after": 8}))["input"], 4);
+    assert_eq!(session.attach(&mut other, "2", &json!({"after": 8}))["input"], 4);
     say(&mut other, "2", "stdin", &json!({"input": "x\n", "n": 5}));
     again.wait_stdout("1", "x\n");
     say(&mut again, "1", "stdin", &json!({"input": "y\n", "n": 5}));
@@ -263,7 +223,7 @@ fn what_has_ended_meanwhile_is_told_once() {
     let daemon = Daemon::start();
     let mut one = client(&daemon, "", ONE);
     let code = "import sys\nprint('runs')\ninput()\nprint('x' * 3000)\nsys.exit(3)";
-    let session = start(&mut one, "1", kept(python(code), 60));
+    let session = Session::start(&mut one, "1", kept(python(code), 60));
     one.wait_stdout("1", "runs\n");
     one.stdin("1", "go\n");
     one.wait_stdout("1", "x\n");
@@ -277,12 +237,12 @@ fn what_has_ended_meanwhile_is_told_once() {
     again.send(&json!({"type": "sessions"}));
     let listed = again.expect("sessions", |message| message["type"] == "sessions");
     assert_eq!(listed["data"]["sessions"][0]["session"], session.id);
-    attach(&mut again, "1", &session, &session.key, &json!({"after": 0}));
+    session.attach(&mut again, "1", &json!({"after": 0}));
     let stopped = again.expect("stopped", |message| message["type"] == "stopped");
     assert_eq!(stopped["data"], json!({"exitCode": 3, "reason": "exited"}));
     assert_eq!(again.stdout("1").len(), "runs\n".len() + 3001);
     again.ping();
-    logged(&daemon, "its end was fetched");
+    daemon.log().expect("its end was fetched");
     again.send(&json!({"type": "sessions"}));
     let listed = again.expect("sessions", |message| message["type"] == "sessions");
     assert_eq!(listed["data"]["sessions"], json!([]));
@@ -298,15 +258,15 @@ fn what_is_lost_is_counted_to_the_byte_and_a_waiting_program_loses_nothing() {
         let mut data = python(flood);
         data["keep"] = json!({"seconds": 60, "full": full});
         data["path"] = json!(format!("flood-{full}"));
-        let session = start(&mut one, "1", data);
+        let session = Session::start(&mut one, "1", data);
         drop(one);
-        logged(&daemon, &format!("session {}: detached", session.id));
+        daemon.log().expect(&format!("session {}: detached", session.id));
         if full == "drop" {
             let done = daemon.work().join(format!("flood-{full}/done"));
             wait_until(DEADLINE, "the end of the flood", || done.exists());
         }
         let mut again = client(&daemon, "", ONE);
-        let attached = attach(&mut again, "1", &session, &session.key, &json!({"after": 0}));
+        let attached = session.attach(&mut again, "1", &json!({"after": 0}));
         let lost = usize::try_from(attached["lost"].as_u64().unwrap()).unwrap();
         again.wait_stdout("1", "000399999\n");
         let expected = numbered(400_000, |i| format!("{i:09}\n"));
@@ -321,13 +281,13 @@ fn what_is_lost_is_counted_to_the_byte_and_a_waiting_program_loses_nothing() {
 fn a_program_without_a_client_expires_and_says_so() {
     let daemon = Daemon::start();
     let mut one = client(&daemon, "", ONE);
-    let session = start(&mut one, "1", kept(python("import os; print(os.getpid()); input()"), 1));
+    let session = Session::start(&mut one, "1", kept(python("import os; print(os.getpid()); input()"), 1));
     let process = one.wait_pid("1");
     one.close();
     wait_until(DEADLINE, "its end", || !process.is_alive());
     let mut again = client(&daemon, "", ONE);
-    logged(&daemon, "no client has come back in time");
-    let attached = attach(&mut again, "1", &session, &session.key, &json!({}));
+    daemon.log().expect("no client has come back in time");
+    let attached = session.attach(&mut again, "1", &json!({}));
     assert_eq!(attached["viewers"], 1);
     let stopped = again.expect("stopped", |message| message["type"] == "stopped");
     assert_eq!(stopped["data"]["reason"], "expired");
@@ -341,27 +301,27 @@ fn the_limits_hold_and_the_longest_idle_makes_room() {
         .argument("--max-viewers=2")
         .start();
     let mut one = client(&daemon, "", ONE);
-    let first = start(&mut one, "1", kept(program("/usr/bin/cat"), 60));
-    start(&mut one, "2", kept(program("/usr/bin/cat"), 60));
+    let first = Session::start(&mut one, "1", kept(program("/usr/bin/cat"), 60));
+    Session::start(&mut one, "2", kept(program("/usr/bin/cat"), 60));
     assert_eq!(
         one.try_start("3", kept(program("/usr/bin/cat"), 60)).unwrap_err(),
         "Message Exception: cannot start the program: 2 kept programs of this client run already; stop one first"
     );
     assert!(one.try_start("3", kept(program("/usr/bin/cat"), 100_000)).unwrap_err().contains("86400"));
     let mut other = client(&daemon, "", OTHER);
-    start(&mut other, "1", kept(program("/usr/bin/cat"), 60));
+    Session::start(&mut other, "1", kept(program("/usr/bin/cat"), 60));
     assert!(other.try_start("2", kept(program("/usr/bin/cat"), 60)).unwrap_err().contains("on this device"));
-    attach(&mut other, "v", &first, &first.view_key, &json!({}));
+    first.watch(&mut other, "v", &json!({}));
     let mut third = client(&daemon, "", OTHER);
-    send_attach(&mut third, "v", &first.id, &first.view_key, &json!({}));
+    Session::ask(&mut third, "v", &first.id, &first.view_key, &json!({}));
     assert!(third.next_error().contains("2 clients are attached"));
     say(&mut other, "v", "detach", &json!({}));
     other.expect("detached", |message| message["type"] == "detached");
     say(&mut one, "1", "detach", &json!({}));
     one.expect("detached", |message| message["type"] == "detached");
-    logged(&daemon, "detached");
-    start(&mut other, "2", kept(program("/usr/bin/cat"), 60));
-    attach(&mut one, "1", &first, &first.key, &json!({}));
+    daemon.log().expect("detached");
+    Session::start(&mut other, "2", kept(program("/usr/bin/cat"), 60));
+    first.attach(&mut one, "1", &json!({}));
     let stopped = one.expect("stopped", |message| message["type"] == "stopped");
     assert_eq!(stopped["data"]["reason"], "evicted");
 }
@@ -374,7 +334,7 @@ fn a_start_that_fails_says_why_and_leaves_nothing() {
     one.send(&json!({"type": "sessions"}));
     let listed = one.expect("sessions", |message| message["type"] == "sessions");
     assert_eq!(listed["data"]["sessions"], json!([]));
-    start(&mut one, "1", kept(python("print(1)"), 60));
+    Session::start(&mut one, "1", kept(python("print(1)"), 60));
     one.wait_stopped("1");
 }
 
@@ -382,8 +342,8 @@ fn a_start_that_fails_says_why_and_leaves_nothing() {
 fn secrets_do_not_get_into_the_log() {
     let daemon = Daemon::builder().argument("--debug").start();
     let mut one = client(&daemon, "", ONE);
-    let session = start(&mut one, "1", kept(program("/usr/bin/cat"), 60));
-    attach(&mut one, "2", &session, &session.view_key, &json!({}));
+    let session = Session::start(&mut one, "1", kept(program("/usr/bin/cat"), 60));
+    session.watch(&mut one, "2", &json!({}));
     one.send(&json!({"type": "attach", "process": "2", "data": {"session": 1, "key": session.key}}));
     one.next_error();
     let log = daemon.log().text();

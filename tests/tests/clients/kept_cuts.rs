@@ -8,6 +8,7 @@
 
 use further_link_tests::helper_only::rng::Rng;
 use further_link_tests::programs::{numbered, python};
+use further_link_tests::session::Session;
 use further_link_tests::{Client, DEADLINE, Daemon};
 use serde_json::{Value, json};
 
@@ -17,8 +18,7 @@ const CUTS: usize = 50;
 
 /// The numbered lines of a program, as far as a client has them.
 struct Seen {
-    session: String,
-    key: String,
+    session: Session,
     text: String,
     seq: u64,
 }
@@ -29,10 +29,8 @@ impl Seen {
         client.hello(Some(CLIENT));
         let mut data = python(code);
         data["keep"] = json!({"seconds": 60, "full": "wait"});
-        client.send_start("1", data);
-        let started = client.expect("started", |message| message["type"] == "started");
-        let text = |name: &str| started["data"][name].as_str().unwrap().to_owned();
-        let mut seen = Self { session: text("session"), key: text("key"), text: String::new(), seq: 0 };
+        let session = Session::start(&mut client, "1", data);
+        let mut seen = Self { session, text: String::new(), seq: 0 };
         seen.take(&client, "1");
         seen
     }
@@ -41,9 +39,7 @@ impl Seen {
     fn attach(&self, daemon: &Daemon) -> (Client, Value) {
         let mut client = daemon.run("");
         client.hello(Some(CLIENT));
-        let data = json!({"session": self.session, "key": self.key, "after": self.seq});
-        client.send(&json!({"type": "attach", "process": "2", "data": data}));
-        let attached = client.expect("attached", |message| message["type"] == "attached")["data"].take();
+        let attached = self.session.attach(&mut client, "2", &json!({"after": self.seq}));
         assert_eq!(attached["lost"], 0, "{attached}");
         (client, attached)
     }

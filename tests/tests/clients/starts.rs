@@ -232,8 +232,7 @@ fn the_log_of_both_processes_has_the_number_of_the_connection() {
         format!("connection {first}: started exec as pi, pid "),
         format!("connection {}: uploaded 1 files as the default user", first.parse::<u64>().unwrap() + 1),
     ] {
-        let found = daemon.log().wait_for(DEADLINE, |log| log.contains(&line).then_some(()));
-        assert!(found.is_some(), "{line:?} is not in {}", daemon.log().text());
+        daemon.log().expect(&line);
     }
 }
 

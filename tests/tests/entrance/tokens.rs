@@ -159,8 +159,7 @@ fn a_daemon_with_an_unsafe_token_file_does_not_start() {
         let command = [binary.to_str().unwrap(), "--no-tls", "--port=0", "--token-file", path];
         let process = Supervised::start(&command.map(str::to_owned), &[]);
         assert_eq!(process.wait_exit(DEADLINE), Some(78), "{why}: {}", process.log.tail());
-        let told = process.log.wait_for(DEADLINE, |log| log.contains(why).then_some(()));
-        assert!(told.is_some(), "{why}: {}", process.log.tail());
+        process.log.expect(why);
         assert!(process.log.text().contains(path), "it names the file");
         assert!(!process.log.text().contains("s3cret"), "and not what is in it");
     };

@@ -14,7 +14,7 @@ use further_link_tests::netns::{Network, SERVER};
 use further_link_tests::processes::Status;
 use further_link_tests::programs::python;
 use further_link_tests::scratch::{Scratch, set_mode};
-use further_link_tests::{Client, DEADLINE, Daemon};
+use further_link_tests::{Client, Daemon};
 
 const TOKEN: &str = "r00t-r00t_r00t-r00t_r00t-r00t_r00t-r00t_r00";
 const OTHER: &str = "0ther-0ther_0ther-0ther_0ther-0ther_0ther-0";
@@ -129,8 +129,7 @@ fn a_token_file_that_others_can_read_lets_nobody_in_and_the_log_says_so() {
         refused(&fixture, root(), Refusal::TokenWrong);
     }
     let log = &fixture.helper.process.log;
-    let told = log.wait_for(DEADLINE, |log| log.contains("chmod 600").then_some(()));
-    assert!(told.is_some(), "{}", log.tail());
+    log.expect("chmod 600");
     set_mode(&path, 0o600);
     runs_as(&fixture, &root(), 0);
 }

@@ -1,7 +1,7 @@
 //! Settings that cannot be used, do nothing, or are empty: what an administrator hears of them.
 
+use further_link_tests::Daemon;
 use further_link_tests::programs::program;
-use further_link_tests::{DEADLINE, Daemon};
 
 #[test]
 fn a_bad_variable_is_named_once_with_its_value_and_the_reason() {
@@ -50,8 +50,7 @@ fn a_bad_setting_of_the_helper_stops_the_start_and_is_named_as_it_was_given() {
 fn an_allowed_user_without_an_account_is_named_at_the_start() {
     let daemon = Daemon::builder().environment("FURTHER_LINK_ALLOW_USERS", "pi,nosuchuser").start();
     let said = "FURTHER_LINK_ALLOW_USERS=pi,nosuchuser names nosuchuser, and this device has no such user";
-    let found = daemon.log().wait_for(DEADLINE, |log| log.contains(said).then_some(()));
-    assert!(found.is_some(), "{}", daemon.log().text());
+    daemon.log().expect(said);
     daemon.run("").start("1", program("/bin/cat"));
 }
 
