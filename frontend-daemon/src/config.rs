@@ -187,6 +187,13 @@ pub(crate) struct KeepOptions {
     pub(crate) kept_text_of_all: u16,
 }
 
+impl KeepOptions {
+    /// Output that is kept of all programs together, in bytes.
+    pub(crate) fn text_of_all(&self) -> usize {
+        usize::from(self.kept_text_of_all) * 1024 * 1024
+    }
+}
+
 /// Where the files for TLS lie.
 #[derive(Debug, Args)]
 pub(crate) struct TlsDirs {

@@ -205,7 +205,7 @@ pub async fn serve<T>(
     let uploads =
         Uploads::new(HelperAddress::new(files_address), Downloads::new(config.allow_private_downloads));
     let bodies = Bodies::new(usize::from(config.upload_limit) * 1024 * 1024);
-    let budgets = Budgets::new(MAX_LINE, usize::from(config.keep.kept_text_of_all) * 1024 * 1024);
+    let budgets = Budgets::new(MAX_LINE, config.keep.text_of_all());
     let kept = Arc::new(KeptPrograms::new(KeptLimits::new(&config.keep, &budgets)));
     let shared = Shared {
         helpers: Arc::clone(&helpers),

@@ -8,7 +8,7 @@
 //!
 //! | layer | modules |
 //! | --- | --- |
-//! | ground | `config`, `device`, `files`, `lifecycle`, `reply` |
+//! | ground | `config`, `device`, `files`, `lifecycle`, `random`, `reply` |
 //! | rules | `access`, `memory`, `tls` |
 //! | ends | `helper`, `outbox` |
 //! | transcripts | `transcript` |
@@ -23,6 +23,7 @@ mod config;
 mod device;
 mod files;
 mod lifecycle;
+mod random;
 mod reply;
 
 mod access;

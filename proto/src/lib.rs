@@ -22,5 +22,5 @@ pub use message::{
 pub use socket::{Connection, MAX_DESCRIPTORS, SocketError, bind_listener, connect, pair};
 pub use value::{
     CodeLength, MAX_CODE, MAX_DEPTH, MAX_NAME, MAX_PATH, MAX_TOKEN, MAX_USER_NAME, PathText, RelativePath,
-    Token, UserName, ValueError,
+    Token, UserName, ValueError, are_same,
 };

@@ -8,12 +8,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use nix::unistd::{Group, Uid};
 use qrcode::{QrCode, render::unicode::Dense1x2};
-use rustix::rand::{GetRandomFlags, getrandom};
 
-use crate::{access::tokens, config::Config, files::write_atomic};
+use crate::{access::tokens, config::Config, files::write_atomic, random};
 
 /// Random bytes of a token.
 const BYTES: usize = 32;
@@ -51,7 +49,7 @@ pub(crate) enum NewTokenError {
 pub(crate) fn run(options: &Options, config: &Config) -> Result<(), NewTokenError> {
     let mut out = io::stdout().lock();
     let Some(path) = &config.token_file else {
-        let token = random()?;
+        let token = random::text::<BYTES>().map_err(NewTokenError::Random)?;
         writeln!(out, "{token}")?;
         return hints(
             &mut out,
@@ -62,7 +60,7 @@ pub(crate) fn run(options: &Options, config: &Config) -> Result<(), NewTokenErro
         tokens::read(path).map_err(|error| NewTokenError::Old { path: path.clone(), error })?;
         first_line(path)?
     } else {
-        let token = random()?;
+        let token = random::text::<BYTES>().map_err(NewTokenError::Random)?;
         write(path, &token).map_err(|error| NewTokenError::Write { path: path.clone(), error })?;
         writeln!(out, "A new token is in {}. Restart the service that uses it.", path.display())?;
         token
@@ -95,14 +93,6 @@ fn print(out: &mut impl Write, address: &str) -> Result<(), NewTokenError> {
         writeln!(out, "\n{}", code.render::<Dense1x2>().build())?;
     }
     Ok(())
-}
-
-/// 256 random bits in 43 characters that need no escaping in an address.
-fn random() -> Result<String, NewTokenError> {
-    let mut bytes = [0; BYTES];
-    // So few bytes come whole (getrandom(2)).
-    getrandom(&mut bytes, GetRandomFlags::empty()).map_err(|error| NewTokenError::Random(error.into()))?;
-    Ok(URL_SAFE_NO_PAD.encode(bytes))
 }
 
 fn first_line(path: &Path) -> io::Result<String> {

@@ -6,7 +6,7 @@
 mod program;
 mod secrets;
 
-pub(crate) use program::{Attachment, Kept};
+pub(crate) use program::Attachment;
 pub(crate) use secrets::{Hash, Owner};
 
 use std::{
@@ -29,13 +29,17 @@ use tracing::info;
 
 use crate::{
     config::KeepOptions,
-    kept::program::{About, Due},
+    kept::program::{About, Due, Kept},
     lifecycle::shutdown::Shutdown,
     memory::budget::Budgets,
     outbox::Outbox,
     process::{Process, Settled, Start},
+    random,
     transcript::{Audience, Limits, Served, SessionKeys, Transcript},
 };
+
+/// Random bytes of an id or a key.
+const KEY: usize = 16;
 
 /// How much is kept.
 #[derive(Clone)]
@@ -63,7 +67,7 @@ impl KeptLimits {
                 text_of_all: budgets.transcripts.clone(),
                 pictures: budgets.pictures(),
             },
-            text_of_all: usize::from(options.kept_text_of_all) * 1024 * 1024,
+            text_of_all: options.text_of_all(),
         }
     }
 }
@@ -101,6 +105,11 @@ impl KeptPrograms {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The programs of now: what is asked of each of them need not hold up those who come for another one.
+    fn all(&self) -> Vec<Arc<Kept>> {
+        self.lock().programs.values().cloned().collect()
     }
 
     /// Begins to start a program, with its client attached. `start` is what to start, for this audience.
@@ -200,8 +209,7 @@ impl KeptPrograms {
 
     /// The programs of a client.
     pub(crate) fn of_owner(&self, owner: &Owner) -> Vec<KeptSession> {
-        let state = self.lock();
-        let own = state.programs.values().filter(|kept| kept.owner.is(owner));
+        let own = self.all().into_iter().filter(|kept| kept.owner.is(owner));
         let mut listed: Vec<_> = own.map(|kept| kept.listed()).collect();
         listed.sort_by(|one, other| (one.started, &one.session).cmp(&(other.started, &other.session)));
         listed
@@ -210,26 +218,19 @@ impl KeptPrograms {
     /// Makes a place for one more program. The program without a client goes that has been without one
     /// longest.
     async fn make_room(&self, owner: &Owner) -> Result<(), StartFailure> {
-        let victim = {
-            let state = self.lock();
-            let running = || state.programs.values().filter(|kept| kept.runs());
-            let most = self.limits.programs_per_client;
-            if running().filter(|kept| kept.owner.is(owner)).count() >= most {
-                return Err(StartFailure::ClientKeepsTooMany { most });
-            }
-            let most = self.limits.programs;
-            if state.is_closed || most == 0 {
-                return Err(StartFailure::DeviceKeepsTooMany { most });
-            }
-            if running().count() < most {
-                None
-            } else {
-                let idle = running().filter_map(|kept| kept.idle_since().map(|since| (since, kept)));
-                let longest = idle.min_by_key(|(since, _)| *since).map(|(_, kept)| Arc::clone(kept));
-                Some(longest.ok_or(StartFailure::DeviceKeepsTooMany { most })?)
-            }
-        };
-        if let Some(kept) = victim {
+        let running: Vec<_> = self.all().into_iter().filter(|kept| kept.runs()).collect();
+        let most = self.limits.programs_per_client;
+        if running.iter().filter(|kept| kept.owner.is(owner)).count() >= most {
+            return Err(StartFailure::ClientKeepsTooMany { most });
+        }
+        let most = self.limits.programs;
+        if most == 0 || self.lock().is_closed {
+            return Err(StartFailure::DeviceKeepsTooMany { most });
+        }
+        if running.len() >= most {
+            let idle = running.iter().filter_map(|kept| Some((kept.idle_since()?, kept)));
+            let longest = idle.min_by_key(|(since, _)| *since);
+            let (_, kept) = longest.ok_or(StartFailure::DeviceKeepsTooMany { most })?;
             info!("session {}: is ended, to make room for another one", kept.id);
             kept.stop(EndReason::Evicted, None).await;
         }
@@ -259,8 +260,7 @@ impl KeptPrograms {
     async fn tidy(&self) -> Option<Instant> {
         let now = Instant::now();
         let mut next: Option<Instant> = None;
-        let all: Vec<_> = self.lock().programs.values().cloned().collect();
-        for kept in all {
+        for kept in self.all() {
             match kept.due(now) {
                 Due::Expire => {
                     info!("session {}: is ended, since no client has come back in time", kept.id);
@@ -294,12 +294,12 @@ impl KeptPrograms {
     }
 
     async fn close(&self) {
-        let (all, mut tasks) = {
+        let mut tasks = {
             let mut state = self.lock();
             state.is_closed = true;
-            (state.programs.values().cloned().collect::<Vec<_>>(), std::mem::take(&mut state.tasks))
+            std::mem::take(&mut state.tasks)
         };
-        for kept in all {
+        for kept in self.all() {
             kept.stop(EndReason::Shutdown, None).await;
         }
         while tasks.join_next().await.is_some() {}
@@ -307,5 +307,9 @@ impl KeptPrograms {
 }
 
 fn session_keys() -> io::Result<SessionKeys> {
-    Ok(SessionKeys { session: secrets::random()?, key: secrets::random()?, view_key: secrets::random()? })
+    Ok(SessionKeys {
+        session: random::text::<KEY>()?,
+        key: random::text::<KEY>()?,
+        view_key: random::text::<KEY>()?,
+    })
 }

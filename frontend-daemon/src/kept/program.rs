@@ -71,11 +71,11 @@ pub(super) enum Due {
 /// A client's handle of a kept program.
 #[derive(Clone)]
 pub(crate) struct Attachment {
-    pub(crate) kept: Arc<Kept>,
-    pub(crate) viewer: ViewerId,
-    pub(crate) mode: Mode,
+    pub(super) kept: Arc<Kept>,
+    pub(super) viewer: ViewerId,
+    pub(super) mode: Mode,
     /// Who is attached.
-    pub(crate) owner: Owner,
+    pub(super) owner: Owner,
 }
 
 impl Kept {
@@ -258,16 +258,10 @@ impl Attachment {
         Ok(())
     }
 
-    pub(crate) async fn signal(&self, signal: Signal) -> Result<(), ClientError> {
+    /// The process itself, for what changes neither the keyboard nor the end.
+    pub(crate) fn process(&self) -> Result<&Process, ClientError> {
         self.may_use()?;
-        self.kept.process.signal(signal).await;
-        Ok(())
-    }
-
-    pub(crate) fn key_event(&self, key: &str, event: &str) -> Result<(), ClientError> {
-        self.may_use()?;
-        self.kept.process.key_event(key, event);
-        Ok(())
+        Ok(&self.kept.process)
     }
 
     /// Takes the keyboard.

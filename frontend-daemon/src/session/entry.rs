@@ -67,23 +67,11 @@ impl Entry {
         }
     }
 
-    pub(super) async fn signal(&self, signal: Signal) -> Result<(), ClientError> {
+    /// The process itself, if this client may use it.
+    pub(super) fn process(&self) -> Result<&Process, ClientError> {
         match self {
-            Self::Own(process) => {
-                process.signal(signal).await;
-                Ok(())
-            }
-            Self::Kept(attachment) => attachment.signal(signal).await,
-        }
-    }
-
-    pub(super) fn key_event(&self, key: &str, event: &str) -> Result<(), ClientError> {
-        match self {
-            Self::Own(process) => {
-                process.key_event(key, event);
-                Ok(())
-            }
-            Self::Kept(attachment) => attachment.key_event(key, event),
+            Self::Own(process) => Ok(process),
+            Self::Kept(attachment) => attachment.process(),
         }
     }
 

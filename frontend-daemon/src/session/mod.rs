@@ -96,7 +96,7 @@ impl Session {
             Ok(ClientMessage::Signal { process, signal }) => self.signal(&process, signal).await,
             // Without a listener in the program there is neither a reply nor an error (B5).
             Ok(ClientMessage::KeyEvent { process, key, event }) => {
-                self.live(&process).and_then(|process| process.key_event(&key, &event))
+                self.live(&process).and_then(Entry::process).map(|process| process.key_event(&key, &event))
             }
             Ok(ClientMessage::Hello(hello)) => return self.hello(&hello).await,
             Ok(ClientMessage::Attach { process, attach }) => self.attach(process, &attach),
@@ -294,7 +294,8 @@ impl Session {
     }
 
     async fn signal(&self, id: &ProcessId, signal: Signal) -> Result<(), ClientError> {
-        self.live(id)?.signal(in_protocol(signal)).await
+        self.live(id)?.process()?.signal(in_protocol(signal)).await;
+        Ok(())
     }
 
     async fn upload(&self, directory: &str) -> Result<(), ClientError> {

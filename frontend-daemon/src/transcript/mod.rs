@@ -167,13 +167,12 @@ impl Transcript {
         if found.is_none() && arrival.after.is_some_and(|after| after >= state.log.start()) {
             return Err(BadMessage::Field("data.after").into());
         }
-        let (cursor, oldest) = (found.unwrap_or_else(|| state.log.oldest()), state.log.start());
-        let first = if found.is_some() { after } else { oldest };
-        let viewer = state.viewers.add(arrival.mode, arrival.size, (cursor, first));
+        let place = found.map_or_else(|| (state.log.oldest(), state.log.start()), |cursor| (cursor, after));
+        let viewer = state.viewers.add(arrival.mode, arrival.size, place);
         let size = state.welcome(viewer, arrival);
         // For the size that it has now.
         let screen = if found.is_none() { state.screen() } else { None };
-        let first = if screen.is_some() { state.move_to_end(viewer) } else { first };
+        let first = if screen.is_some() { state.move_to_end(viewer) } else { place.1 };
         let attached = state.attached(viewer, arrival.mode, first.saturating_sub(after));
         let seq = state.log.end();
         let mut messages = vec![in_json(KeptMessage::Attached(attached), process)];

@@ -19,9 +19,11 @@ use self::terminal::Terminal;
 const MOST_COLUMNS: u16 = 1000;
 const MOST_ROWS: u16 = 500;
 /// No more cells than this in all, 4 MiB on each of the two screens: a device may have little memory.
-const MOST_CELLS: u16 = u16::MAX;
+pub(super) const MOST_CELLS: u16 = u16::MAX;
 /// What xterm.js has at the least. A wide character needs two columns.
 const FEWEST_COLUMNS: u16 = 2;
+/// The usual character sets, and no attributes.
+const PLAIN: &str = "\x0f\x1b(B\x1b)B\x1b*B\x1b+B\x1b[m";
 /// A sequence that has begun is kept up to here, as a snapshot ends with it. Programs write short ones.
 const LONGEST_UNFINISHED: usize = 4096;
 
@@ -141,7 +143,8 @@ impl Terminal {
             self.write_margins(text, 0)?;
             self.write_saved_cursor(text, "\x1b[?47l\x1b8", 0)?;
             // Not 1049, which would save the cursor once more.
-            text.push_str("\x1b[?47h\x0f\x1b(B\x1b)B\x1b*B\x1b+B\x1b[m");
+            text.push_str("\x1b[?47h");
+            text.push_str(PLAIN);
         }
         let place = usize::from(screen.alternate_screen());
         text.push_str(&screen.contents_formatted());
@@ -171,7 +174,8 @@ impl Terminal {
         write!(text, "\x1b[{};{}H{}", row + 1, column + 1, self.saved_pen(place))?;
         let charsets = self.saved_charsets.get(place).copied().unwrap_or_default();
         charsets.write(text);
-        text.push_str("\x1b7\x0f\x1b(B\x1b)B\x1b*B\x1b+B\x1b[m");
+        text.push_str("\x1b7");
+        text.push_str(PLAIN);
         Ok(())
     }
 
@@ -222,5 +226,4 @@ impl Terminal {
 }
 
 #[cfg(test)]
-#[path = "screen/tests.rs"]
 mod tests;

@@ -70,7 +70,7 @@ pub(crate) struct Arrival {
 pub(super) struct State {
     pub(super) limits: Limits,
     pub(super) when_full: WhenFull,
-    /// Until the first client was told them.
+    /// Until the first client was told them, and with them that the program runs.
     pub(super) keys: Option<SessionKeys>,
     pub(super) opening: Opening,
     pub(super) log: Log,
@@ -210,7 +210,7 @@ impl State {
         let viewers = self.viewers.len();
         let (holder, size) = (self.viewers.is_holder(viewer), self.terminal_size());
         if let Some(viewer) = self.viewers.get_mut(viewer) {
-            viewer.told = Told { started: true, holder, viewers, size, ..Told::default() };
+            viewer.told = Told { holder, viewers, size, ..Told::default() };
         }
         self.follow_holder()
     }
@@ -285,8 +285,7 @@ impl State {
         let (keys, pictures) = (self.heard_keys.len(), self.pictures);
         let viewer = self.viewers.get_mut(id)?;
         let told = &mut viewer.told;
-        let message = if !mem::replace(&mut told.started, true) {
-            let SessionKeys { session, key, view_key } = self.keys.take()?;
+        let message = if let Some(SessionKeys { session, key, view_key }) = self.keys.take() {
             ServerMessage::Kept(KeptMessage::Started {
                 session: session.into(),
                 key: key.into(),

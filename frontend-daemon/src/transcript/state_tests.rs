@@ -19,6 +19,8 @@ fn state(when_full: WhenFull, terminal: Option<WindowSize>) -> State {
     let keys = SessionKeys { session: "s".to_owned(), key: "k".to_owned(), view_key: "v".to_owned() };
     let mut state = State::new(limits, when_full, keys, terminal);
     state.opening = Opening::Started;
+    // The client that has started it was told.
+    state.keys = None;
     state
 }
 

@@ -6,11 +6,9 @@ use tokio::task::block_in_place;
 use crate::{
     memory::budget::{Budget, Reservation},
     transcript::log::{Cursor, Entry, Log},
-    transcript::screen::Screen,
+    transcript::screen::{MOST_CELLS, Screen},
 };
 
-/// More are not drawn (`screen`).
-const MOST_PLACES: usize = 65_535;
 /// Bytes of one place on both screens, about.
 const PLACE: usize = 64;
 /// A screen that needs no room of the budget: 64 rows of 256 columns.
@@ -75,7 +73,7 @@ impl Drawn {
 
 /// The size that may be drawn. A large screen needs room, and is drawn as a small one without it.
 fn affordable(size: WindowSize, budget: &Budget) -> (WindowSize, Option<Reservation>) {
-    let cost = (usize::from(size.rows) * usize::from(size.cols)).min(MOST_PLACES) * PLACE;
+    let cost = (usize::from(size.rows) * usize::from(size.cols)).min(MOST_CELLS.into()) * PLACE;
     if cost <= SMALL_SCREEN {
         return (size, None);
     }

@@ -72,8 +72,6 @@ impl Viewer {
 /// What a viewer was told, so that only news are said.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Told {
-    /// That the program runs.
-    pub(super) started: bool,
     pub(super) holder: bool,
     pub(super) viewers: usize,
     /// How many of the keys that are listened for.

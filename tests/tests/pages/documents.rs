@@ -287,7 +287,7 @@ const LIMITS: &[(&str, &str, &str, &str)] = &[
     (API, "then the last 64 KiB stay", TRANSCRIPT, "REMAINS: usize = 64 * 1024;"),
     (API, "until 24 hours after the end", KEPT, "REMEMBERED: Duration = Duration::from_hours(24);"),
     (API, "own, 22 to 128 characters", "api/src/keep.rs", "RangeInclusive<usize> = 22..=128;"),
-    (THREATS, "view key have 128 random bits", "frontend-daemon/src/kept/secrets.rs", "BYTES: usize = 16;"),
+    (THREATS, "view key have 128 random bits", "frontend-daemon/src/kept/mod.rs", "KEY: usize = 16;"),
     (THREATS, "One client has 16 of 64", CONFIG, "value_name = \"NUMBER\", default_value_t = 16,"),
     (DECISIONS, "longer than five minutes", SERVE, "REQUEST_TIMEOUT: Duration = Duration::from_mins(5);"),
     (DECISIONS, "replaces its spare before", POOL, "SPARE_LIFETIME: Duration = Duration::from_mins(4);"),

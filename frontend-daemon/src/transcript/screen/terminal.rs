@@ -48,8 +48,11 @@ pub(super) fn as_printed(text: String) -> String {
 }
 
 fn emulator(rows: u16, columns: u16) -> vt100::Parser {
-    let least = |number| NonZeroU16::new(number).unwrap_or(NonZeroU16::MIN);
-    vt100::Parser::new(least(rows), least(columns), 0)
+    vt100::Parser::new(at_least_one(rows), at_least_one(columns), 0)
+}
+
+fn at_least_one(number: u16) -> NonZeroU16 {
+    NonZeroU16::new(number).unwrap_or(NonZeroU16::MIN)
 }
 
 impl Terminal {
@@ -72,8 +75,7 @@ impl Terminal {
 
     pub(super) fn resize(&mut self, rows: u16, columns: u16) {
         self.flush();
-        let least = |number| NonZeroU16::new(number).unwrap_or(NonZeroU16::MIN);
-        self.emulator.set_size(least(rows), least(columns));
+        self.emulator.set_size(at_least_one(rows), at_least_one(columns));
         if self.size != (rows, columns) {
             self.margins = [None; 2];
         }
@@ -138,6 +140,11 @@ impl Terminal {
         self.sequence(&[column + 1], 'G');
     }
 
+    /// Moves the cursor to where it was, or to the last column if it waited behind it.
+    fn go_back_to(&mut self, row: u16, column: u16) {
+        self.go_to(row, column.min(self.size.1 - 1));
+    }
+
     /// A cursor that waits at the end of a full line waits no longer. The emulator lets it wait through
     /// moves that end it in xterm.js.
     fn end_wait(&mut self) {
@@ -159,7 +166,7 @@ impl Terminal {
             self.sequence(&[each + 1], 'd');
             self.push("\x1b[2K");
         }
-        self.go_to(row, column.min(self.size.1 - 1));
+        self.go_back_to(row, column);
         self.flush();
     }
 
@@ -225,7 +232,7 @@ impl Terminal {
         if self.modes.has(6) {
             let (row, column) = self.cursor();
             self.push("\x1b[?6h");
-            self.go_to(row, column.min(self.size.1 - 1));
+            self.go_back_to(row, column);
         }
     }
 
@@ -244,7 +251,7 @@ impl Terminal {
         }
         self.push("\x1b[m\x1b[?6l\x1b[r\x1b[H");
         self.save_cursor();
-        self.go_to(row, column.min(self.size.1 - 1));
+        self.go_back_to(row, column);
     }
 
     /// `CSI ? mode h`, or `l`.
@@ -274,7 +281,7 @@ impl Terminal {
                 self.enter_alternate();
             }
             self.push(if self.modes.has(6) { "\x1b[?6h" } else { "\x1b[?6l" });
-            self.go_to(row, column.min(self.size.1 - 1));
+            self.go_back_to(row, column);
         }
         if mode == 1049 && !alternate {
             self.restore_cursor();
