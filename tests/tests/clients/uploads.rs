@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests may fail the test")]
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -33,19 +34,28 @@ fn assert_stored(answer: &Response) {
 
 /// All names below, directories with a slash, in order.
 fn tree(dir: &Path) -> Vec<String> {
+    names(dir).unwrap_or_else(|e| panic!("{}: {e}", dir.display()))
+}
+
+fn names(dir: &Path) -> io::Result<Vec<String>> {
     let mut found = Vec::new();
-    for entry in fs::read_dir(dir).unwrap_or_else(|e| panic!("{}: {e}", dir.display())) {
-        let entry = entry.unwrap();
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
         let name = entry.file_name().into_string().unwrap();
-        if entry.file_type().unwrap().is_dir() {
-            found.extend(tree(&entry.path()).into_iter().map(|below| format!("{name}/{below}")));
+        if entry.file_type()?.is_dir() {
+            let below = match names(&entry.path()) {
+                // The daemon has removed it since it was listed.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+                below => below?,
+            };
+            found.extend(below.into_iter().map(|below| format!("{name}/{below}")));
             found.push(format!("{name}/"));
         } else {
             found.push(name);
         }
     }
     found.sort();
-    found
+    Ok(found)
 }
 
 #[track_caller]
