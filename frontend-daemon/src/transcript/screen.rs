@@ -152,10 +152,6 @@ impl Terminal {
         self.write_saved_cursor(text, "\x1b8", place)?;
         text.push_str("\x1b[?25h");
         self.modes.write(text)?;
-        // A character that was printed before the sets were chosen is not one of them.
-        if self.has_printed {
-            self.charsets.write(text);
-        }
         self.write_cursor(text)
     }
 
@@ -195,6 +191,12 @@ impl Terminal {
             .and_then(|column| Some((column, screen.cell(row, column)?)))
             .filter(|(_, cell)| cell.has_contents());
 
+        // A character that was printed before the sets were chosen is not one of them.
+        let first = printed.and_then(|(_, cell)| cell.contents().chars().next());
+        let of_sets = self.has_printed && first.is_none_or(|c| self.charsets.translate(c) == c);
+        if of_sets {
+            self.charsets.write(text);
+        }
         let mut top = 0;
         if self.modes.has(6) {
             text.push_str("\x1b[?6h");
@@ -215,7 +217,7 @@ impl Terminal {
             }
             None => text.push_str(&attributes),
         }
-        if !self.has_printed {
+        if !of_sets {
             self.charsets.write(text);
         }
         if self.modes.insert {

@@ -11,9 +11,9 @@ use super::{charsets::Charsets, modes::Modes, rendition};
 const LONGEST_TITLE: usize = 256;
 /// Given to the emulator at this length, so that a long line without an end takes no more memory.
 const MOST_WAITING: usize = 4096;
-/// The emulator makes some characters wide when this one follows, and xterm.js none. It sees another of no
-/// width, which is in no use.
-const EMOJI_STYLE: (char, char) = ('\u{fe0f}', '\u{fe0d}');
+/// Characters that the emulator treats otherwise than xterm.js, and what it sees in their place, which is in
+/// no use. The first makes some characters wide that it follows, and the other is not shown.
+const REPLACED: [(char, char); 2] = [('\u{fe0f}', '\u{fe0d}'), ('\u{fffd}', '\u{ffff}')];
 
 /// A terminal without a window.
 pub(super) struct Terminal {
@@ -30,9 +30,9 @@ pub(super) struct Terminal {
     /// The first and the last line that scroll, counted from 1, where they are not all.
     pub(super) margins: [Option<(u16, u16)>; 2],
     pub(super) title: String,
-    /// A character was the last that came.
+    /// A character was the last that came: an accent that comes next joins it, and `CSI b` repeats it.
     pub(super) has_printed: bool,
-    /// The character that came last, which `CSI b` repeats.
+    /// The character that came last, without its accents.
     last_printed: char,
     /// Something has ended since this was set to false: no sequence that began before is still open.
     pub(super) complete: bool,
@@ -40,11 +40,9 @@ pub(super) struct Terminal {
 
 /// Text of the emulator, with the characters that the program printed.
 pub(super) fn as_printed(text: String) -> String {
-    if text.contains(EMOJI_STYLE.1) {
-        text.replace(EMOJI_STYLE.1, EMOJI_STYLE.0.encode_utf8(&mut [0; 4]))
-    } else {
-        text
-    }
+    REPLACED.into_iter().fold(text, |text, (printed, seen)| {
+        if text.contains(seen) { text.replace(seen, printed.encode_utf8(&mut [0; 4])) } else { text }
+    })
 }
 
 fn emulator(rows: u16, columns: u16) -> vt100::Parser {
@@ -429,7 +427,8 @@ impl Terminal {
 impl vte::Perform for Terminal {
     fn print(&mut self, c: char) {
         self.complete = true;
-        let c = if c == EMOJI_STYLE.0 { EMOJI_STYLE.1 } else { self.charsets.translate(c) };
+        let replaced = REPLACED.iter().find(|(printed, _)| *printed == c);
+        let c = replaced.map_or_else(|| self.charsets.translate(c), |(_, seen)| *seen);
         if self.modes.insert || !self.modes.has(7) {
             self.print_specially(c);
         } else {
@@ -438,8 +437,11 @@ impl vte::Perform for Terminal {
                 self.flush();
             }
         }
-        self.has_printed = true;
-        self.last_printed = c;
+        // An accent that comes after something else has no character to join.
+        if c.is_ascii() || c.width() != Some(0) {
+            self.has_printed = true;
+            self.last_printed = c;
+        }
     }
 
     fn execute(&mut self, byte: u8) {

@@ -94,6 +94,22 @@ fn modes_margins_and_character_sets_are_restored() {
 }
 
 #[test]
+fn a_character_from_before_the_sets_stays_with_its_accent() {
+    for chosen in ["\x1b(0", "\x1b)0\x0e"] {
+        let screen = assert_same(&format!("i{chosen}\u{35b}"), "q");
+        assert_eq!(lines(&screen)[0], "i\u{35b}─", "{chosen:?}");
+        let screen = assert_same(&format!("012345678q{chosen}\u{35b}"), "q");
+        assert_eq!(lines(&screen)[..2], ["012345678q\u{35b}", "─"], "{chosen:?}");
+    }
+}
+
+#[test]
+fn what_is_no_text_shows_as_the_replacement_character() {
+    let screen = assert_same("a\u{fffd}b\x7f", "c");
+    assert!(screen.snapshot().contains("a\u{fffd}bc"));
+}
+
+#[test]
 fn saved_cursors_are_restored_on_both_screens() {
     let screen = assert_same("ab\x1b[31m\x1b7\x1b[?1049h\x1b[3;4H\x1b7\x1b[H", "\x1b8x\x1b[?47l\x1b8y");
     assert_eq!(lines(&screen)[..3], ["aby", "", ""]);
