@@ -173,7 +173,7 @@ impl KeptPrograms {
         owner: &Owner,
         process: &ProcessId,
         connection: u64,
-    ) -> Result<(Attachment, Vec<String>), ClientError> {
+    ) -> Result<(Attachment, String), ClientError> {
         let kept = self.lock().programs.get(&attach.session).cloned();
         let kept = kept.ok_or(ClientError::NoSession)?;
         let mode = kept.mode_of(&attach.key).ok_or(ClientError::NoSession)?;
@@ -183,11 +183,11 @@ impl KeptPrograms {
         Ok(attached)
     }
 
-    /// Gives a client these messages, and then everything until it leaves, is gone, or the program has ended.
+    /// Gives a client this message, and then everything until it leaves, is gone, or the program has ended.
     pub(crate) async fn serve(
         &self,
         attachment: Attachment,
-        first: Vec<String>,
+        first: Option<String>,
         outbox: Outbox,
         process: ProcessId,
         connection: u64,
@@ -267,7 +267,8 @@ impl KeptPrograms {
                     kept.stop(EndReason::Expired, None).await;
                 }
                 Due::Shrink => {
-                    kept.shrink();
+                    // The rest of its screen may have to be drawn.
+                    self.lock().tasks.spawn(async move { kept.shrink().await });
                     self.changed.notify_one();
                 }
                 Due::Forget => {

@@ -112,7 +112,7 @@ impl Kept {
         mode: Mode,
         owner: &Owner,
         process: &ProcessId,
-    ) -> Result<(Attachment, Vec<String>), ClientError> {
+    ) -> Result<(Attachment, String), ClientError> {
         let size = attach.size.map(|(rows, cols)| WindowSize { rows, cols });
         let arrival = Arrival { mode, after: attach.after, size, is_owner: self.owner.is(owner) };
         let _one_at_a_time = self.sizing();
@@ -121,7 +121,7 @@ impl Kept {
         self.resize(admitted.size);
         let attachment =
             Attachment { kept: Arc::clone(self), viewer: admitted.viewer, mode, owner: owner.clone() };
-        Ok((attachment, admitted.messages))
+        Ok((attachment, admitted.attached))
     }
 
     /// A client has gone.
@@ -156,9 +156,9 @@ impl Kept {
         self.times().ended = Some(Instant::now());
     }
 
-    pub(super) fn shrink(&self) {
-        self.transcript.shrink();
+    pub(super) async fn shrink(&self) {
         self.times().is_shrunk = true;
+        self.transcript.shrink().await;
     }
 
     /// What has to be done with it now.
@@ -237,7 +237,7 @@ impl Attachment {
                 return Err(ClientError::InputNumber { wanted: taken + 1 });
             }
         }
-        self.take(None);
+        self.take(None).await;
         kept.process.write(input, end).await?;
         if let Some(number) = number {
             kept.transcript.input_taken(number);
@@ -246,9 +246,9 @@ impl Attachment {
         Ok(())
     }
 
-    pub(crate) fn resize(&self, size: WindowSize) -> Result<(), ClientError> {
+    pub(crate) async fn resize(&self, size: WindowSize) -> Result<(), ClientError> {
         self.may_use()?;
-        self.take(Some(size));
+        self.take(Some(size)).await;
         Ok(())
     }
 
@@ -265,9 +265,9 @@ impl Attachment {
     }
 
     /// Takes the keyboard.
-    pub(crate) fn take_keyboard(&self) -> Result<(), ClientError> {
+    pub(crate) async fn take_keyboard(&self) -> Result<(), ClientError> {
         self.may_use()?;
-        self.take(None);
+        self.take(None).await;
         Ok(())
     }
 
@@ -284,10 +284,9 @@ impl Attachment {
         }
     }
 
-    /// Gives the client these messages, and then everything until it leaves, is gone, or the program has
-    /// ended.
-    pub(super) async fn serve(&self, first: Vec<String>, outbox: &Outbox, process: &ProcessId) -> Served {
-        for message in first {
+    /// Gives the client this message, and then everything until it leaves, is gone, or the program has ended.
+    pub(super) async fn serve(&self, first: Option<String>, outbox: &Outbox, process: &ProcessId) -> Served {
+        if let Some(message) = first {
             // A client that is gone hears of it at the next one.
             let (Ok(()) | Err(Disconnected)) = outbox.put(message).await;
         }
@@ -296,10 +295,17 @@ impl Attachment {
         served
     }
 
-    fn take(&self, window: Option<WindowSize>) {
-        let _one_at_a_time = self.kept.sizing();
-        let size = self.kept.transcript.take(self.viewer, window);
-        self.kept.resize(size);
+    async fn take(&self, window: Option<WindowSize>) {
+        let size = {
+            let _one_at_a_time = self.kept.sizing();
+            let size = self.kept.transcript.take(self.viewer, window);
+            self.kept.resize(size);
+            size
+        };
+        if size.is_some() {
+            // A change of the size has its place in the transcript.
+            self.kept.transcript.trim().await;
+        }
     }
 
     fn may_use(&self) -> Result<(), ClientError> {

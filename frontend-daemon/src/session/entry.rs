@@ -47,13 +47,13 @@ impl Entry {
         }
     }
 
-    pub(super) fn resize(&self, size: WindowSize) -> Result<(), ClientError> {
+    pub(super) async fn resize(&self, size: WindowSize) -> Result<(), ClientError> {
         match self {
             Self::Own(process) => {
                 process.resize(size);
                 Ok(())
             }
-            Self::Kept(attachment) => attachment.resize(size),
+            Self::Kept(attachment) => attachment.resize(size).await,
         }
     }
 

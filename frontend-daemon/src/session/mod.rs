@@ -91,7 +91,7 @@ impl Session {
             // Boxed, as what an idle connection need not have room for.
             Ok(ClientMessage::Start { process, start }) => Box::pin(self.start(process, start)).await,
             Ok(ClientMessage::Stdin { process, input, end, n }) => self.write(&process, input, end, n).await,
-            Ok(ClientMessage::Resize { process, rows, cols }) => self.resize(&process, rows, cols),
+            Ok(ClientMessage::Resize { process, rows, cols }) => self.resize(&process, rows, cols).await,
             Ok(ClientMessage::Stop { process, signal }) => self.stop(&process, signal).await,
             Ok(ClientMessage::Signal { process, signal }) => self.signal(&process, signal).await,
             // Without a listener in the program there is neither a reply nor an error (B5).
@@ -101,7 +101,7 @@ impl Session {
             Ok(ClientMessage::Hello(hello)) => return self.hello(&hello).await,
             Ok(ClientMessage::Attach { process, attach }) => self.attach(process, &attach),
             Ok(ClientMessage::Detach { process }) => self.detach(&process),
-            Ok(ClientMessage::Take { process }) => self.kept(&process).and_then(Attachment::take_keyboard),
+            Ok(ClientMessage::Take { process }) => self.take(&process).await,
             Ok(ClientMessage::Sessions) => return self.sessions().await,
             Ok(ClientMessage::Upload { directory }) => match Box::pin(self.upload(&directory)).await {
                 Ok(()) => return self.outbox.send(ServerMessage::Uploaded, None).await,
@@ -192,13 +192,13 @@ impl Session {
         let kept = Arc::clone(&self.shared.kept);
         let (attachment, settled) =
             kept.start(plan, |audience| self.process_start(audience, run, start.code)).await?;
-        self.serve_kept(id, attachment, Vec::new());
+        self.serve_kept(id, attachment, None);
         Ok(settled)
     }
 
-    /// Has a task give the client these messages, and then what the program says. From here on the task sees
+    /// Has a task give the client this message, and then what the program says. From here on the task sees
     /// to it that the client is taken out again.
-    fn serve_kept(&mut self, id: ProcessId, attachment: Attachment, first: Vec<String>) {
+    fn serve_kept(&mut self, id: ProcessId, attachment: Attachment, first: Option<String>) {
         let (kept, connection) = (Arc::clone(&self.shared.kept), self.options.connection);
         let (served, outbox, process) = (attachment.clone(), self.outbox.clone(), id.clone());
         self.tasks.spawn(async move { kept.serve(served, first, outbox, process, connection).await });
@@ -237,9 +237,13 @@ impl Session {
     fn attach(&mut self, id: ProcessId, attach: &Attach) -> Result<(), ClientError> {
         self.has_place_for(&id)?;
         let (kept, connection) = (&self.shared.kept, self.options.connection);
-        let (attachment, first) = kept.attach(attach, &self.owner, &id, connection)?;
-        self.serve_kept(id, attachment, first);
+        let (attachment, attached) = kept.attach(attach, &self.owner, &id, connection)?;
+        self.serve_kept(id, attachment, Some(attached));
         Ok(())
+    }
+
+    async fn take(&self, id: &ProcessId) -> Result<(), ClientError> {
+        self.kept(id)?.take_keyboard().await
     }
 
     fn detach(&self, id: &ProcessId) -> Result<(), ClientError> {
@@ -278,7 +282,7 @@ impl Session {
         process.write(input, end, number).await
     }
 
-    fn resize(&self, id: &ProcessId, rows: Integer, cols: Integer) -> Result<(), ClientError> {
+    async fn resize(&self, id: &ProcessId, rows: Integer, cols: Integer) -> Result<(), ClientError> {
         let process = self.live(id)?;
         if !process.has_terminal(&self.options) {
             return Err(BadMessage::NoTerminal.into());
@@ -286,7 +290,7 @@ impl Session {
         let (Integer::Fits(rows), Integer::Fits(cols)) = (rows, cols) else {
             return Err(ClientError::MessageException);
         };
-        process.resize(WindowSize { rows, cols })
+        process.resize(WindowSize { rows, cols }).await
     }
 
     async fn stop(&self, id: &ProcessId, first: Option<Signal>) -> Result<(), ClientError> {

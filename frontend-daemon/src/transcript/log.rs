@@ -51,6 +51,13 @@ pub(crate) enum Entry<'a> {
     Dropped,
 }
 
+/// A part of the log that its reader has to itself.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Piece {
+    Text(String),
+    Resized(WindowSize),
+}
+
 /// The log.
 pub(crate) struct Log {
     records: VecDeque<(u64, Record)>,
@@ -104,16 +111,21 @@ impl Log {
         self.records.push_back((self.end, Record::Resized(size)));
     }
 
-    /// Takes the oldest record out if what stays costs at least so much.
+    /// Whether the oldest record is too much: what stays without it costs at least so much.
+    pub(crate) fn is_above(&self, limit: usize) -> bool {
+        let oldest = self.records.front().map(|(_, oldest)| oldest.len() + RECORD_COST);
+        oldest.is_some_and(|oldest| self.cost().saturating_sub(oldest) >= limit)
+    }
+
+    /// Takes the oldest record out if it is too much.
     pub(crate) fn pop_above(&mut self, limit: usize) -> Option<Record> {
-        let (_, oldest) = self.records.front()?;
-        let length = oldest.len();
-        if self.cost().saturating_sub(length + RECORD_COST) < limit {
+        if !self.is_above(limit) {
             return None;
         }
+        let (_, oldest) = self.records.pop_front()?;
         self.first += 1;
-        self.kept -= length;
-        self.records.pop_front().map(|(_, record)| record)
+        self.kept -= oldest.len();
+        Some(oldest)
     }
 
     /// Whether so much more would push text out behind this position.
@@ -207,6 +219,19 @@ impl Log {
                     (Entry::Text { stream: *stream, text: rest, seq }, behind)
                 }
             },
+        }
+    }
+
+    /// What stands at the cursor, at most so much of it, and the cursor behind it. `None` at the end.
+    pub(crate) fn piece(&self, cursor: Cursor, most: usize) -> Option<(Piece, Cursor)> {
+        match self.entry(cursor) {
+            (Entry::Text { text, .. }, behind) => {
+                let piece = text.get(..text.floor_char_boundary(most))?;
+                let left = text.len() - piece.len();
+                Some((Piece::Text(piece.to_owned()), Cursor { offset: behind.offset - left, ..behind }))
+            }
+            (Entry::Resized(size), behind) => Some((Piece::Resized(size), behind)),
+            (Entry::End | Entry::Dropped, _) => None,
         }
     }
 

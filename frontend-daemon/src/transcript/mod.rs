@@ -7,12 +7,12 @@
 //! cutting the log are one step under one lock: nothing is given twice, and nothing is left out.
 
 mod audience;
+mod drawing;
 mod log;
 pub(crate) mod screen;
 mod state;
 #[cfg(test)]
 mod state_tests;
-mod terminal;
 mod viewer;
 
 pub(crate) use audience::Audience;
@@ -20,6 +20,7 @@ pub(crate) use state::{Arrival, Limits, SessionKeys};
 pub(crate) use viewer::ViewerId;
 
 use std::{
+    collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
@@ -33,7 +34,9 @@ use tokio::sync::Notify;
 use crate::{
     memory::budget::Reservation,
     outbox::{Confirm, Disconnected, Outbox},
-    transcript::state::{MAX_KEYS, MAX_KEYS_BYTES, Opening, Picture, REMAINS, STEP, State, Step, in_json},
+    transcript::drawing::{Drawing, Drawn},
+    transcript::log::Cursor,
+    transcript::state::{MAX_KEYS, MAX_KEYS_BYTES, Opening, Picture, REMAINS, State, Step, in_json},
     transcript::viewer::Told,
 };
 
@@ -41,7 +44,7 @@ use crate::{
 pub(crate) struct Admitted {
     pub(crate) viewer: ViewerId,
     /// What it is told first.
-    pub(crate) messages: Vec<String>,
+    pub(crate) attached: String,
     /// The new size of the terminal.
     pub(crate) size: Option<WindowSize>,
 }
@@ -69,6 +72,8 @@ pub(crate) struct Standing {
 /// The transcript.
 pub(crate) struct Transcript {
     state: Mutex<State>,
+    /// None for programs on pipes.
+    drawing: Option<Drawing>,
     /// The program's writer may try again.
     room_came: Notify,
 }
@@ -80,8 +85,10 @@ impl Transcript {
         keys: SessionKeys,
         terminal: Option<WindowSize>,
     ) -> Self {
+        let budget = limits.text_of_all.clone();
         let state = State::new(limits, when_full, keys, terminal);
-        Self { state: Mutex::new(state), room_came: Notify::new() }
+        let drawing = terminal.map(|size| Drawing::new(size, state.log.oldest(), budget));
+        Self { state: Mutex::new(state), drawing, room_came: Notify::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -106,11 +113,38 @@ impl Transcript {
                 state.grow(text.len());
                 if !state.must_wait(text.len()) {
                     state.append(stream, text);
-                    return;
+                    break;
                 }
                 room_came.as_mut().enable();
             }
             room_came.await;
+        }
+        self.trim().await;
+    }
+
+    /// Lets go what is too much. A terminal shows what it did.
+    pub(crate) async fn trim(&self) {
+        loop {
+            let Some(undrawn) = self.lock().trim() else { return };
+            let Some(drawing) = &self.drawing else { return };
+            drop(self.draw(drawing, undrawn).await);
+        }
+    }
+
+    /// Draws what the log has, at least up to this place: one piece, and then what others need.
+    async fn draw<'drawing>(
+        &self,
+        drawing: &'drawing Drawing,
+        until: Cursor,
+    ) -> tokio::sync::MutexGuard<'drawing, Drawn> {
+        loop {
+            let mut drawn = drawing.lock().await;
+            if drawn.until >= until {
+                return drawn;
+            }
+            let (piece, next) = self.lock().undrawn(drawn.until);
+            drawn.draw(&piece, next);
+            self.lock().drawn(next);
         }
     }
 
@@ -167,21 +201,22 @@ impl Transcript {
         if found.is_none() && arrival.after.is_some_and(|after| after >= state.log.start()) {
             return Err(BadMessage::Field("data.after").into());
         }
-        let place = found.map_or_else(|| (state.log.oldest(), state.log.start()), |cursor| (cursor, after));
+        let needs_screen = found.is_none() && state.terminal.is_some();
+        let place = match found {
+            Some(cursor) => (cursor, after),
+            None if needs_screen => (state.log.newest(), state.log.end()),
+            None => (state.log.oldest(), state.log.start()),
+        };
         let viewer = state.viewers.add(arrival.mode, arrival.size, place);
+        if let Some(viewer) = state.viewers.get_mut(viewer) {
+            viewer.needs_screen = needs_screen;
+        }
         let size = state.welcome(viewer, arrival);
-        // For the size that it has now.
-        let screen = if found.is_none() { state.screen() } else { None };
-        let first = if screen.is_some() { state.move_to_end(viewer) } else { place.1 };
-        let attached = state.attached(viewer, arrival.mode, first.saturating_sub(after));
-        let seq = state.log.end();
-        let mut messages = vec![in_json(KeptMessage::Attached(attached), process)];
-        let screen = screen.map(|output| KeptMessage::Screen { output: output.into(), seq });
-        messages.extend(screen.map(|screen| in_json(screen, process)));
+        let attached = state.attached(viewer, arrival.mode, place.1.saturating_sub(after));
         state.viewers.wake_all();
         // The program may have waited for any client.
         self.room_came.notify_waiters();
-        Ok(Admitted { viewer, messages, size })
+        Ok(Admitted { viewer, attached: in_json(KeptMessage::Attached(attached), process), size })
     }
 
     /// The viewer uses the program: the keyboard is its own, and the terminal has the size of its window.
@@ -274,12 +309,14 @@ impl Transcript {
     }
 
     /// Keeps the last output of a program that has ended, and gives the rest of the memory back.
-    pub(crate) fn shrink(&self) {
-        let mut state = self.lock();
-        state.picture = None;
-        while state.pop_above(REMAINS) {}
-        state.granted = STEP;
-        state.rooms.clear();
+    pub(crate) async fn shrink(&self) {
+        {
+            let mut state = self.lock();
+            state.picture = None;
+            state.granted = REMAINS;
+        }
+        self.trim().await;
+        self.lock().rooms.clear();
     }
 
     /// Gives a viewer everything, until it leaves or the program has ended.
@@ -292,11 +329,18 @@ impl Transcript {
         let Some(wake) = self.lock().viewers.get(viewer).map(|viewer| Arc::clone(&viewer.wake)) else {
             return Served::Left;
         };
+        self.trim().await;
+        let mut screen = VecDeque::new();
         loop {
-            let sent = match self.step(viewer, process) {
+            let step = screen.pop_front().unwrap_or_else(|| self.step(viewer, process));
+            let sent = match step {
                 Step::Say { json, is_large, confirms } => {
                     let confirm = confirms.map(|position| self.confirmation(viewer, position));
                     say(outbox, json, is_large, confirm).await
+                }
+                Step::Draw => {
+                    screen.extend(self.screen(viewer, process).await);
+                    Ok(())
                 }
                 Step::Show { picture, room } => {
                     outbox.set_frame(&picture, process, room);
@@ -325,6 +369,17 @@ impl Transcript {
                 return Served::Disconnected;
             }
         }
+    }
+
+    /// What the terminal shows, for one viewer. Nothing leaves the log behind that place before it is given.
+    async fn screen(&self, viewer: ViewerId, process: &ProcessId) -> Vec<Step> {
+        let Some(drawing) = &self.drawing else { return Vec::new() };
+        let newest = self.lock().log.newest();
+        let mut drawn = self.draw(drawing, newest).await;
+        let shown = (drawn.snapshot(), drawn.size, drawn.until);
+        let steps = self.lock().show_screen(viewer, shown, process);
+        self.room_came.notify_waiters();
+        steps
     }
 
     /// What is to be done when the viewer's side has everything up to this position.

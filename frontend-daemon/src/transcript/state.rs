@@ -15,8 +15,7 @@ use further_link_proto::WindowSize;
 
 use crate::{
     memory::budget::{Budget, Reservation},
-    transcript::log::{Cursor, Entry, Log},
-    transcript::terminal::Terminal,
+    transcript::log::{Cursor, Entry, Log, Piece},
     transcript::viewer::{Told, Viewer, ViewerId, Viewers},
 };
 
@@ -34,6 +33,8 @@ pub(super) const REMAINS: usize = 64 * 1024;
 const STALLED: Duration = Duration::from_secs(1);
 /// A piece from which on the connection takes a breath before the next one.
 const LARGE: usize = 32 * 1024;
+/// Bytes that are drawn at once.
+const PIECE: usize = 16 * 1024;
 /// Most keys, and bytes of their names, that are told to a client that attaches.
 pub(super) const MAX_KEYS: usize = 256;
 pub(super) const MAX_KEYS_BYTES: usize = 16 * 1024;
@@ -49,6 +50,13 @@ pub(crate) struct Limits {
     pub(crate) text_of_all: Budget,
     /// For pictures that wait for a client.
     pub(crate) pictures: Budget,
+}
+
+/// The terminal of the program.
+pub(super) struct Terminal {
+    pub(super) size: WindowSize,
+    /// The place up to which its screen was drawn: nothing behind it leaves the log.
+    pub(super) drawn: Cursor,
 }
 
 /// The keys of a session, as its first client is told them.
@@ -113,6 +121,8 @@ pub(super) enum Step {
         picture: Arc<str>,
         room: Option<Reservation>,
     },
+    /// It needs what the terminal shows.
+    Draw,
     Refuse(StartFailure),
     /// The last message to one that leaves.
     Leave(String),
@@ -128,16 +138,16 @@ impl State {
         keys: SessionKeys,
         terminal: Option<WindowSize>,
     ) -> Self {
-        let terminal = terminal.map(Terminal::new);
+        let log = Log::new();
         Self {
             limits,
             when_full,
             keys: Some(keys),
             opening: Opening::Starting,
-            log: Log::new(),
             granted: STEP,
             rooms: Vec::new(),
-            terminal,
+            terminal: terminal.map(|size| Terminal { size, drawn: log.oldest() }),
+            log,
             viewers: Viewers::default(),
             input: 0,
             heard_keys: Vec::new(),
@@ -177,26 +187,31 @@ impl State {
 
     pub(super) fn append(&mut self, stream: OutputStream, text: &str) {
         self.log.push_text(stream, text);
-        while self.pop_above(self.granted) {}
         self.viewers.wake_all();
     }
 
-    /// Lets the oldest record go if the rest costs so much; the screen shows what it did.
-    pub(super) fn pop_above(&mut self, limit: usize) -> bool {
-        if self.log.cost() <= limit {
-            return false;
+    /// Lets the oldest records go that are too much. Where one has to be drawn before: up to which place.
+    pub(super) fn trim(&mut self) -> Option<Cursor> {
+        while self.log.is_above(self.granted) {
+            let behind = self.log.second();
+            if self.terminal.as_ref().is_some_and(|terminal| terminal.drawn < behind) {
+                return Some(behind);
+            }
+            self.log.pop_above(self.granted);
         }
-        if let Some(terminal) = &mut self.terminal {
-            terminal.draw(&self.log, self.log.second(), &self.limits.text_of_all);
-        }
-        self.log.pop_above(limit).is_some()
+        None
     }
 
-    /// What the terminal shows now. `None` without a terminal.
-    pub(super) fn screen(&mut self) -> Option<String> {
-        let newest = self.log.newest();
-        let budget = &self.limits.text_of_all;
-        Some(self.terminal.as_mut()?.draw(&self.log, newest, budget).snapshot())
+    /// What is to be drawn at this place, and the place behind it: after the last piece, that behind all.
+    pub(super) fn undrawn(&self, from: Cursor) -> (Piece, Cursor) {
+        self.log.piece(from, PIECE).unwrap_or_else(|| (Piece::Text(String::new()), self.log.newest()))
+    }
+
+    /// The screen was drawn up to here.
+    pub(super) fn drawn(&mut self, until: Cursor) {
+        if let Some(terminal) = &mut self.terminal {
+            terminal.drawn = until;
+        }
     }
 
     /// Gives the keyboard to one that comes, if it is free, its own, or its holder does not take anything.
@@ -213,15 +228,6 @@ impl State {
             viewer.told = Told { holder, viewers, size, ..Told::default() };
         }
         self.follow_holder()
-    }
-
-    /// The viewer goes on behind everything so far. The position there.
-    pub(super) fn move_to_end(&mut self, id: ViewerId) -> u64 {
-        let (cursor, end) = (self.log.newest(), self.log.end());
-        if let Some(viewer) = self.viewers.get_mut(id) {
-            viewer.start_at(cursor, end);
-        }
-        end
     }
 
     fn terminal_size(&self) -> Option<WindowSize> {
@@ -253,7 +259,6 @@ impl State {
         }
         terminal.size = size;
         self.log.push_size(size);
-        while self.pop_above(self.granted) {}
         self.viewers.wake_all();
         Some(size)
     }
@@ -273,6 +278,9 @@ impl State {
         }
         if matches!(self.opening, Opening::Starting) {
             return Step::Wait;
+        }
+        if viewer.needs_screen {
+            return Step::Draw;
         }
         self.news(id, process)
             .or_else(|| self.output(id, process))
@@ -344,23 +352,39 @@ impl State {
         self.give(id, next, json, is_large)
     }
 
-    /// For one that is behind the log: what the terminal shows, after its size; or else how much is missing.
+    /// For one that is behind the log: what the terminal shows, or else how much is missing.
     fn resync(&mut self, id: ViewerId, process: &ProcessId) -> Option<Step> {
-        let size = self.terminal_size();
         let viewer = self.viewers.get_mut(id)?;
-        let (told, given) = (mem::replace(&mut viewer.told.size, size), viewer.given);
-        if let Some(WindowSize { rows, cols }) = size.filter(|_| told != size) {
-            let json = in_json(KeptMessage::Resized { rows, cols }, process);
-            return Some(Step::Say { json, is_large: false, confirms: None });
+        if self.terminal.is_some() {
+            viewer.needs_screen = true;
+            return Some(Step::Draw);
         }
-        let (message, next) = if let Some(output) = self.screen() {
-            let seq = self.log.end();
-            (KeptMessage::Screen { output: output.into(), seq }, self.log.newest())
-        } else {
-            let seq = self.log.start();
-            (KeptMessage::Lost { lost: seq.saturating_sub(given), seq }, self.log.oldest())
-        };
-        self.give(id, next, in_json(message, process), false)
+        let (seq, given) = (self.log.start(), viewer.given);
+        let message = KeptMessage::Lost { lost: seq.saturating_sub(given), seq };
+        self.give(id, self.log.oldest(), in_json(message, process), false)
+    }
+
+    /// Gives a viewer what the terminal shows at this place, after its size if it does not know that.
+    pub(super) fn show_screen(
+        &mut self,
+        id: ViewerId,
+        (output, size, until): (String, WindowSize, Cursor),
+        process: &ProcessId,
+    ) -> Vec<Step> {
+        let seq = self.log.position(until);
+        let Some(viewer) = self.viewers.get_mut(id) else { return Vec::new() };
+        viewer.needs_screen = false;
+        viewer.sending = Some(Instant::now());
+        let is_new = viewer.told.size.replace(size) != Some(size);
+        let resized = is_new.then_some(KeptMessage::Resized { rows: size.rows, cols: size.cols });
+        let resized = resized.map(|resized| Step::Say {
+            json: in_json(resized, process),
+            is_large: false,
+            confirms: None,
+        });
+        let screen = in_json(KeptMessage::Screen { output: output.into(), seq }, process);
+        let is_large = screen.len() >= LARGE;
+        resized.into_iter().chain(self.give(id, until, screen, is_large)).collect()
     }
 
     /// The viewer has everything before this place with this message.

@@ -1,10 +1,13 @@
 //! The rules of a transcript, without a client and without waiting.
 
+use std::sync::Arc;
+
 use further_link_api::{KeptMessage, Mode, OutputStream, ProcessId, Received, ServerMessage, WhenFull};
 use further_link_proto::WindowSize;
 
 use crate::{
     memory::budget::Budget,
+    transcript::Transcript,
     transcript::state::{Arrival, Limits, Opening, SessionKeys, State, Step},
     transcript::viewer::ViewerId,
 };
@@ -13,11 +16,16 @@ const SIZE: WindowSize = WindowSize { rows: 5, cols: 20 };
 const OTHER_SIZE: WindowSize = WindowSize { rows: 6, cols: 30 };
 const TEXT: usize = 256 * 1024;
 
+fn limits() -> Limits {
+    Limits { text: TEXT, viewers: 8, text_of_all: Budget::new(2 * TEXT), pictures: Budget::new(TEXT) }
+}
+
+fn keys() -> SessionKeys {
+    SessionKeys { session: "s".to_owned(), key: "k".to_owned(), view_key: "v".to_owned() }
+}
+
 fn state(when_full: WhenFull, terminal: Option<WindowSize>) -> State {
-    let limits =
-        Limits { text: TEXT, viewers: 8, text_of_all: Budget::new(2 * TEXT), pictures: Budget::new(TEXT) };
-    let keys = SessionKeys { session: "s".to_owned(), key: "k".to_owned(), view_key: "v".to_owned() };
-    let mut state = State::new(limits, when_full, keys, terminal);
+    let mut state = State::new(limits(), when_full, keys(), terminal);
     state.opening = Opening::Started;
     // The client that has started it was told.
     state.keys = None;
@@ -39,16 +47,31 @@ fn say(state: &mut State, length: usize) -> bool {
         return false;
     }
     state.append(OutputStream::Stdout, &"x".repeat(length));
+    while let Some(undrawn) = state.trim() {
+        state.drawn(undrawn);
+    }
     true
+}
+
+/// Gives the viewer a screen of this size, drawn up to the end: what it is told.
+fn show_screen(state: &mut State, id: ViewerId, size: WindowSize) -> Vec<KeptMessage<'static>> {
+    let newest = state.log.newest();
+    state.drawn(newest);
+    let steps = state.show_screen(id, ("drawn".to_owned(), size, newest), &ProcessId::new("1"));
+    steps.iter().map(|step| message(step).unwrap().0).collect()
+}
+
+fn message(step: &Step) -> Option<(KeptMessage<'static>, Option<u64>)> {
+    let Step::Say { json, confirms, .. } = step else { return None };
+    let ServerMessage::Kept(message) = Received::parse(json.as_bytes()).unwrap().message else {
+        panic!("{json}")
+    };
+    Some((message, *confirms))
 }
 
 /// What the viewer is told next, and what it is to confirm.
 fn next(state: &mut State, id: ViewerId) -> Option<(KeptMessage<'static>, Option<u64>)> {
-    let Step::Say { json, confirms, .. } = state.step(id, &ProcessId::new("1")) else { return None };
-    let ServerMessage::Kept(message) = Received::parse(json.as_bytes()).unwrap().message else {
-        panic!("{json}")
-    };
-    Some((message, confirms))
+    message(&state.step(id, &ProcessId::new("1")))
 }
 
 /// All output that waits for the viewer, in bytes, and the last thing it was told.
@@ -126,13 +149,25 @@ fn a_viewer_that_missed_a_size_is_told_it_before_the_screen() {
     while state.log.start() < 1024 {
         assert!(say(&mut state, 64 * 1024));
     }
-    let mut told = Vec::new();
-    while let Some((message, _)) = next(&mut state, watcher) {
-        told.push(message);
-    }
+    while next(&mut state, watcher).is_some() {}
+    assert!(matches!(state.step(watcher, &ProcessId::new("1")), Step::Draw));
+    let told = show_screen(&mut state, watcher, OTHER_SIZE);
     let resized = KeptMessage::Resized { rows: OTHER_SIZE.rows, cols: OTHER_SIZE.cols };
-    let at = told.iter().position(|message| *message == resized).unwrap();
-    assert!(matches!(told[at + 1], KeptMessage::Screen { seq, .. } if seq == state.log.end()), "{told:?}");
+    let screen = KeptMessage::Screen { output: "drawn".into(), seq: state.log.end() };
+    assert_eq!(told, [resized, screen]);
+    assert!(next(&mut state, watcher).is_none(), "everything was given");
+}
+
+#[test]
+fn nothing_leaves_the_log_that_the_screen_does_not_show() {
+    let mut state = state(WhenFull::Drop, Some(SIZE));
+    state.append(OutputStream::Stdout, &"x".repeat(2 * TEXT));
+    state.append(OutputStream::Stdout, &"x".repeat(TEXT));
+    let undrawn = state.trim().expect("the oldest is too much, and is not drawn");
+    assert_eq!(state.log.start(), 0);
+    state.drawn(undrawn);
+    assert_eq!(state.trim(), None);
+    assert_eq!(state.log.start(), 2 * u64::try_from(TEXT).unwrap());
 }
 
 #[test]
@@ -173,4 +208,28 @@ fn the_keyboard_goes_back_to_the_client_that_has_used_it_and_not_to_one_that_cam
     state.viewers.give_keyboard(last);
     state.viewers.remove(last);
     assert!(state.viewers.is_holder(first));
+}
+
+/// The lock of a transcript is had between the pieces that are drawn, or one attach would stop the device.
+#[tokio::test(flavor = "multi_thread")]
+async fn others_come_to_a_transcript_while_its_screen_is_drawn() {
+    let size = WindowSize { rows: 60, cols: 200 };
+    let transcript = Arc::new(Transcript::new(limits(), WhenFull::Drop, keys(), Some(size)));
+    for _ in 0..12 {
+        transcript.append(OutputStream::Stdout, &"\x1b[2J0123456789".repeat(1024)).await;
+    }
+    let begin = transcript.lock().log.oldest();
+    let newest = transcript.lock().log.newest();
+    let drawing = tokio::spawn({
+        let transcript = Arc::clone(&transcript);
+        async move { transcript.draw(transcript.drawing.as_ref().unwrap(), newest).await.until }
+    });
+    let mut seen = false;
+    while !drawing.is_finished() {
+        let drawn = transcript.lock().terminal.as_ref().unwrap().drawn;
+        seen |= begin < drawn && drawn < newest;
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(drawing.await.unwrap(), newest);
+    assert!(seen, "nobody saw a half-drawn screen");
 }

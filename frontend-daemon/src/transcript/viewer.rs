@@ -30,6 +30,8 @@ pub(super) struct Viewer {
     /// records cost.
     asked: u64,
     unasked: usize,
+    /// It needs what the terminal shows, before anything else.
+    pub(super) needs_screen: bool,
     /// The program waits until more is confirmed.
     pub(super) is_waited_for: bool,
     /// What it knows of the others.
@@ -42,12 +44,6 @@ pub(super) struct Viewer {
 }
 
 impl Viewer {
-    /// It needs nothing before this place.
-    pub(super) fn start_at(&mut self, cursor: Cursor, position: u64) {
-        self.cursor = cursor;
-        (self.given, self.confirmed, self.asked) = (position, position, position);
-    }
-
     /// It is given everything before this place. The position, if its side is to confirm it: each such part
     /// is confirmed.
     pub(super) fn give(&mut self, next: Cursor, position: u64, part: usize) -> Option<u64> {
@@ -137,6 +133,7 @@ impl Viewers {
             confirmed: given,
             asked: given,
             unasked: 0,
+            needs_screen: false,
             is_waited_for: false,
             told: Told::default(),
             sending: None,
