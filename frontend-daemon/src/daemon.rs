@@ -211,15 +211,18 @@ pub async fn serve<T>(
         helpers: Arc::clone(&helpers),
         uploads: Arc::new(uploads),
         kept: Arc::clone(&kept),
-        budgets,
+        budgets: budgets.clone(),
         max_programs,
         max_programs_per_connection: config.max_programs_per_connection.into(),
     };
     let pings = Pings::new(Duration::from_secs(config.ping_interval));
     let (tls, reloader) = tls.unzip();
     let app = Arc::new(App::new(shared, access, shutdown, bodies, pings).reached_by(tls.clone(), on_network));
-    let limits =
-        ConnectionLimits::new(config.max_connections.into(), config.max_connections_per_address.into());
+    let limits = ConnectionLimits::new(
+        config.max_connections.into(),
+        config.max_connections_per_address.into(),
+        budgets.messages.clone(),
+    );
     let client_timeout = Duration::from_secs(config.client_timeout);
     let mut tasks = JoinSet::new();
     tasks.spawn(async move { match helpers.keep_spares().await {} });

@@ -8,8 +8,8 @@
 //!
 //! | layer | modules |
 //! | --- | --- |
-//! | ground | `config`, `device`, `files`, `lifecycle`, `random`, `reply` |
-//! | rules | `access`, `memory`, `tls` |
+//! | ground | `config`, `device`, `files`, `lifecycle`, `memory`, `random`, `reply` |
+//! | rules | `access`, `tls` |
 //! | ends | `helper`, `outbox` |
 //! | transcripts | `transcript` |
 //! | runs and uploads | `process`, `upload` |
@@ -23,11 +23,11 @@ mod config;
 mod device;
 mod files;
 mod lifecycle;
+mod memory;
 mod random;
 mod reply;
 
 mod access;
-mod memory;
 mod tls;
 
 mod helper;

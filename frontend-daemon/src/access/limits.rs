@@ -1,5 +1,5 @@
-//! How many connections there may be at once, in all and from one network, and how many bytes of unfinished
-//! messages they may make this process keep.
+//! How many connections there may be at once, in all and from one network, and which room for unfinished
+//! messages each of them shares.
 //!
 //! `listen` reserves a permit for each connection that it accepts. Connections that no decision has let in
 //! yet live in a small pool of their own; when it is full the oldest goes, of the network that has most (as
@@ -18,6 +18,8 @@ use std::{
 
 use tokio::sync::oneshot;
 
+use crate::memory::budget::{Budget, MAX_UNFINISHED};
+
 /// Connections that were not let in yet: each costs a TLS handshake's memory, and a client needs one for some
 /// milliseconds.
 const MAX_WAITING: usize = 1024;
@@ -25,10 +27,8 @@ const MAX_WAITING: usize = 1024;
 const MAX_WAITING_PER_ADDRESS: usize = 192;
 /// The same from this machine, where a proxy may stand for many clients.
 const MAX_WAITING_LOOPBACK: usize = 512;
-/// Bytes of unfinished messages, over all connections: sixteen of the largest. The unit's `MemoryMax=` is
-/// four times that.
-const MAX_UNFINISHED: usize = 64 * 1024 * 1024;
-/// The same from one address that is not this machine's: others get through whatever one does.
+/// Bytes of unfinished messages from one address that is not this machine's, of those of all: others get
+/// through whatever one does.
 const MAX_UNFINISHED_PER_ADDRESS: usize = MAX_UNFINISHED / 4;
 
 /// Addresses that count as one.
@@ -67,13 +67,14 @@ impl fmt::Display for Network {
 pub(crate) struct ConnectionLimits {
     total: usize,
     per_address: usize,
+    /// For the unfinished messages of all connections.
+    messages: Budget,
     used: Mutex<Used>,
 }
 
 #[derive(Default)]
 struct Used {
     let_in: usize,
-    unfinished: usize,
     networks: HashMap<Network, Use>,
     waiting: HashMap<u64, Waiting>,
     /// The number of the next connection.
@@ -81,10 +82,10 @@ struct Used {
 }
 
 /// What one network uses.
-#[derive(Default)]
 struct Use {
     let_in: usize,
-    unfinished: usize,
+    /// For its unfinished messages.
+    messages: Budget,
     /// Connections that were not let in yet, in the order of their beginning: those that are silent, and
     /// those that have sent something.
     silent: BTreeSet<u64>,
@@ -92,6 +93,10 @@ struct Use {
 }
 
 impl Use {
+    fn new(messages: Budget) -> Self {
+        Self { let_in: 0, messages, silent: BTreeSet::new(), spoken: BTreeSet::new() }
+    }
+
     fn waiting(&self) -> usize {
         self.silent.len() + self.spoken.len()
     }
@@ -124,8 +129,8 @@ pub(crate) enum Full {
 
 impl ConnectionLimits {
     /// Most connections that were let in, in all and from one network.
-    pub(crate) fn new(total: usize, per_address: usize) -> Self {
-        Self { total, per_address, used: Mutex::default() }
+    pub(crate) fn new(total: usize, per_address: usize, messages: Budget) -> Self {
+        Self { total, per_address, messages, used: Mutex::default() }
     }
 
     /// A permit for a connection that was just accepted, and what completes when it has to go for a newer
@@ -142,11 +147,19 @@ impl ConnectionLimits {
         }
         let number = used.next;
         used.next += 1;
-        used.networks.entry(network).or_default().silent.insert(number);
+        let here = used.networks.entry(network).or_insert_with(|| Use::new(self.messages_of(network)));
+        here.silent.insert(number);
+        let messages = here.messages.clone();
         let (evict, evicted) = oneshot::channel();
         used.waiting.insert(number, Waiting { network, evict });
         let limits = Arc::clone(self);
-        (ConnectionPermit { limits, network, number, let_in: Mutex::new(false) }, Eviction(evicted))
+        let let_in = Mutex::new(false);
+        (ConnectionPermit { limits, network, number, messages, let_in }, Eviction(evicted))
+    }
+
+    fn messages_of(&self, network: Network) -> Budget {
+        let is_own = network.0.is_loopback();
+        if is_own { self.messages.clone() } else { self.messages.share(MAX_UNFINISHED_PER_ADDRESS) }
     }
 
     /// Whether a network that has `here` connections may have one more, of `used` in all.
@@ -226,6 +239,7 @@ pub(crate) struct ConnectionPermit {
     limits: Arc<ConnectionLimits>,
     network: Network,
     number: u64,
+    messages: Budget,
     let_in: Mutex<bool>,
 }
 
@@ -259,34 +273,17 @@ impl ConnectionPermit {
         let here = used.networks.get(&self.network).map_or(0, |here| here.let_in);
         self.limits.check(self.network, here, used.let_in)?;
         used.let_in += 1;
-        used.networks.entry(self.network).or_default().let_in += 1;
+        if let Some(here) = used.networks.get_mut(&self.network) {
+            here.let_in += 1;
+        }
         used.end_waiting(self.number);
         *let_in = true;
         Ok(true)
     }
 
-    /// Counts bytes of an unfinished message; false if there are too many already.
-    pub(crate) fn hold(&self, bytes: usize) -> bool {
-        let mut used = self.limits.lock();
-        let all = used.unfinished.saturating_add(bytes);
-        let Some(here) = used.networks.get_mut(&self.network) else { return false };
-        let of_address = here.unfinished.saturating_add(bytes);
-        let own = self.network.0.is_loopback();
-        if all > MAX_UNFINISHED || of_address > MAX_UNFINISHED_PER_ADDRESS && !own {
-            return false;
-        }
-        here.unfinished = of_address;
-        used.unfinished = all;
-        true
-    }
-
-    /// Gives back what was held.
-    pub(crate) fn release(&self, bytes: usize) {
-        let mut used = self.limits.lock();
-        used.unfinished = used.unfinished.saturating_sub(bytes);
-        if let Some(here) = used.networks.get_mut(&self.network) {
-            here.unfinished = here.unfinished.saturating_sub(bytes);
-        }
+    /// The room for its unfinished messages.
+    pub(crate) fn messages(&self) -> &Budget {
+        &self.messages
     }
 }
 
@@ -316,7 +313,7 @@ mod tests {
     }
 
     fn limits(total: usize, per_address: usize) -> Arc<ConnectionLimits> {
-        Arc::new(ConnectionLimits::new(total, per_address))
+        Arc::new(ConnectionLimits::new(total, per_address, Budget::new(MAX_UNFINISHED)))
     }
 
     /// A connection that was let in, or why not.
@@ -409,14 +406,17 @@ mod tests {
     #[test]
     fn unfinished_bytes_are_bounded_in_all_and_for_each_address() {
         let limits = limits(90, 9);
+        let take = |permit: &ConnectionPermit, bytes| permit.messages().try_take(bytes);
         let one = let_in(&limits, "10.0.0.1").unwrap();
-        assert!(one.hold(MAX_UNFINISHED_PER_ADDRESS));
-        assert!(!one.hold(1));
+        let first = take(&one, MAX_UNFINISHED_PER_ADDRESS).unwrap();
+        let again = let_in(&limits, "10.0.0.1").unwrap();
+        assert!(take(&again, 1).is_none(), "an address has one share for all its connections");
         let others: Vec<_> = (2..5).map(|n| let_in(&limits, &format!("10.0.0.{n}")).unwrap()).collect();
-        assert!(others.iter().all(|permit| permit.hold(MAX_UNFINISHED_PER_ADDRESS)));
+        let all: Vec<_> = others.iter().map(|permit| take(permit, MAX_UNFINISHED_PER_ADDRESS)).collect();
+        assert!(all.iter().all(Option::is_some));
         let own = let_in(&limits, "127.0.0.1").unwrap();
-        assert!(!own.hold(1), "all is in use");
-        one.release(MAX_UNFINISHED_PER_ADDRESS);
-        assert!(own.hold(MAX_UNFINISHED_PER_ADDRESS));
+        assert!(take(&own, 1).is_none(), "all is in use");
+        drop(first);
+        assert!(take(&own, MAX_UNFINISHED_PER_ADDRESS).is_some());
     }
 }

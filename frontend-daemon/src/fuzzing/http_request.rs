@@ -22,7 +22,7 @@ use crate::{
     http::{listen::serve_stream, pings::Pings, routes::App, upload::Bodies},
     kept::{KeptLimits, KeptPrograms},
     lifecycle::shutdown::Shutdown,
-    memory::budget::Budgets,
+    memory::budget::{Budget, Budgets, MAX_UNFINISHED},
     process::channel::line::MAX_LINE,
     session::Shared,
     upload::{Uploads, download::Downloads},
@@ -43,7 +43,8 @@ pub fn http_request(bytes: &[u8]) {
         let (runtime, app) = service.get_or_insert_with(service_without_helper);
         let app = Arc::clone(app);
         runtime.block_on(async move {
-            let (permit, _) = Arc::new(ConnectionLimits::new(8, 8)).reserve(IpAddr::V4(Ipv4Addr::LOCALHOST));
+            let (permit, _) = Arc::new(ConnectionLimits::new(8, 8, Budget::new(MAX_UNFINISHED)))
+                .reserve(IpAddr::V4(Ipv4Addr::LOCALHOST));
             let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 40_000));
             let client = Client { address, permit: Arc::new(permit), caller: Caller::Public };
             let (ours, mut theirs) = duplex(PIPE);

@@ -2,7 +2,7 @@
 //! hold: `refragment` cuts long frames into fragments.
 //!
 //! The library keeps room for the longest frame that a connection has ever seen. Of fragments it keeps the
-//! bytes that have come, until their message is complete. Those bytes are counted here (`limits`), and must
+//! bytes that have come, until their message is complete. Those bytes need room here (`budget`), and must
 //! come in time.
 
 use std::{
@@ -23,6 +23,7 @@ use crate::{
     access::limits::ConnectionPermit,
     http::pings::Pulse,
     http::refragment::{FRAGMENT, Refragmenter},
+    memory::budget::Reservation,
 };
 
 /// Bytes of one read. Messages from clients are mostly keystrokes; larger ones are read in several steps.
@@ -36,7 +37,8 @@ pub(crate) struct Fragments<S> {
     permit: Arc<ConnectionPermit>,
     pulse: Arc<Pulse>,
     frames: Refragmenter,
-    /// Bytes of the unfinished message that are counted with the permit.
+    /// Room for the unfinished message, and its bytes.
+    room: Option<Reservation>,
     counted: usize,
     deadline: Option<Pin<Box<Sleep>>>,
     /// The client does not read what is written.
@@ -46,7 +48,7 @@ pub(crate) struct Fragments<S> {
 impl<S> Fragments<S> {
     pub(crate) fn new(stream: S, permit: Arc<ConnectionPermit>, pulse: Arc<Pulse>) -> Self {
         let frames = Refragmenter::default();
-        Self { stream, permit, pulse, frames, counted: 0, deadline: None, write_blocked: false }
+        Self { stream, permit, pulse, frames, room: None, counted: 0, deadline: None, write_blocked: false }
     }
 
     /// Passes on what is there; false if more has to be read first.
@@ -66,11 +68,17 @@ impl<S> Fragments<S> {
     fn count(&mut self) -> io::Result<()> {
         let free = usize::try_from(FRAGMENT).unwrap_or(usize::MAX);
         let kept = self.frames.unfinished().saturating_sub(free);
-        if kept > self.counted && !self.permit.hold(kept - self.counted) {
-            return Err(io::Error::new(io::ErrorKind::QuotaExceeded, "too many unfinished messages"));
-        }
-        if kept < self.counted {
-            self.permit.release(self.counted - kept);
+        if kept > self.counted {
+            let more = self.permit.messages().try_take(kept - self.counted);
+            let more = more.ok_or_else(|| {
+                io::Error::new(io::ErrorKind::QuotaExceeded, "too many unfinished messages")
+            })?;
+            self.room = Some(match self.room.take() {
+                Some(room) => room.merge(more),
+                None => more,
+            });
+        } else if kept < self.counted {
+            self.room = self.room.take().filter(|_| kept > 0).map(|room| room.shrink_to(kept));
         }
         self.counted = kept;
         Ok(())
@@ -142,11 +150,5 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Fragments<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-}
-
-impl<S> Drop for Fragments<S> {
-    fn drop(&mut self) {
-        self.permit.release(self.counted);
     }
 }

@@ -19,7 +19,11 @@ use tokio_tungstenite::{
 };
 
 use super::fragments::Fragments;
-use crate::{access::limits::ConnectionLimits, http::pings::Pings};
+use crate::{
+    access::limits::ConnectionLimits,
+    http::pings::Pings,
+    memory::budget::{Budget, MAX_UNFINISHED},
+};
 
 /// Numbers that are the same in each run, for a seed (xorshift).
 struct Random(u64);
@@ -74,7 +78,8 @@ fn messages_and_frames(random: &mut Random) -> (Vec<Vec<u8>>, Vec<u8>) {
 
 /// Sends the bytes in pieces, and returns the messages that the library makes of them.
 async fn received(bytes: &[u8], random: &mut Random) -> Vec<Vec<u8>> {
-    let (permit, _) = Arc::new(ConnectionLimits::new(1, 1)).reserve(IpAddr::from([10, 0, 0, 1]));
+    let (permit, _) = Arc::new(ConnectionLimits::new(1, 1, Budget::new(MAX_UNFINISHED)))
+        .reserve(IpAddr::from([10, 0, 0, 1]));
     let (mut client, server) = duplex(64 * 1024);
     let send = async {
         let mut rest = bytes;

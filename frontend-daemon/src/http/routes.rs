@@ -284,11 +284,15 @@ mod tests {
     use http::HeaderValue;
 
     use super::*;
-    use crate::access::{Caller, limits::ConnectionLimits};
+    use crate::{
+        access::{Caller, limits::ConnectionLimits},
+        memory::budget::{Budget, MAX_UNFINISHED},
+    };
 
     fn client() -> Client {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
-        let (permit, _) = Arc::new(ConnectionLimits::new(1, 1)).reserve(address.ip());
+        let (permit, _) =
+            Arc::new(ConnectionLimits::new(1, 1, Budget::new(MAX_UNFINISHED))).reserve(address.ip());
         Client { address, permit: Arc::new(permit), caller: Caller::Local }
     }
 

@@ -1,6 +1,6 @@
-//! Memory budgets for what is large and waits: lines of user channels, unsent frames, unread input. The owner
-//! of such a thing takes room for it first, so that the sum over all connections and runs stays far below the
-//! unit's `MemoryMax=`.
+//! Memory budgets for what is large and waits: messages that are not complete, lines of user channels, unsent
+//! frames, unread input, kept output. The owner of such a thing takes room for it first, so that the sum over
+//! all connections and runs stays far below the unit's `MemoryMax=`.
 //!
 //! `channel::connection` waits for room, always for a whole line at once, and so do bodies of uploads, from a
 //! budget of their own and for a limited time; `input` never waits for it. So a task that holds room never
@@ -20,6 +20,8 @@ const UNIT: usize = 1024;
 const ALL_CHANNELS: usize = 64 * 1024 * 1024;
 /// For all input that waits, in bytes: four programs that read nothing can have their full queues.
 const ALL_INPUT: usize = 64 * 1024 * 1024;
+/// For the unfinished messages of all connections, in bytes: sixteen of the largest.
+pub(crate) const MAX_UNFINISHED: usize = 64 * 1024 * 1024;
 /// For one run's channel: a frame that is being sent, one that waits, and one that is being read. More would
 /// not help, and so one run alone cannot take the room of all.
 const LINES_OF_ONE_CHANNEL: usize = 3;
@@ -47,6 +49,8 @@ pub(crate) struct Budgets {
     /// In bytes.
     one_channel: usize,
     pub(crate) input: Budget,
+    /// Messages of which a part has come.
+    pub(crate) messages: Budget,
     /// Output of kept programs.
     pub(crate) transcripts: Budget,
     /// Slots for connections to user channels.
@@ -61,6 +65,7 @@ impl Budgets {
             one_channel: LINES_OF_ONE_CHANNEL * largest_line,
             channels: Budget::new(ALL_CHANNELS),
             input: Budget::new(ALL_INPUT),
+            messages: Budget::new(MAX_UNFINISHED),
             transcripts: Budget::new(transcripts),
             connections: Arc::new(Semaphore::new(ALL_CONNECTIONS)),
         }
@@ -84,7 +89,7 @@ impl Budget {
     }
 
     /// A part of it that has a limit of its own.
-    fn share(&self, bytes: usize) -> Self {
+    pub(crate) fn share(&self, bytes: usize) -> Self {
         let most = units(bytes).min(self.most);
         let mut levels = vec![semaphore(most)];
         levels.extend(self.levels.iter().map(Arc::clone));

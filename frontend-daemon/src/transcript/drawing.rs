@@ -1,8 +1,8 @@
 //! The screen of a kept program, as far as it was drawn.
 //!
-//! A program that clears a large screen with each few bytes takes seconds for what the log has. So nobody
-//! draws with the transcript's lock held, a long text is drawn in pieces, and who needs little is not behind
-//! one who needs much.
+//! A program that clears a large screen with each few bytes takes seconds for what the log has. So nothing is
+//! drawn while the transcript's lock is held, a long text is drawn in pieces, and a task that needs little is
+//! not behind one that needs much.
 
 use further_link_proto::WindowSize;
 use tokio::{

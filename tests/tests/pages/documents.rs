@@ -189,7 +189,7 @@ const LIMITS: &[(&str, &str, &str, &str)] = &[
     (
         API,
         "unfinished messages, in all | 64 MiB, 16 MiB",
-        PLACES,
+        BUDGET,
         "MAX_UNFINISHED: usize = 64 * 1024 * 1024;",
     ),
     (
