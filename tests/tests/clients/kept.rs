@@ -3,7 +3,7 @@
 #![expect(clippy::indexing_slicing, reason = "helpers of tests may fail the test")]
 
 use further_link_api::Secret;
-use further_link_tests::programs::{numbered, program, python};
+use further_link_tests::programs::{CHANNEL, numbered, program, python};
 use further_link_tests::session::Session;
 use further_link_tests::{Client, DEADLINE, Daemon, wait_until};
 use serde_json::{Value, json};
@@ -351,4 +351,48 @@ fn secrets_do_not_get_into_the_log() {
         assert!(!log.contains(secret), "{secret} is in the log:\n{log}");
     }
     assert_eq!(format!("{:?}", Secret::new("x")), "Secret(…)");
+}
+
+/// The newest picture and the keys that are listened for are told to each client that comes; older pictures
+/// are not.
+#[test]
+fn the_newest_picture_and_the_keys_are_told_at_each_attach() {
+    let daemon = Daemon::start();
+    let mut one = client(&daemon, "", ONE);
+    let code = format!(
+        "{CHANNEL}
+c = connect()
+for key in 'a', 'b':
+    say(c, 'keylisten', key=key)
+input()
+for number in range(20):
+    say(c, 'video', output=f'picture {{number}}')
+# A key comes behind the last picture.
+say(c, 'keylisten', key='shown')
+print(hear(c), flush=True)
+"
+    );
+    let session = Session::start(&mut one, "1", kept(python(&code), 60));
+    one.stdin("1", "\n");
+    one.expect("shown", |message| message["data"]["key"] == "shown");
+    one.close();
+    for (process, mode) in [("w", "view"), ("u", "use")] {
+        let mut back = client(&daemon, "", OTHER);
+        let attached = if mode == "use" {
+            session.attach(&mut back, process, &json!({}))
+        } else {
+            session.watch(&mut back, process, &json!({}))
+        };
+        assert_eq!(attached["mode"], mode);
+        let of_type = |kind: &'static str| move |message: &Value| message["type"] == kind;
+        for key in ["a", "b", "shown"] {
+            assert_eq!(back.expect(key, of_type("keylisten"))["data"]["key"], key);
+        }
+        assert_eq!(back.expect("a picture", of_type("video"))["data"]["output"], "picture 19");
+        if mode == "use" {
+            say(&mut back, process, "keyevent", &json!({"key": "shown", "event": "keydown"}));
+            assert_eq!(back.wait_stopped(process), 0);
+            assert_eq!(back.stdout(process), "shown keydown\n");
+        }
+    }
 }
