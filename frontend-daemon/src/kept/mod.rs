@@ -196,8 +196,8 @@ impl KeptPrograms {
         let id = &attachment.kept.id;
         match served {
             Served::Ended { fetched: true } if attachment.mode == Mode::Use => {
-                info!("connection {connection}: session {id}: its end was fetched");
                 self.lock().programs.remove(id);
+                info!("connection {connection}: session {id}: its end was fetched");
             }
             Served::Ended { .. } => info!("connection {connection}: session {id}: has heard of its end"),
             Served::Left | Served::Disconnected => {

@@ -130,7 +130,8 @@ impl Kept {
         let size = self.transcript.remove(viewer);
         self.resize(size);
         if self.transcript.standing().viewers == 0 {
-            self.times().idle = Some(Instant::now());
+            // A viewer that had to leave may go later than the last one.
+            self.times().idle.get_or_insert_with(Instant::now);
         }
     }
 

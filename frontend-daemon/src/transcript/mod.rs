@@ -37,7 +37,7 @@ use crate::{
     transcript::drawing::{Drawing, Drawn},
     transcript::log::Cursor,
     transcript::state::{MAX_KEYS, MAX_KEYS_BYTES, Opening, Picture, REMAINS, State, Step, in_json},
-    transcript::viewer::Told,
+    transcript::viewer::{Told, Whose},
 };
 
 /// A client that is attached now.
@@ -182,6 +182,7 @@ impl Transcript {
         let viewer = state.viewers.add(Mode::Use, size, (cursor, 0));
         state.viewers.give_keyboard(viewer);
         if let Some(viewer) = state.viewers.get_mut(viewer) {
+            viewer.whose = Whose::Owner;
             viewer.told = Told { holder: true, viewers: 1, size, ..Told::default() };
         }
         viewer
@@ -193,7 +194,9 @@ impl Transcript {
         if matches!(state.opening, Opening::Failed(_)) {
             return Err(ClientError::NoSession);
         }
-        if state.viewers.len() >= state.limits.viewers {
+        // A client whose network changes comes back before its old connections are known to be dead.
+        let is_full = state.viewers.len() >= state.limits.viewers;
+        if is_full && !(arrival.is_owner && state.viewers.let_oldest_of_owner_leave()) {
             return Err(ClientError::ViewersFull { most: state.limits.viewers });
         }
         let after = arrival.after.unwrap_or_default();
@@ -209,6 +212,7 @@ impl Transcript {
         };
         let viewer = state.viewers.add(arrival.mode, arrival.size, place);
         if let Some(viewer) = state.viewers.get_mut(viewer) {
+            viewer.whose = if arrival.is_owner { Whose::Owner } else { Whose::Other };
             viewer.needs_screen = needs_screen;
         }
         let size = state.welcome(viewer, arrival);
@@ -244,8 +248,7 @@ impl Transcript {
     pub(crate) fn leave(&self, viewer: ViewerId) {
         let mut state = self.lock();
         if let Some(viewer) = state.viewers.get_mut(viewer) {
-            viewer.leaves = true;
-            viewer.wake.notify_one();
+            viewer.leave();
         }
     }
 

@@ -12,10 +12,19 @@ use crate::transcript::log::{Cursor, RECORD_COST};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ViewerId(pub(super) u64);
 
+/// Whose connection a viewer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// Of the client that the program belongs to.
+    Owner,
+    Other,
+}
+
 /// A viewer.
 pub(super) struct Viewer {
     pub(super) id: ViewerId,
     pub(super) mode: Mode,
+    pub(super) whose: Whose,
     /// The size of its window.
     pub(super) size: Option<WindowSize>,
     /// Rises with each use; the one with the highest number used the program last.
@@ -44,6 +53,12 @@ pub(super) struct Viewer {
 }
 
 impl Viewer {
+    /// It is told when all before has been said.
+    pub(super) fn leave(&mut self) {
+        self.leaves = true;
+        self.wake.notify_one();
+    }
+
     /// It is given everything before this place. The position, if its side is to confirm it: each such part
     /// is confirmed.
     pub(super) fn give(&mut self, next: Cursor, position: u64, part: usize) -> Option<u64> {
@@ -90,8 +105,19 @@ pub(super) struct Viewers {
 }
 
 impl Viewers {
+    /// How many there are that stay.
     pub(super) fn len(&self) -> usize {
-        self.all.len()
+        self.all.iter().filter(|viewer| !viewer.leaves).count()
+    }
+
+    /// Lets the oldest viewer of the program's owner leave. False if there is none.
+    pub(super) fn let_oldest_of_owner_leave(&mut self) -> bool {
+        let oldest = self.all.iter_mut().find(|viewer| viewer.whose == Whose::Owner && !viewer.leaves);
+        if let Some(viewer) = oldest {
+            viewer.leave();
+            return true;
+        }
+        false
     }
 
     pub(super) fn get(&self, id: ViewerId) -> Option<&Viewer> {
@@ -126,6 +152,7 @@ impl Viewers {
         self.all.push(Viewer {
             id,
             mode,
+            whose: Whose::Other,
             size,
             last_use: 0,
             cursor,

@@ -396,3 +396,24 @@ print(hear(c), flush=True)
         }
     }
 }
+
+/// A client whose network changes comes back before its old connections are known to be dead.
+#[test]
+fn the_owner_replaces_its_oldest_connection_where_no_place_is_left() {
+    let daemon = Daemon::builder().argument("--max-viewers=2").start();
+    let mut first = client(&daemon, "", ONE);
+    let session = Session::start(&mut first, "1", kept(program("/usr/bin/cat"), 60));
+    let mut second = client(&daemon, "", ONE);
+    session.attach(&mut second, "2", &json!({}));
+    let mut other = client(&daemon, "", OTHER);
+    Session::ask(&mut other, "o", &session.id, &session.key, &json!({}));
+    assert!(other.next_error().contains("2 clients are attached"));
+    let mut third = client(&daemon, "", ONE);
+    let attached = session.attach(&mut third, "3", &json!({}));
+    assert_eq!((&attached["holder"], &attached["viewers"]), (&json!(true), &json!(2)));
+    first.expect("detached", |message| message["type"] == "detached");
+    third.stdin("3", "x\n");
+    second.wait_stdout("2", "x\n");
+    third.wait_stdout("3", "x\n");
+    assert_eq!(first.stdout("1"), "");
+}
