@@ -309,7 +309,7 @@ impl Attachment {
         }
     }
 
-    fn may_use(&self) -> Result<(), ClientError> {
+    pub(crate) fn may_use(&self) -> Result<(), ClientError> {
         if self.mode == Mode::Use { Ok(()) } else { Err(ClientError::ViewOnly) }
     }
 }

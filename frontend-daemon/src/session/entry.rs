@@ -35,6 +35,14 @@ impl Entry {
         }
     }
 
+    /// Whether its client may do more than watch.
+    pub(super) fn may_use(&self) -> Result<(), ClientError> {
+        match self {
+            Self::Own(_) => Ok(()),
+            Self::Kept(attachment) => attachment.may_use(),
+        }
+    }
+
     pub(super) async fn write(
         &self,
         input: String,

@@ -275,7 +275,7 @@ impl Session {
         end: bool,
         number: Option<u64>,
     ) -> Result<(), ClientError> {
-        let process = self.live(id)?;
+        let process = self.usable(id)?;
         if end && process.has_terminal(&self.options) {
             return Err(ClientError::NoEndOnTerminal);
         }
@@ -283,7 +283,7 @@ impl Session {
     }
 
     async fn resize(&self, id: &ProcessId, rows: Integer, cols: Integer) -> Result<(), ClientError> {
-        let process = self.live(id)?;
+        let process = self.usable(id)?;
         if !process.has_terminal(&self.options) {
             return Err(BadMessage::NoTerminal.into());
         }
@@ -323,6 +323,13 @@ impl Session {
 
     fn live(&self, id: &ProcessId) -> Result<&Entry, ClientError> {
         self.processes.get(id).filter(|process| process.is_live()).ok_or(BadMessage::NoSuchProcess.into())
+    }
+
+    /// A live process whose client may do more than watch.
+    fn usable(&self, id: &ProcessId) -> Result<&Entry, ClientError> {
+        let process = self.live(id)?;
+        process.may_use()?;
+        Ok(process)
     }
 }
 

@@ -291,6 +291,8 @@ impl State {
     fn news(&mut self, id: ViewerId, process: &ProcessId) -> Option<Step> {
         let (viewers, holder, input) = (self.viewers.len(), self.viewers.is_holder(id), self.input);
         let (keys, pictures) = (self.heard_keys.len(), self.pictures);
+        // Who else is there is no news of a program that has ended: all leave.
+        let is_over = self.ended.is_some();
         let viewer = self.viewers.get_mut(id)?;
         let told = &mut viewer.told;
         let message = if let Some(SessionKeys { session, key, view_key }) = self.keys.take() {
@@ -299,9 +301,9 @@ impl State {
                 key: key.into(),
                 view_key: view_key.into(),
             })
-        } else if mem::replace(&mut told.viewers, viewers) != viewers {
+        } else if !is_over && mem::replace(&mut told.viewers, viewers) != viewers {
             ServerMessage::Kept(KeptMessage::Viewers { viewers })
-        } else if mem::replace(&mut told.holder, holder) != holder {
+        } else if !is_over && mem::replace(&mut told.holder, holder) != holder {
             ServerMessage::Kept(KeptMessage::Holder { holder, input })
         } else if told.keys < keys {
             told.keys += 1;

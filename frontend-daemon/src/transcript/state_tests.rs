@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use further_link_api::{KeptMessage, Mode, OutputStream, ProcessId, Received, ServerMessage, WhenFull};
+use further_link_api::{
+    EndReason, KeptMessage, Mode, OutputStream, ProcessId, Received, ServerMessage, WhenFull,
+};
 use further_link_proto::WindowSize;
 
 use crate::{
@@ -232,4 +234,18 @@ async fn others_come_to_a_transcript_while_its_screen_is_drawn() {
     }
     assert_eq!(drawing.await.unwrap(), newest);
     assert!(seen, "nobody saw a half-drawn screen");
+}
+
+#[test]
+fn who_is_slow_hears_nothing_of_the_others_that_leave_at_the_end() {
+    let mut state = state(WhenFull::Drop, None);
+    let (holder, slow) = (viewer(&mut state, Mode::Use), viewer(&mut state, Mode::Use));
+    while next(&mut state, holder).is_some() {}
+    while next(&mut state, slow).is_some() {}
+    assert!(say(&mut state, 1024));
+    state.ended = Some((0, EndReason::Exited));
+    read(&mut state, holder);
+    assert!(state.viewers.get(holder).is_none() && state.viewers.is_holder(slow));
+    assert!(matches!(next(&mut state, slow), Some((KeptMessage::Stdout { seq: 1024, .. }, _))));
+    assert!(matches!(state.step(slow, &ProcessId::new("1")), Step::Stopped(_)), "and then the end");
 }
