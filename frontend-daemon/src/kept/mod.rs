@@ -76,6 +76,8 @@ impl KeptLimits {
 pub(crate) struct KeptPrograms {
     pub(crate) limits: KeptLimits,
     state: Mutex<State>,
+    /// One start after the other.
+    starting: Mutex<()>,
     changed: Notify,
 }
 
@@ -100,11 +102,15 @@ pub(crate) struct Plan {
 
 impl KeptPrograms {
     pub(crate) fn new(limits: KeptLimits) -> Self {
-        Self { limits, state: Mutex::default(), changed: Notify::new() }
+        Self { limits, state: Mutex::default(), starting: Mutex::default(), changed: Notify::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn starting(&self) -> MutexGuard<'_, ()> {
+        self.starting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The programs of now: what is asked of each of them need not hold up those who come for another one.
@@ -118,13 +124,29 @@ impl KeptPrograms {
         plan: Plan,
         start: impl FnOnce(Audience) -> Start,
     ) -> Result<(Attachment, Settled), StartFailure> {
+        let (attachment, settled, evicted) = self.begin(plan, start)?;
+        if let Some(kept) = evicted {
+            info!("session {}: is ended, to make room for another one", kept.id);
+            kept.stop(EndReason::Evicted, None).await;
+        }
+        Ok((attachment, settled))
+    }
+
+    /// The step that no other start can come into: the look at who runs, and the new one among them. The
+    /// program that has to go for it is noted as such, and is still to be stopped.
+    fn begin(
+        self: &Arc<Self>,
+        plan: Plan,
+        start: impl FnOnce(Audience) -> Start,
+    ) -> Result<(Attachment, Settled, Option<Arc<Kept>>), StartFailure> {
         let Plan { keep, owner, runner, path, terminal, connection } = plan;
         if keep.seconds > self.limits.seconds {
             return Err(StartFailure::KeptTooLong { most: self.limits.seconds });
         }
-        self.make_room(&owner).await?;
         let keys = session_keys()
             .map_err(|error| StartFailure::Device(FailedStep { step: "keys", reason: error.to_string() }))?;
+        let _one_start = self.starting();
+        let evicted = self.make_room(&owner)?;
         let (id, key, view_key) = (keys.session.clone(), Hash::of(&keys.key), Hash::of(&keys.view_key));
         let transcript = Transcript::new(self.limits.transcript.clone(), keep.when_full, keys, terminal);
         let transcript = Arc::new(transcript);
@@ -148,7 +170,7 @@ impl KeptPrograms {
         });
         self.add(&kept, tasks);
         let owner = kept.owner.clone();
-        Ok((Attachment { kept, viewer, mode: Mode::Use, owner }, settled))
+        Ok((Attachment { kept, viewer, mode: Mode::Use, owner }, settled, evicted))
     }
 
     /// Keeps it, and watches its task.
@@ -215,10 +237,10 @@ impl KeptPrograms {
         listed
     }
 
-    /// Makes a place for one more program. The program without a client goes that has been without one
-    /// longest.
-    async fn make_room(&self, owner: &Owner) -> Result<(), StartFailure> {
-        let running: Vec<_> = self.all().into_iter().filter(|kept| kept.runs()).collect();
+    /// Sees to a place for one more program. The one that goes for it has been without a client longest.
+    fn make_room(&self, owner: &Owner) -> Result<Option<Arc<Kept>>, StartFailure> {
+        let mut running = self.all();
+        running.retain(|kept| kept.runs());
         let most = self.limits.programs_per_client;
         if running.iter().filter(|kept| kept.owner.is(owner)).count() >= most {
             return Err(StartFailure::ClientKeepsTooMany { most });
@@ -227,14 +249,14 @@ impl KeptPrograms {
         if most == 0 || self.lock().is_closed {
             return Err(StartFailure::DeviceKeepsTooMany { most });
         }
-        if running.len() >= most {
-            let idle = running.iter().filter_map(|kept| Some((kept.idle_since()?, kept)));
-            let longest = idle.min_by_key(|(since, _)| *since);
-            let (_, kept) = longest.ok_or(StartFailure::DeviceKeepsTooMany { most })?;
-            info!("session {}: is ended, to make room for another one", kept.id);
-            kept.stop(EndReason::Evicted, None).await;
+        if running.len() < most {
+            return Ok(None);
         }
-        Ok(())
+        let idle = running.into_iter().filter_map(|kept| Some((kept.idle_since()?, kept)));
+        let longest = idle.min_by_key(|(since, _)| *since);
+        let (_, kept) = longest.ok_or(StartFailure::DeviceKeepsTooMany { most })?;
+        kept.transcript.end_for(EndReason::Evicted);
+        Ok(Some(kept))
     }
 
     /// Ends what was kept long enough, until the service ends; then ends all programs.
@@ -296,6 +318,8 @@ impl KeptPrograms {
 
     async fn close(&self) {
         let mut tasks = {
+            // A start that has looked already is among the programs.
+            let _no_start = self.starting();
             let mut state = self.lock();
             state.is_closed = true;
             std::mem::take(&mut state.tasks)

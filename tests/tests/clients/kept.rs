@@ -2,6 +2,8 @@
 
 #![expect(clippy::indexing_slicing, reason = "helpers of tests may fail the test")]
 
+use std::sync::Barrier;
+
 use further_link_api::{Attach, ClientMessage, Hello, Integer, ProcessId, Secret, Signal};
 use further_link_tests::programs::{CHANNEL, numbered, program, python};
 use further_link_tests::session::Session;
@@ -223,6 +225,34 @@ fn each_message_that_needs_the_key_says_so_to_a_view_key() {
         let echoed = if query.is_empty() { "good\n" } else { "good\r\ngood\r\n" };
         one.wait_stdout("1", echoed);
         assert_eq!(one.stdout("1"), echoed);
+    }
+}
+
+#[test]
+fn starts_at_one_moment_do_not_pass_the_limit_together() {
+    let daemon = Daemon::builder().argument("--max-kept=2").start();
+    let secret = |number: usize| format!("the secret of client number {number}");
+    let mut clients: Vec<Client> = (0..6).map(|number| client(&daemon, "", &secret(number))).collect();
+    for round in 0..30 {
+        let moment = Barrier::new(clients.len());
+        let start = |client: &mut Client| {
+            moment.wait();
+            client.try_start("1", kept(program("/usr/bin/cat"), 60))
+        };
+        let started: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = clients.iter_mut().map(|client| scope.spawn(|| start(client))).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert_eq!(started.iter().filter(|start| start.is_ok()).count(), 2, "round {round}: {started:?}");
+        for (client, start) in clients.iter_mut().zip(&started) {
+            match start {
+                Ok(()) => {
+                    client.stop("1");
+                    client.wait_stopped("1");
+                }
+                Err(text) => assert!(text.contains("2 kept programs run on this device already"), "{text}"),
+            }
+        }
     }
 }
 
