@@ -152,6 +152,9 @@ pub struct KeptSession {
     pub runner: String,
     /// The file, or the directory of a program text.
     pub path: Option<String>,
+    /// The account that was asked for. Only administrators are told it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
     /// Whether it runs.
     pub state: KeptState,
     /// How many clients are attached.

@@ -4,6 +4,7 @@
 //! API.md beside this crate describes it, and asyncapi.json has the schemas. There is no I/O here: the
 //! daemon, the tests, the benchmark and the fuzz targets bring their own sockets.
 
+mod admin;
 mod error;
 mod escape;
 mod json_size;
@@ -15,6 +16,7 @@ mod parse;
 mod run_py;
 mod server;
 
+pub use admin::{AdminRequest, MAX_ADMIN_REQUEST};
 pub use error::{BadMessage, ClientError, FailedStep, StartFailure, UploadFailure, UserFailure};
 pub use json_size::JsonSize;
 pub use keep::{Attach, CLIENT_SECRET, EndReason, Hello, Keep, Mode, Secret, VERSION, WhenFull};

@@ -296,6 +296,7 @@ mod tests {
             started: 1,
             runner: "python3".to_owned(),
             path: exit_code.map(|_| "p".to_owned()),
+            user: exit_code.map(|_| "pi".to_owned()),
             state: KeptState::Stopped,
             viewers: 0,
             seconds: 60,

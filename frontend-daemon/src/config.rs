@@ -19,6 +19,9 @@ macro_rules! setting {
 }
 pub(crate) use setting;
 
+/// Where the package's service has the administrators' socket.
+pub(crate) const ADMIN_SOCKET: &str = "/run/further-link/admin.sock";
+
 /// The settings of the daemon.
 #[derive(Debug, Parser)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
@@ -136,6 +139,11 @@ pub struct Config {
     /// Socket of the helper for uploads [default: that for programs]
     #[arg(long, env = "FURTHER_LINK_FILES_SOCKET", value_name = "PATH", value_parser = absolute)]
     pub(crate) files_socket: Option<PathBuf>,
+
+    /// Socket for `further-link sessions`, for root and for who starts the server [default: of that command
+    /// /run/further-link/admin.sock, of the server none]
+    #[arg(long, global = true, env = "FURTHER_LINK_ADMIN_SOCKET", value_name = "PATH", value_parser = absolute)]
+    pub(crate) admin_socket: Option<PathBuf>,
 
     /// Largest body of an upload, in MiB.
     #[arg(long, env = "FURTHER_LINK_UPLOAD_LIMIT", value_name = "MIB", default_value_t = 64,

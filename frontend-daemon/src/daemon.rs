@@ -4,7 +4,15 @@
 //! makes threads, sockets and the network. [`serve`] is what is left: a listener, a helper, and everything
 //! between them.
 
-use std::{io, net::IpAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{self, IpAddr},
+    os::unix::net as net_unix,
+    path::PathBuf,
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
 
 use nix::unistd::User;
 use rustix::net::SocketAddrUnix;
@@ -19,6 +27,7 @@ use crate::{
     access::Access,
     access::limits::ConnectionLimits,
     access::tokens::{self, TokenFileError},
+    admin::Door,
     cli::{BAD_SETTING, Cli},
     config::{Config, setting},
     device::{addresses, cgroups, names},
@@ -29,6 +38,7 @@ use crate::{
     http::routes::App,
     http::upload::Bodies,
     kept::{KeptLimits, KeptPrograms},
+    lifecycle::activation::Passed,
     lifecycle::notify,
     lifecycle::panics,
     lifecycle::privilege::{self, PrivilegeError},
@@ -63,6 +73,8 @@ enum Cause {
     Helper(#[from] HelperProcessError),
     #[error("cannot listen on port {port}: {error} ({})", listen_advice(error))]
     Listen { port: u16, error: io::Error },
+    #[error("cannot make the socket {path}: {error}; --admin-socket names another one", path = .path.display())]
+    AdminSocket { path: PathBuf, error: io::Error },
     #[error("the helper has ended; its last lines above say why")]
     HelperEnded,
     #[error("{0}")]
@@ -72,7 +84,10 @@ enum Cause {
 impl Cause {
     /// Whether it stays until an administrator changes something.
     fn is_of_a_setting(&self) -> bool {
-        matches!(self, Self::Token { .. } | Self::Helper(HelperProcessError::Setting(_)))
+        matches!(
+            self,
+            Self::Token { .. } | Self::AdminSocket { .. } | Self::Helper(HelperProcessError::Setting(_))
+        )
     }
 }
 
@@ -107,6 +122,7 @@ pub struct Setup<'config> {
     config: &'config Config,
     access: Access,
     tls: Option<(Tls, CertificateReloader)>,
+    door: Option<Door>,
 }
 
 impl<'config> Setup<'config> {
@@ -118,13 +134,15 @@ impl<'config> Setup<'config> {
     fn read(config: &'config Config) -> Result<Self, Cause> {
         let access = access(config)?;
         let tls = if config.no_tls { None } else { Some(prepare_tls(config, &access, None)?.start()?) };
-        Ok(Self { config, access, tls })
+        Ok(Self { config, access, tls, door: None })
     }
 }
 
 fn start(config: &Config) -> Result<(), Cause> {
     // While it may be read: in development by root.
     let access = access(config)?;
+    let passed = Passed::take()?;
+    let door = door(config, passed.admin)?;
     let account = privilege::service_account()?;
     let helper = HelperProcess::new(config, account.as_ref())?;
     // After the helper's start, which so has nothing of the key; and the files of root while they can be
@@ -132,9 +150,9 @@ fn start(config: &Config) -> Result<(), Cause> {
     let tls = if config.no_tls { None } else { Some(prepare_tls(config, &access, account.as_ref())?) };
     privilege::give_up(account.as_ref())?;
     let tls = tls.map(PreparedTls::start).transpose()?;
-    let setup = Setup { config, access, tls };
+    let setup = Setup { config, access, tls, door };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let outcome = runtime.block_on(serve_until_told(setup, &helper));
+    let outcome = runtime.block_on(serve_until_told(setup, passed.port, &helper));
     // Without waiting for the name server of a download.
     runtime.shutdown_background();
     outcome
@@ -148,16 +166,34 @@ fn access(config: &Config) -> Result<Access, Cause> {
     Ok(Access::new(config, token.transpose()?))
 }
 
+/// The administrators' socket: passed, or made where the settings say so.
+fn door(config: &Config, passed: Option<net_unix::UnixListener>) -> Result<Option<Door>, Cause> {
+    let path = config.admin_socket.as_deref();
+    if let Some(listener) = passed {
+        if path.is_some() {
+            warn!("--admin-socket (FURTHER_LINK_ADMIN_SOCKET) has no effect: systemd passes the socket");
+        }
+        return Ok(Some(Door::passed(listener)));
+    }
+    let made = path
+        .map(|path| Door::make(path).map_err(|error| Cause::AdminSocket { path: path.to_owned(), error }));
+    made.transpose()
+}
+
 fn prepare_tls(config: &Config, access: &Access, account: Option<&User>) -> Result<PreparedTls, TlsError> {
     let dirs = CertificateDirs::new(&config.tls)?;
     CertificateSource::new(dirs, access.hosts()).prepare(account)
 }
 
 /// Serves until a signal comes or the helper ends.
-async fn serve_until_told(setup: Setup<'_>, helper: &HelperProcess) -> Result<(), Cause> {
+async fn serve_until_told(
+    setup: Setup<'_>,
+    passed: Option<net::TcpListener>,
+    helper: &HelperProcess,
+) -> Result<(), Cause> {
     let port = setup.config.port;
-    let listener =
-        listen::listener(setup.config.address, port).await.map_err(|error| Cause::Listen { port, error })?;
+    let listener = listen::listener(passed, setup.config.address, port).await;
+    let listener = listener.map_err(|error| Cause::Listen { port, error })?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::spawn(notify::keep_watchdog_quiet());
@@ -183,7 +219,7 @@ pub async fn serve<T>(
     setup: Setup<'_>,
     stop: impl Future<Output = T>,
 ) -> Result<T, DaemonError> {
-    let Setup { config, access, tls } = setup;
+    let Setup { config, access, tls, door } = setup;
     log_address(&listener, tls.is_some()).map_err(Cause::Io)?;
     let on_network = listener.local_addr().is_ok_and(|address| !address.ip().is_loopback());
     if on_network && config.token_file.is_none() {
@@ -228,6 +264,15 @@ pub async fn serve<T>(
     tasks.spawn(async move { match helpers.keep_spares().await {} });
     let refusals = Arc::clone(&app.refusals);
     tasks.spawn(async move { match refusals.keep_counting().await {} });
+    if let Some(door) = door {
+        let (kept, refusals) = (Arc::clone(&kept), Arc::clone(&app.refusals));
+        let shutdown = app.shutdown.clone();
+        tasks.spawn(async move {
+            if let Err(error) = door.run(kept, refusals, shutdown).await {
+                error!("the administrators' socket cannot be used: {error}");
+            }
+        });
+    }
     let keeping = app.shutdown.clone();
     tokio::spawn(async move { kept.keep(keeping).await });
     let pings = Arc::clone(&app.pings);

@@ -15,7 +15,7 @@
 //! | runs and uploads | `process`, `upload` |
 //! | kept programs | `kept` |
 //! | session | `session` |
-//! | outside | `cli`, `http` |
+//! | outside | `admin`, `cli`, `http` |
 //! | daemon | `daemon` |
 //! | fuzz targets | `fuzzing` |
 
@@ -42,6 +42,7 @@ mod kept;
 
 mod session;
 
+mod admin;
 mod http;
 
 mod cli;

@@ -17,13 +17,14 @@ from machine import Fatal
 from packaging import Packaging
 from privileges import Privileges
 from running import Running
+from sessions import Sessions
 from uploads import Uploads
 
 # Seconds for the whole test; it takes about 55 on two processors, 110 on busy ones.
 TIME_LIMIT = 300
 
 
-class Test(Packaging, Certificates, Running, Admission, Uploads, Privileges, Endings, Load):
+class Test(Packaging, Certificates, Running, Admission, Sessions, Uploads, Privileges, Endings, Load):
     """All checks."""
 
     def all(self):
@@ -34,6 +35,7 @@ class Test(Packaging, Certificates, Running, Admission, Uploads, Privileges, End
         self.python_package()
         self.user_channel()
         self.strangers()
+        self.sessions()
         self.uploads()
         self.policy()
         self.terminal()

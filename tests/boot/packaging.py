@@ -35,7 +35,7 @@ class Packaging(Support):
         with check("the package installs, and its units are up at once"):
             path = machine.copy_in(self.package)
             machine.run("dpkg", "--install", path)
-            for unit in ("further-link.socket", "further-link-exec.socket", "further-link-files.socket", "further-link.service"):
+            for unit in ("further-link.socket", "further-link-exec.socket", "further-link-files.socket", "further-link-admin.socket", "further-link.service"):
                 equal(machine.show(unit, "ActiveState", "UnitFileState"), ["active", "enabled"], unit)
             equal(machine.show("further-link.service", "NRestarts"), "0", "restarts")
         with check("the accounts have no shell, no password and no home"):

@@ -126,11 +126,16 @@ impl Builder {
     }
 
     /// Has systemd-socket-activate listen on a free port and start the daemon at the first connection.
-    pub fn socket_activated(mut self) -> Self {
+    pub fn socket_activated(self) -> Self {
         let port = free_port();
-        self.activated_on = Some(port);
         let place = format!("127.0.0.1:{port}");
-        self.default_address().wrapped_in(&["systemd-socket-activate", "-l", &place, "--"])
+        self.activated_by(port, &["systemd-socket-activate", "-l", &place, "--"])
+    }
+
+    /// Has this command, of systemd-socket-activate, listen on the port and perhaps elsewhere.
+    pub fn activated_by(mut self, port: u16, command: &[&str]) -> Self {
+        self.activated_on = Some(port);
+        self.default_address().wrapped_in(command)
     }
 
     /// Starts it and waits until it listens. Clients trust the certificate that is there then.

@@ -7,6 +7,7 @@ pub(crate) mod refusal_log;
 pub(crate) mod refused;
 pub(crate) mod run_as;
 pub(crate) mod tokens;
+pub(crate) mod who;
 
 mod caller;
 mod decision;

@@ -3,12 +3,14 @@
 //!
 //! Which file is executed, where it lies and whether the user may run at all is the helper's business.
 
+use std::net::IpAddr;
+
 use further_link_api::{Start, StartFailure, UserFailure};
 use further_link_proto::{
     CodeLength, Identity, MAX_CODE, PathText, Run, Runner, Token, UserName, WindowSize,
 };
 
-use crate::access::caller::Caller;
+use crate::access::{caller::Caller, who::Who};
 
 /// What the query of the connection settled for all its programs (B3.5).
 #[derive(Clone)]
@@ -21,8 +23,17 @@ pub(crate) struct RunOptions {
     pub(crate) terminal: Option<WindowSize>,
     /// The number of the connection, for the log.
     pub(crate) connection: u64,
+    /// Where the client is.
+    pub(crate) address: IpAddr,
     /// Why the client was let in.
     pub(crate) caller: Caller,
+}
+
+impl RunOptions {
+    /// Whose programs they are, for the log.
+    pub(crate) fn who(&self) -> Who {
+        Who::Client { connection: self.connection, address: self.address }
+    }
 }
 
 /// Most characters of a name that is none in the error about it.
@@ -70,6 +81,8 @@ fn runner(runner: further_link_api::Runner) -> Runner {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     fn requested(user: Option<&str>, path: &str) -> Result<Run, StartFailure> {
@@ -78,6 +91,7 @@ mod tests {
             user_token: None,
             terminal: None,
             connection: 7,
+            address: Ipv4Addr::LOCALHOST.into(),
             caller: Caller::Local,
         };
         request(

@@ -22,11 +22,12 @@ const OF_PROGRAMS: [&str; 2] = ["FURTHER_LINK_CHANNEL", "FURTHER_LINK_TEMP_DIR"]
 const OF_TESTS: [&str; 2] = ["FURTHER_LINK_TESTS_", "FURTHER_LINK_FUZZ_"];
 /// Settings that the package's units give, and its file does not.
 #[cfg(test)]
-pub(crate) const OF_THE_UNITS: [&str; 6] = [
+pub(crate) const OF_THE_UNITS: [&str; 7] = [
     "FURTHER_LINK_PORT",
     "FURTHER_LINK_HELPER_SOCKET",
     "FURTHER_LINK_FILES_SOCKET",
     "FURTHER_LINK_STATE_DIR",
+    "FURTHER_LINK_ADMIN_SOCKET",
     "FURTHER_LINK_ADDRESS",
     "FURTHER_LINK_USER_TOKEN_FILE",
 ];

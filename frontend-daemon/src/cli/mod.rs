@@ -3,6 +3,7 @@
 
 mod environment;
 mod fingerprint;
+mod sessions;
 mod token;
 
 use std::{fmt::Display, process::ExitCode};
@@ -59,6 +60,8 @@ pub enum Command {
     Token(token::Options),
     /// Print what to compare with what a browser shows of the certificate.
     Fingerprint,
+    /// List the programs that outlive their connection, watch one, end one.
+    Sessions(sessions::Options),
 }
 
 impl Command {
@@ -67,6 +70,7 @@ impl Command {
         match self {
             Self::Token(options) => told(token::run(options, config)),
             Self::Fingerprint => told(fingerprint::print(&config.tls)),
+            Self::Sessions(options) => told(sessions::run(options, config)),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     convert::Infallible,
     io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{self, IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
@@ -59,9 +59,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The listener: passed by the service manager, or bound to this address. Without an address it is bound to
 /// all, IPv6 and IPv4.
-pub(crate) async fn listener(address: Option<IpAddr>, port: u16) -> io::Result<TcpListener> {
-    let mut passed = listenfd::ListenFd::from_env();
-    if let Some(listener) = passed.take_tcp_listener(0)? {
+pub(crate) async fn listener(
+    passed: Option<net::TcpListener>,
+    address: Option<IpAddr>,
+    port: u16,
+) -> io::Result<TcpListener> {
+    if let Some(listener) = passed {
         listener.set_nonblocking(true)?;
         return TcpListener::from_std(listener);
     }

@@ -220,6 +220,7 @@ fn run_options(
         user_token,
         terminal: on.then_some(size),
         connection: client.permit.number(),
+        address: client.address.ip(),
         caller: client.caller.clone(),
     }
 }

@@ -17,7 +17,7 @@ use std::{
 };
 
 use further_link_api::{
-    Attach, ClientError, EndReason, FailedStep, Keep, KeptSession, Mode, ProcessId, StartFailure,
+    Attach, ClientError, EndReason, FailedStep, Keep, KeptSession, Mode, ProcessId, Secret, StartFailure,
 };
 use further_link_proto::WindowSize;
 use tokio::{
@@ -28,6 +28,7 @@ use tokio::{
 use tracing::info;
 
 use crate::{
+    access::who::Who,
     config::KeepOptions,
     kept::program::{About, Due, Kept},
     lifecycle::shutdown::Shutdown,
@@ -93,11 +94,12 @@ struct State {
 pub(crate) struct Plan {
     pub(crate) keep: Keep,
     pub(crate) owner: Owner,
+    pub(crate) who: Who,
+    /// The account that the client has named.
+    pub(crate) user: Option<String>,
     pub(crate) runner: &'static str,
     pub(crate) path: Option<String>,
     pub(crate) terminal: Option<WindowSize>,
-    /// The number of the connection that it is started on.
-    pub(crate) connection: u64,
 }
 
 impl KeptPrograms {
@@ -139,7 +141,7 @@ impl KeptPrograms {
         plan: Plan,
         start: impl FnOnce(Audience) -> Start,
     ) -> Result<(Attachment, Settled, Option<Arc<Kept>>), StartFailure> {
-        let Plan { keep, owner, runner, path, terminal, connection } = plan;
+        let Plan { keep, owner, who, user, runner, path, terminal } = plan;
         if keep.seconds > self.limits.seconds {
             return Err(StartFailure::KeptTooLong { most: self.limits.seconds });
         }
@@ -153,8 +155,9 @@ impl KeptPrograms {
         let viewer = transcript.first_viewer(terminal);
         let mut tasks = JoinSet::new();
         let (process, settled) = Process::start(start(Audience::Kept(Arc::clone(&transcript))), &mut tasks);
-        info!("connection {connection}: session {id}: kept for {} seconds without a client", keep.seconds);
-        let about = About { started: SystemTime::now(), runner, path, has_terminal: terminal.is_some() };
+        info!("{who}: session {id}: kept for {} seconds without a client", keep.seconds);
+        let about =
+            About { started: SystemTime::now(), runner, path, user, has_terminal: terminal.is_some() };
         let kept = Arc::new(Kept {
             id,
             key,
@@ -167,6 +170,7 @@ impl KeptPrograms {
             numbering: tokio::sync::Mutex::default(),
             sizing: Mutex::default(),
             times: Mutex::default(),
+            over: Notify::new(),
         });
         self.add(&kept, tasks);
         let owner = kept.owner.clone();
@@ -194,15 +198,41 @@ impl KeptPrograms {
         attach: &Attach,
         owner: &Owner,
         process: &ProcessId,
-        connection: u64,
+        who: &Who,
     ) -> Result<(Attachment, String), ClientError> {
-        let kept = self.lock().programs.get(&attach.session).cloned();
-        let kept = kept.ok_or(ClientError::NoSession)?;
+        let kept = self.find(&attach.session)?;
         let mode = kept.mode_of(&attach.key).ok_or(ClientError::NoSession)?;
         let attached = kept.attach(attach, mode, owner, process)?;
-        let way = if mode == Mode::Use { "to use it" } else { "to watch it" };
-        info!("connection {connection}: session {}: attached {way}", kept.id);
+        info!("{who}: session {}: attached {}", kept.id, way(mode));
         Ok(attached)
+    }
+
+    /// Attaches an administrator, who needs no key, and watches. Its clients hear of one more of them.
+    pub(crate) fn watch(
+        &self,
+        session: &str,
+        process: &ProcessId,
+        who: &Who,
+    ) -> Result<(Attachment, String), ClientError> {
+        let kept = self.find(session)?;
+        let attach = Attach { session: kept.id.clone(), key: Secret::new(""), after: None, size: None };
+        let attached = kept.attach(&attach, Mode::View, &Owner::Nobody, process)?;
+        info!("{who}: session {}: attached {}", kept.id, way(Mode::View));
+        Ok(attached)
+    }
+
+    /// Ends a program for an administrator: how it has ended. One that has ended stays as it is.
+    pub(crate) async fn end(&self, session: &str, who: &Who) -> Result<(i32, EndReason), ClientError> {
+        let kept = self.find(session)?;
+        if kept.ended_at().is_none() {
+            info!("{who}: session {}: is to end", kept.id);
+            kept.stop(EndReason::Stopped, None).await;
+        }
+        Ok(kept.end().await)
+    }
+
+    fn find(&self, session: &str) -> Result<Arc<Kept>, ClientError> {
+        self.lock().programs.get(session).cloned().ok_or(ClientError::NoSession)
     }
 
     /// Gives a client this message, and then everything until it leaves, is gone, or the program has ended.
@@ -212,18 +242,18 @@ impl KeptPrograms {
         first: Option<String>,
         outbox: Outbox,
         process: ProcessId,
-        connection: u64,
+        who: Who,
     ) {
         let served = attachment.serve(first, &outbox, &process).await;
         let id = &attachment.kept.id;
         match served {
             Served::Ended { fetched: true } if attachment.mode == Mode::Use => {
                 self.lock().programs.remove(id);
-                info!("connection {connection}: session {id}: its end was fetched");
+                info!("{who}: session {id}: its end was fetched");
             }
-            Served::Ended { .. } => info!("connection {connection}: session {id}: has heard of its end"),
+            Served::Ended { .. } => info!("{who}: session {id}: has heard of its end"),
             Served::Left | Served::Disconnected => {
-                info!("connection {connection}: session {id}: detached");
+                info!("{who}: session {id}: detached, was attached {}", way(attachment.mode));
             }
         }
         self.changed.notify_one();
@@ -231,10 +261,15 @@ impl KeptPrograms {
 
     /// The programs of a client.
     pub(crate) fn of_owner(&self, owner: &Owner) -> Vec<KeptSession> {
-        let own = self.all().into_iter().filter(|kept| kept.owner.is(owner));
-        let mut listed: Vec<_> = own.map(|kept| kept.listed()).collect();
-        listed.sort_by(|one, other| (one.started, &one.session).cmp(&(other.started, &other.session)));
-        listed
+        let mut own = self.all();
+        own.retain(|kept| kept.owner.is(owner));
+        oldest_first(own).iter().map(|kept| kept.listed()).collect()
+    }
+
+    /// The programs of all clients, with their accounts.
+    pub(crate) fn of_all(&self) -> Vec<KeptSession> {
+        let with_account = |kept: &Arc<Kept>| KeptSession { user: kept.about.user.clone(), ..kept.listed() };
+        oldest_first(self.all()).iter().map(with_account).collect()
     }
 
     /// Sees to a place for one more program. The one that goes for it has been without a client longest.
@@ -328,6 +363,19 @@ impl KeptPrograms {
             kept.stop(EndReason::Shutdown, None).await;
         }
         while tasks.join_next().await.is_some() {}
+    }
+}
+
+fn oldest_first(mut programs: Vec<Arc<Kept>>) -> Vec<Arc<Kept>> {
+    programs.sort_by_key(|kept| kept.about.started);
+    programs
+}
+
+/// In what way a client is attached.
+fn way(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Use => "to use it",
+        Mode::View => "to watch it",
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
 
 use further_link_api::{Attach, ClientError, EndReason, KeptSession, KeptState, Mode, ProcessId, Secret};
 use further_link_proto::{Signal, WindowSize};
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 
 use crate::{
     kept::secrets::{Hash, Owner},
@@ -35,6 +35,8 @@ pub(crate) struct Kept {
     /// One change of the size after the other.
     pub(super) sizing: Mutex<()>,
     pub(super) times: Mutex<Times>,
+    /// Its task has gone.
+    pub(super) over: Notify,
 }
 
 /// What a list says of a program.
@@ -42,6 +44,8 @@ pub(super) struct About {
     pub(super) started: SystemTime,
     pub(super) runner: &'static str,
     pub(super) path: Option<String>,
+    /// The account that was asked for, if one was.
+    pub(super) user: Option<String>,
     pub(super) has_terminal: bool,
 }
 
@@ -155,6 +159,20 @@ impl Kept {
     pub(super) fn task_ended(&self) {
         self.transcript.end_without_status();
         self.times().ended = Some(Instant::now());
+        self.over.notify_waiters();
+    }
+
+    /// Waits until it has ended: its exit code, and why.
+    pub(super) async fn end(&self) -> (i32, EndReason) {
+        loop {
+            let over = self.over.notified();
+            tokio::pin!(over);
+            over.as_mut().enable();
+            if let Some(outcome) = self.ended_at().and_then(|_| self.transcript.outcome()) {
+                return outcome;
+            }
+            over.await;
+        }
     }
 
     pub(super) async fn shrink(&self) {
@@ -192,6 +210,7 @@ impl Kept {
             started: self.about.started.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
             runner: self.about.runner.to_owned(),
             path: self.about.path.clone(),
+            user: None,
             state: if standing.is_over() { KeptState::Stopped } else { KeptState::Running },
             viewers: standing.viewers,
             seconds: left.as_secs(),

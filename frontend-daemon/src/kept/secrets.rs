@@ -27,6 +27,8 @@ pub(crate) enum Owner {
     Client(Hash),
     /// A connection without such a secret, by its number.
     Connection(u64),
+    /// Who owns none: an administrator that watches.
+    Nobody,
 }
 
 impl Owner {
@@ -34,7 +36,7 @@ impl Owner {
         match (self, other) {
             (Self::Client(one), Self::Client(other)) => one.is(other),
             (Self::Connection(one), Self::Connection(other)) => one == other,
-            (Self::Client(_) | Self::Connection(_), _) => false,
+            (Self::Client(_) | Self::Connection(_) | Self::Nobody, _) => false,
         }
     }
 }

@@ -184,10 +184,11 @@ impl Session {
         let plan = Plan {
             keep,
             owner: self.owner.clone(),
+            who: self.options.who(),
+            user: self.options.user.clone(),
             runner: start.runner.name(),
             path: start.path,
             terminal: run.terminal,
-            connection: self.options.connection,
         };
         let kept = Arc::clone(&self.shared.kept);
         let (attachment, settled) =
@@ -199,9 +200,9 @@ impl Session {
     /// Has a task give the client this message, and then what the program says. From here on the task sees
     /// to it that the client is taken out again.
     fn serve_kept(&mut self, id: ProcessId, attachment: Attachment, first: Option<String>) {
-        let (kept, connection) = (Arc::clone(&self.shared.kept), self.options.connection);
+        let (kept, who) = (Arc::clone(&self.shared.kept), self.options.who());
         let (served, outbox, process) = (attachment.clone(), self.outbox.clone(), id.clone());
-        self.tasks.spawn(async move { kept.serve(served, first, outbox, process, connection).await });
+        self.tasks.spawn(async move { kept.serve(served, first, outbox, process, who).await });
         self.processes.insert(id, Entry::Kept(attachment));
     }
 
@@ -236,8 +237,8 @@ impl Session {
 
     fn attach(&mut self, id: ProcessId, attach: &Attach) -> Result<(), ClientError> {
         self.has_place_for(&id)?;
-        let (kept, connection) = (&self.shared.kept, self.options.connection);
-        let (attachment, attached) = kept.attach(attach, &self.owner, &id, connection)?;
+        let who = self.options.who();
+        let (attachment, attached) = self.shared.kept.attach(attach, &self.owner, &id, &who)?;
         self.serve_kept(id, attachment, Some(attached));
         Ok(())
     }

@@ -301,6 +301,11 @@ impl Transcript {
         }
     }
 
+    /// How it has ended: its exit code, and why.
+    pub(crate) fn outcome(&self) -> Option<(i32, EndReason)> {
+        self.lock().ended
+    }
+
     /// Whether it did not start.
     pub(crate) fn has_failed(&self) -> bool {
         matches!(self.lock().opening, Opening::Failed(_))

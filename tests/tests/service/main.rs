@@ -4,5 +4,6 @@ mod certificate_files;
 mod logging;
 mod memory;
 mod own_certificate;
+mod sessions;
 mod settings;
 mod tls;
