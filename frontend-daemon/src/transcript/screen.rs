@@ -12,7 +12,7 @@ mod terminal;
 
 use std::fmt::Write as _;
 
-use self::terminal::Terminal;
+use self::{rendition::Rendition, terminal::Terminal};
 
 /// Screens larger than this are kept as if they were this large: more than a screen with the smallest of
 /// letters has. A client may ask for 65535 columns.
@@ -113,6 +113,12 @@ fn size(rows: u16, columns: u16) -> (u16, u16) {
     (rows.clamp(1, MOST_ROWS.min(MOST_CELLS / columns)), columns)
 }
 
+/// Whether terminals disagree about the columns of a character, or of the one before it: symbols that became
+/// emoji.
+fn of_uncertain_width(c: char) -> bool {
+    matches!(c, '\u{2600}'..'\u{2800}' | '\u{2b00}'..'\u{2c00}' | '\u{fe00}'..='\u{fe0f}' | '\u{1f000}'..)
+}
+
 /// The text with its control characters of 8 bits (C1) in two characters each, as `vte` knows them.
 fn without_c1(text: &str) -> Option<String> {
     let is_c1 = |c: char| ('\u{80}'..='\u{9f}').contains(&c);
@@ -139,7 +145,7 @@ impl Terminal {
         let screen = self.screen();
         if screen.alternate_screen() {
             let primary = self.probe("\x1b[?47l");
-            text.push_str(&primary.screen().contents_formatted());
+            self.draw(text, primary.screen(), None)?;
             self.write_margins(text, 0)?;
             self.write_saved_cursor(text, "\x1b[?47l\x1b8", 0)?;
             // Not 1049, which would save the cursor once more.
@@ -147,12 +153,59 @@ impl Terminal {
             text.push_str(PLAIN);
         }
         let place = usize::from(screen.alternate_screen());
-        text.push_str(&screen.contents_formatted());
+        let (row, _) = screen.cursor_position();
+        self.draw(text, screen, self.printed().map(|(column, _)| (row, column)))?;
         self.write_margins(text, place)?;
         self.write_saved_cursor(text, "\x1b8", place)?;
-        text.push_str("\x1b[?25h");
         self.modes.write(text)?;
         self.write_cursor(text)
+    }
+
+    /// Draws the cells on an empty screen, but for one that is printed later.
+    ///
+    /// A line that the program has filled goes on in the next without a move, so that the terminal can break
+    /// it elsewhere when its size changes.
+    fn draw(&self, text: &mut String, screen: &vt100::Screen, later: Option<(u16, u16)>) -> std::fmt::Result {
+        let (rows, columns) = self.size;
+        let (mut at, mut pen) = (None, Rendition::default());
+        for row in 0..rows {
+            let mut next = 0;
+            while let Some(cell) = screen.cell(row, next).filter(|_| next < columns) {
+                let column = next;
+                next += if cell.is_wide() { 2 } else { 1 };
+                let look = Rendition::of_visible(cell);
+                if later == Some((row, column)) || (!cell.has_contents() && look == Rendition::default()) {
+                    continue;
+                }
+                if look != pen {
+                    look.write(text);
+                    pen = look;
+                }
+                let follows = || {
+                    cell.has_contents()
+                        && column == 0
+                        && row > 0
+                        && at == Some((row - 1, columns))
+                        && screen.row_wrapped(row - 1)
+                };
+                if at != Some((row, column)) && !follows() {
+                    write!(text, "\x1b[{};{}H", row + 1, column + 1)?;
+                }
+                if cell.has_contents() {
+                    text.push_str(cell.contents());
+                    at = Some((row, next)).filter(|_| !cell.contents().contains(of_uncertain_width));
+                } else {
+                    let same =
+                        |cell: &vt100::Cell| !cell.has_contents() && Rendition::of_visible(cell) == look;
+                    while screen.cell(row, next).is_some_and(same) {
+                        next += 1;
+                    }
+                    write!(text, "\x1b[{}X", next - column)?;
+                    at = Some((row, column));
+                }
+            }
+        }
+        Ok(())
     }
 
     fn write_margins(&self, text: &mut String, place: usize) -> std::fmt::Result {
@@ -167,7 +220,8 @@ impl Terminal {
         let saved = self.probe(sequence);
         let saved = saved.screen();
         let (row, column) = saved.cursor_position();
-        write!(text, "\x1b[{};{}H{}", row + 1, column + 1, self.saved_pen(place))?;
+        write!(text, "\x1b[{};{}H", row + 1, column + 1)?;
+        self.saved_pens.get(place).copied().unwrap_or_default().write(text);
         let charsets = self.saved_charsets.get(place).copied().unwrap_or_default();
         charsets.write(text);
         text.push_str("\x1b7");
@@ -175,22 +229,22 @@ impl Terminal {
         Ok(())
     }
 
+    /// The character that the program has just printed, or that the cursor waits behind, and its column.
+    fn printed(&self) -> Option<(u16, &vt100::Cell)> {
+        let (row, column) = self.screen().cursor_position();
+        let printed = self.has_printed || column >= self.size.1;
+        self.before(row, column).filter(|(_, cell)| printed && (cell.has_contents() || column >= self.size.1))
+    }
+
     /// Puts the cursor where it is, with the attributes in force.
     ///
-    /// Where the program has just printed a character, that one is printed once more. The terminal then waits
-    /// at the end of a full line, and adds an accent that comes next to it.
+    /// Where the program has just printed a character, that one is printed now. The terminal then waits at
+    /// the end of a full line, and adds an accent that comes next to it.
     fn write_cursor(&self, text: &mut String) -> std::fmt::Result {
         let screen = self.screen();
         let (row, column) = screen.cursor_position();
         let (_, columns) = self.size;
-        let before = column.checked_sub(1);
-        let is_second = |column| screen.cell(row, column).is_some_and(vt100::Cell::is_wide_continuation);
-        let before = before.map(|column| if is_second(column) { column.saturating_sub(1) } else { column });
-        let printed = before
-            .filter(|_| self.has_printed || column >= columns)
-            .and_then(|column| Some((column, screen.cell(row, column)?)))
-            .filter(|(_, cell)| cell.has_contents());
-
+        let printed = self.printed();
         // A character that was printed before the sets were chosen is not one of them.
         let first = printed.and_then(|(_, cell)| cell.contents().chars().next());
         let of_sets = self.has_printed && first.is_none_or(|c| self.charsets.translate(c) == c);
@@ -204,18 +258,14 @@ impl Terminal {
         }
         let column = printed.map_or(column.min(columns - 1), |(column, _)| column);
         write!(text, "\x1b[{};{}H", row.saturating_sub(top) + 1, column + 1)?;
-        let attributes = screen.attributes_formatted();
-        match printed {
-            Some((_, cell)) => {
-                let of_cell = rendition::of_cell(cell);
-                let differ = of_cell != rendition::of_pen(screen);
-                text.push_str(if differ { &of_cell } else { &attributes });
-                text.push_str(cell.contents());
-                if differ {
-                    text.push_str(&attributes);
-                }
-            }
-            None => text.push_str(&attributes),
+        let pen = Rendition::of_pen(screen);
+        let of_cell = printed.map_or(pen, |(_, cell)| Rendition::of_visible(cell));
+        of_cell.write(text);
+        if let Some((_, cell)) = printed {
+            text.push_str(if cell.has_contents() { cell.contents() } else { " " });
+        }
+        if of_cell != pen {
+            pen.write(text);
         }
         if !of_sets {
             self.charsets.write(text);

@@ -54,36 +54,61 @@ fn push(text: &mut String, numbers: &[u16]) {
     }
 }
 
-/// The attributes of a cell, from none.
-pub(super) fn of_cell(cell: &vt100::Cell) -> String {
-    let on = [cell.bold(), cell.dim(), cell.italic(), cell.underline(), cell.inverse()];
-    written(on, cell.fgcolor(), cell.bgcolor())
+/// The attributes of a cell, or those in force.
+#[derive(Clone, Copy, Default, PartialEq)]
+pub(super) struct Rendition {
+    /// Bold, dim, italic, underlined, inverse.
+    on: [bool; 5],
+    foreground: vt100::Color,
+    background: vt100::Color,
 }
 
-/// The attributes in force.
-pub(super) fn of_pen(screen: &vt100::Screen) -> String {
-    let on = [screen.bold(), screen.dim(), screen.italic(), screen.underline(), screen.inverse()];
-    written(on, screen.fgcolor(), screen.bgcolor())
-}
-
-fn written(on: [bool; 5], foreground: vt100::Color, background: vt100::Color) -> String {
-    let mut text = String::from("\x1b[0");
-    for (number, _) in [1, 2, 3, 4, 7].into_iter().zip(on).filter(|(_, on)| *on) {
-        push(&mut text, &[number]);
-    }
-    for (number, colour) in [(38, foreground), (48, background)] {
-        match colour {
-            vt100::Color::Default => {}
-            vt100::Color::Idx(index @ 0..8) => push(&mut text, &[number - 8 + u16::from(index)]),
-            vt100::Color::Idx(index @ 8..16) => push(&mut text, &[number + 44 + u16::from(index)]),
-            vt100::Color::Idx(index) => push_separate(&mut text, &[number, 5, index.into()]),
-            vt100::Color::Rgb(red, green, blue) => {
-                push_separate(&mut text, &[number, 2, red.into(), green.into(), blue.into()]);
-            }
+impl Rendition {
+    pub(super) fn of_cell(cell: &vt100::Cell) -> Self {
+        Self {
+            on: [cell.bold(), cell.dim(), cell.italic(), cell.underline(), cell.inverse()],
+            foreground: cell.fgcolor(),
+            background: cell.bgcolor(),
         }
     }
-    text.push('m');
-    text
+
+    /// What can be seen of them: only the background of an empty cell.
+    pub(super) fn of_visible(cell: &vt100::Cell) -> Self {
+        if cell.has_contents() {
+            Self::of_cell(cell)
+        } else {
+            Self { background: cell.bgcolor(), ..Self::default() }
+        }
+    }
+
+    /// Those in force.
+    pub(super) fn of_pen(screen: &vt100::Screen) -> Self {
+        Self {
+            on: [screen.bold(), screen.dim(), screen.italic(), screen.underline(), screen.inverse()],
+            foreground: screen.fgcolor(),
+            background: screen.bgcolor(),
+        }
+    }
+
+    /// Writes the sequence that chooses them, whatever was in force.
+    pub(super) fn write(self, text: &mut String) {
+        text.push_str("\x1b[0");
+        for (number, _) in [1, 2, 3, 4, 7].into_iter().zip(self.on).filter(|(_, on)| *on) {
+            push(text, &[number]);
+        }
+        for (number, colour) in [(38, self.foreground), (48, self.background)] {
+            match colour {
+                vt100::Color::Default => {}
+                vt100::Color::Idx(index @ 0..8) => push(text, &[number - 8 + u16::from(index)]),
+                vt100::Color::Idx(index @ 8..16) => push(text, &[number + 44 + u16::from(index)]),
+                vt100::Color::Idx(index) => push_separate(text, &[number, 5, index.into()]),
+                vt100::Color::Rgb(red, green, blue) => {
+                    push_separate(text, &[number, 2, red.into(), green.into(), blue.into()]);
+                }
+            }
+        }
+        text.push('m');
+    }
 }
 
 fn push_separate(text: &mut String, numbers: &[u16]) {

@@ -5,12 +5,18 @@ use std::{fmt::Write as _, num::NonZeroU16};
 
 use unicode_width::UnicodeWidthChar as _;
 
-use super::{charsets::Charsets, modes::Modes, rendition};
+use super::{
+    charsets::Charsets,
+    modes::Modes,
+    rendition::{self, Rendition},
+};
 
 /// Longer titles are cut.
 const LONGEST_TITLE: usize = 256;
 /// Given to the emulator at this length, so that a long line without an end takes no more memory.
 const MOST_WAITING: usize = 4096;
+/// For each sequence that comes between, so many cells may be filled with letters at once.
+const CELLS_PER_SEQUENCE: u32 = 64;
 /// Characters that the emulator treats otherwise than xterm.js, and what it sees in their place, which is in
 /// no use. The first makes some characters wide that it follows, and the other is not shown.
 const REPLACED: [(char, char); 2] = [('\u{fe0f}', '\u{fe0d}'), ('\u{fffd}', '\u{ffff}')];
@@ -25,15 +31,19 @@ pub(super) struct Terminal {
     pub(super) charsets: Charsets,
     /// As the cursor was saved: on the primary screen, and on the alternate one.
     pub(super) saved_charsets: [Charsets; 2],
-    /// Its attributes, as text. The emulator keeps those of one screen only.
-    saved_pens: [String; 2],
+    /// Its attributes. The emulator keeps those of one screen only.
+    pub(super) saved_pens: [Rendition; 2],
     /// The first and the last line that scroll, counted from 1, where they are not all.
     pub(super) margins: [Option<(u16, u16)>; 2],
     pub(super) title: String,
     /// A character was the last that came: an accent that comes next joins it, and `CSI b` repeats it.
     pub(super) has_printed: bool,
-    /// The character that came last, without its accents.
-    last_printed: char,
+    /// The screen was erased with this background, and nothing has come since.
+    blank: Option<vt100::Color>,
+    /// The alternate screen was used.
+    has_alternate: bool,
+    /// How many sequences have come since letters filled the screen.
+    sequences: u32,
     /// Something has ended since this was set to false: no sequence that began before is still open.
     pub(super) complete: bool,
 }
@@ -62,17 +72,20 @@ impl Terminal {
             modes: Modes::default(),
             charsets: Charsets::default(),
             saved_charsets: [Charsets::default(); 2],
-            saved_pens: Default::default(),
+            saved_pens: [Rendition::default(); 2],
             margins: [None; 2],
             title: String::new(),
             has_printed: false,
-            last_printed: ' ',
+            blank: None,
+            has_alternate: false,
+            sequences: u32::MAX,
             complete: true,
         }
     }
 
     pub(super) fn resize(&mut self, rows: u16, columns: u16) {
         self.flush();
+        self.blank = None;
         self.emulator.set_size(at_least_one(rows), at_least_one(columns));
         if self.size != (rows, columns) {
             self.margins = [None; 2];
@@ -138,9 +151,20 @@ impl Terminal {
         self.sequence(&[column + 1], 'G');
     }
 
-    /// Moves the cursor to where it was, or to the last column if it waited behind it.
+    /// Moves the cursor to where it was. It waits behind the last column where something is printed there.
     fn go_back_to(&mut self, row: u16, column: u16) {
         self.go_to(row, column.min(self.size.1 - 1));
+        if column < self.size.1 {
+            return;
+        }
+        self.flush();
+        let pen = Rendition::of_pen(self.screen());
+        let Some((last, cell)) = self.before(row, column) else { return };
+        let (look, text) = (Rendition::of_visible(cell), cell.contents().to_owned());
+        self.sequence(&[last + 1], 'G');
+        look.write(&mut self.waiting);
+        self.push(if text.is_empty() { " " } else { &text });
+        pen.write(&mut self.waiting);
     }
 
     /// A cursor that waits at the end of a full line waits no longer. The emulator lets it wait through
@@ -172,6 +196,12 @@ impl Terminal {
         if self.modes.line_feed_returns {
             self.push("\r");
         }
+        self.index();
+    }
+
+    /// Moves the cursor down. At the last line that scrolls the lines move up.
+    fn index(&mut self) {
+        self.blank = None;
         // Most lines end so, and the cursor then waits nowhere.
         if !self.waiting.ends_with('\r') {
             self.end_wait();
@@ -184,6 +214,7 @@ impl Terminal {
     }
 
     fn reverse_line_feed(&mut self) {
+        self.blank = None;
         self.end_wait();
         // Above the lines that scroll there is nothing to do. The emulator would scroll them.
         if self.cursor().0 == 0 && self.current_margins().0 > 1 {
@@ -209,34 +240,80 @@ impl Terminal {
         if let Some(saved) = self.saved_charsets.get_mut(place) {
             *saved = charsets;
         }
-        let pen = rendition::of_pen(self.screen());
+        let pen = Rendition::of_pen(self.screen());
         if let Some(saved) = self.saved_pens.get_mut(place) {
             *saved = pen;
         }
         self.push("\x1b7");
     }
 
-    /// The attributes that were saved on the primary screen (0), or on the alternate one (1).
-    pub(super) fn saved_pen(&self, place: usize) -> &str {
-        self.saved_pens.get(place).filter(|pen| !pen.is_empty()).map_or("\x1b[0m", String::as_str)
-    }
-
     fn restore_cursor(&mut self) {
         self.flush();
-        self.charsets = self.saved_charsets.get(self.place()).copied().unwrap_or_default();
-        let pen = self.saved_pen(self.place()).to_owned();
+        let place = self.place();
+        self.charsets = self.saved_charsets.get(place).copied().unwrap_or_default();
         self.push("\x1b8");
-        self.push(&pen);
+        self.end_wait();
+        self.saved_pens.get(place).copied().unwrap_or_default().write(&mut self.waiting);
         if self.modes.has(6) {
             let (row, column) = self.cursor();
+            let (top, bottom) = self.current_margins();
             self.push("\x1b[?6h");
-            self.go_back_to(row, column);
+            self.go_back_to(row.clamp(top - 1, bottom - 1), column);
         }
     }
 
-    /// The program has reset the terminal.
+    /// The program has reset the terminal. What xterm.js keeps is kept: the title, and what a line feed does.
+    ///
+    /// The emulator would give back its memory and take it again, which takes long when a program does
+    /// nothing else.
     fn reset(&mut self) {
-        *self = Self { complete: true, ..Self::new(self.size.0, self.size.1) };
+        self.flush();
+        if self.screen().alternate_screen() {
+            self.blank = None;
+        }
+        if self.has_alternate {
+            self.push("\x1b[?47h\x1b[?6l\x1b[H\x1b7");
+        }
+        self.push("\x1b[?47l\x1b[?6l\x1b[r\x1b[H\x1b[m\x1b7");
+        self.erase_all();
+        let line_feed_returns = self.modes.line_feed_returns;
+        self.modes = Modes::default();
+        self.modes.line_feed_returns = line_feed_returns;
+        self.charsets = Charsets::default();
+        self.saved_charsets = [Charsets::default(); 2];
+        self.saved_pens = [Rendition::default(); 2];
+        self.margins = [None; 2];
+    }
+
+    /// Erases the screen, unless nothing has come since that was done.
+    fn erase_all(&mut self) {
+        self.flush();
+        let background = self.screen().bgcolor();
+        if self.blank != Some(background) {
+            self.push("\x1b[2J");
+            self.blank = Some(background);
+        }
+    }
+
+    /// Fills the screen with letters (DECALN), as for adjusting a monitor.
+    ///
+    /// This takes long, and is asked for in three bytes: where it was done shortly before, the screen becomes
+    /// blank.
+    fn align(&mut self) {
+        let (rows, columns) = self.size;
+        let top = if self.modes.has(6) { self.current_margins().0 - 1 } else { 0 };
+        if self.sequences < u32::from(rows) * u32::from(columns) / CELLS_PER_SEQUENCE {
+            self.erase_all();
+        } else {
+            (self.sequences, self.blank) = (0, None);
+            let line = "E".repeat(columns.into());
+            for row in top..rows {
+                self.go_to(row, 0);
+                self.push("\x1b[2K");
+                self.push(&line);
+            }
+        }
+        self.go_to(top, 0);
     }
 
     fn reset_softly(&mut self) {
@@ -275,6 +352,7 @@ impl Terminal {
         let (row, column) = self.cursor();
         if self.screen().alternate_screen() != alternate {
             self.push(if alternate { "\x1b[?47h" } else { "\x1b[?47l" });
+            self.blank = None;
             if alternate {
                 self.enter_alternate();
             }
@@ -289,12 +367,19 @@ impl Terminal {
     /// The alternate screen begins empty, with the background in force, and with its own margins.
     fn enter_alternate(&mut self) {
         self.margins = [self.margins.first().copied().flatten(), None];
-        self.push("\x1b[r\x1b[2J");
+        self.has_alternate = true;
+        self.push("\x1b[r");
+        self.erase_all();
     }
 
     /// Lines or characters that are inserted or deleted, and what comes in their place.
     fn edit(&mut self, action: char, count: u16) {
-        self.end_wait();
+        if !matches!(action, 'S' | 'T') {
+            self.end_wait();
+        }
+        if action == '@' {
+            self.split_wide();
+        }
         self.sequence(&[count], action);
         let (row, column) = self.cursor();
         let (top, bottom) = self.current_margins();
@@ -338,51 +423,117 @@ impl Terminal {
 
     /// A character where it is not simply the next one on its line.
     fn print_specially(&mut self, c: char) {
-        let width = c.width().unwrap_or(1);
-        if width > 0 && !self.modes.has(7) {
-            let (_, column) = self.cursor();
-            if usize::from(column) + width > usize::from(self.size.1) {
+        let width = u16::try_from(c.width().unwrap_or(1)).unwrap_or(1).min(2);
+        let (_, column) = self.cursor();
+        if width > 0 && column + width > self.size.1 {
+            if !self.modes.has(7) {
+                self.end_wait();
                 if width > 1 {
                     return;
                 }
-                self.end_wait();
+            } else if column < self.size.1 {
+                self.leave_last_column(column);
             }
         }
-        if width > 0 && self.modes.insert && self.cursor().1 < self.size.1 {
+        if width > 0 && self.modes.insert {
+            if self.cursor().1 >= self.size.1 {
+                self.push("\r");
+                self.index();
+            }
+            self.split_wide();
             self.push(if width > 1 { "\x1b[2@" } else { "\x1b[@" });
         }
         self.waiting.push(c);
     }
 
-    /// The last character once more, `count` times. The emulator would not insert it.
-    fn repeat(&mut self, count: u16) {
-        if self.modes.insert || !self.modes.has(7) {
-            (0..count).for_each(|_| self.print_specially(self.last_printed));
-        } else {
-            self.sequence(&[count], 'b');
+    /// The last column becomes blank when a wide character has no place there, and goes to the next line.
+    fn leave_last_column(&mut self, column: u16) {
+        let (row, _) = self.cursor();
+        let is_second = self.screen().cell(row, column).is_some_and(vt100::Cell::is_wide_continuation);
+        self.push(if is_second { "\x08  " } else { " " });
+    }
+
+    /// A wide character becomes blank when something is put between its two columns.
+    fn split_wide(&mut self) {
+        let (row, column) = self.cursor();
+        if self.screen().cell(row, column).is_some_and(vt100::Cell::is_wide_continuation) {
+            self.push("\x08\x1b[X\x1b[C");
         }
+    }
+
+    /// The last character once more, `count` times. The emulator would not insert it, and leaves out accents.
+    fn repeat(&mut self, count: u16) {
+        let (row, column) = self.cursor();
+        let Some((_, cell)) = self.before(row, column) else { return };
+        let (text, width) = (cell.contents().to_owned(), if cell.is_wide() { 2 } else { 1 });
+        let mut left = count;
+        while left > 0 {
+            // All that has room is inserted at once: one after the other takes long.
+            let inserted = if self.modes.insert { self.room() / width } else { 0 }.min(left);
+            if inserted > 1 {
+                self.split_wide();
+                self.sequence(&[inserted * width], '@');
+                self.push(&text.repeat(inserted.into()));
+            } else {
+                text.chars().for_each(|c| self.print_translated(c));
+            }
+            left -= inserted.max(1);
+        }
+    }
+
+    /// The columns from the cursor to the end of its line.
+    fn room(&mut self) -> u16 {
+        self.size.1.saturating_sub(self.cursor().1)
+    }
+
+    fn print_translated(&mut self, c: char) {
+        self.blank = None;
+        let is_wide = || !c.is_ascii() && c.width().is_some_and(|width| width > 1);
+        if self.modes.insert || !self.modes.has(7) || is_wide() {
+            self.print_specially(c);
+        } else {
+            self.waiting.push(c);
+            if self.waiting.len() >= MOST_WAITING {
+                self.flush();
+            }
+        }
+    }
+
+    /// The character that ends before this place, and its column.
+    pub(super) fn before(&self, row: u16, column: u16) -> Option<(u16, &vt100::Cell)> {
+        let column = column.checked_sub(1)?;
+        let cell = self.screen().cell(row, column)?;
+        if !cell.is_wide_continuation() {
+            return Some((column, cell)).filter(|_| !cell.is_wide());
+        }
+        let column = column.checked_sub(1)?;
+        Some((column, self.screen().cell(row, column)?))
     }
 
     /// A sequence of the form `CSI numbers action`.
     fn plain_csi(&mut self, params: &vte::Params, action: char) {
         let number = |place| params.iter().nth(place).and_then(|param| param.first()).copied().unwrap_or(0);
         let count = number(0).max(1);
+        if matches!(action, '@' | 'J' | 'K' | 'L' | 'M' | 'P' | 'S' | 'T' | 'X')
+            && (action, number(0)) != ('J', 2)
+        {
+            self.blank = None;
+        }
         match action {
-            'A' | 'B' | 'C' | 'D' | 'E' | 'F' | 'X' => {
+            'A' | 'B' | 'C' | 'D' | 'E' | 'F' | 'G' | '`' | 'a' | 'e' => self.move_cursor(action, count),
+            'X' => {
                 self.end_wait();
                 self.sequence(&[count], action);
             }
-            'a' => self.plain_csi(params, 'C'),
-            'e' => self.plain_csi(params, 'B'),
-            'G' | '`' => self.sequence(&[count], 'G'),
             'H' | 'f' => self.sequence(&[count, number(1).max(1)], 'H'),
             'd' => self.go_to_row(count),
+            'J' if number(0) == 2 => self.erase_all(),
             'J' | 'K' if number(0) < 3 => self.sequence(&[number(0)], action),
             'T' if params.len() > 1 => {}
             '@' | 'L' | 'M' | 'P' | 'S' | 'T' => self.edit(action, count),
             // More than a line has no use, and would let a few bytes take long.
             'b' if self.has_printed => self.repeat(count.min(self.size.1)),
-            'I' => (0..count.min(self.size.1)).for_each(|_| self.tab()),
+            'I' => (0..count.min(self.size.1 / 8 + 1)).for_each(|_| self.tab()),
             'Z' => self.tab_back(count),
             'm' if params.is_empty() => self.push("\x1b[m"),
             'm' => self.push(&rendition::simplified(&params.iter().collect::<Vec<_>>())),
@@ -400,6 +551,27 @@ impl Terminal {
             }
             _ => {}
         }
+    }
+
+    /// Moves the cursor by some lines or columns, or to a column.
+    fn move_cursor(&mut self, action: char, count: u16) {
+        self.end_wait();
+        let (row, column) = self.cursor();
+        let (top, bottom) = self.current_margins();
+        let (first, last, end) = (top - 1, bottom - 1, self.size.0 - 1);
+        let (mut row, column) = match action {
+            'A' | 'F' => (row.saturating_sub(count).max(if row < first { 0 } else { first }), column),
+            'B' | 'E' => (row.saturating_add(count).min(if row > last { end } else { last }), column),
+            'e' => (row.saturating_add(count).min(end), column),
+            'C' | 'a' => (row, column.saturating_add(count)),
+            'D' => (row, column.saturating_sub(count)),
+            _ => (row, count - 1),
+        };
+        if self.modes.has(6) {
+            // xterm.js counts the line from the first that scrolls once more.
+            row = (row + first).min(last);
+        }
+        self.go_to(row, if matches!(action, 'E' | 'F') { 0 } else { column.min(self.size.1 - 1) });
     }
 
     /// The line counts from the first that scrolls in origin mode, other than in the emulator.
@@ -429,18 +601,10 @@ impl vte::Perform for Terminal {
         self.complete = true;
         let replaced = REPLACED.iter().find(|(printed, _)| *printed == c);
         let c = replaced.map_or_else(|| self.charsets.translate(c), |(_, seen)| *seen);
-        if self.modes.insert || !self.modes.has(7) {
-            self.print_specially(c);
-        } else {
-            self.waiting.push(c);
-            if self.waiting.len() >= MOST_WAITING {
-                self.flush();
-            }
-        }
+        self.print_translated(c);
         // An accent that comes after something else has no character to join.
         if c.is_ascii() || c.width() != Some(0) {
             self.has_printed = true;
-            self.last_printed = c;
         }
     }
 
@@ -464,19 +628,21 @@ impl vte::Perform for Terminal {
 
     fn esc_dispatch(&mut self, intermediates: &[u8], ignore: bool, byte: u8) {
         self.ended();
+        self.sequences = self.sequences.saturating_add(1);
         match (intermediates, byte) {
             _ if ignore => {}
             ([], b'7') => self.save_cursor(),
             ([], b'8') => self.restore_cursor(),
             ([], b'=') => self.modes.set_private(66, true),
             ([], b'>') => self.modes.set_private(66, false),
-            ([], b'D') => self.line_feed(),
+            ([], b'D') => self.index(),
             ([], b'E') => {
                 self.push("\r");
-                self.line_feed();
+                self.index();
             }
             ([], b'M') => self.reverse_line_feed(),
             ([], b'c') => self.reset(),
+            (b"#", b'8') => self.align(),
             ([], b'n') => self.charsets.shift(2),
             ([], b'o') => self.charsets.shift(3),
             ([intermediate], set) => {
@@ -488,6 +654,7 @@ impl vte::Perform for Terminal {
 
     fn csi_dispatch(&mut self, params: &vte::Params, intermediates: &[u8], ignore: bool, action: char) {
         self.complete = true;
+        self.sequences = self.sequences.saturating_add(1);
         match (intermediates, action) {
             _ if ignore => {}
             ([], _) | (b"?", 'J' | 'K') => self.plain_csi(params, action),
