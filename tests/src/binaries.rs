@@ -40,12 +40,19 @@ fn directory() -> &'static Path {
     static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
     DIRECTORY.get_or_init(|| match std::env::var_os(DIRECTORY_VARIABLE) {
         Some(directory) => directory.into(),
-        None => build(),
+        None => build(&["--workspace", "--bins"]),
     })
 }
 
+/// The example of the frontend that draws screens of kept programs. It is always built.
+pub fn kept_screen() -> PathBuf {
+    // Of the whole workspace, so that other crates are built with the features that they have already.
+    let example = "--workspace --features further-link-frontend/fuzzing --example kept-screen";
+    build(&example.split(' ').collect::<Vec<_>>()).join("examples/kept-screen")
+}
+
 /// The test runs from `<target directory>/<profile's directory>/deps/<test>`.
-fn build() -> PathBuf {
+fn build(what: &[&str]) -> PathBuf {
     let own = std::env::current_exe().expect("the test knows its path");
     let profile_directory = own.parent().and_then(Path::parent).expect("a target directory").to_owned();
     let target = profile_directory.parent().expect("a target directory");
@@ -55,7 +62,8 @@ fn build() -> PathBuf {
     };
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
-        .args(["build", "--quiet", "--workspace", "--bins", "--profile", profile])
+        .args(["build", "--quiet", "--profile", profile])
+        .args(what)
         .arg("--target-dir")
         .arg(target)
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace"))
