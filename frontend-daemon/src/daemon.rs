@@ -232,6 +232,7 @@ pub async fn serve<T>(
         );
     }
     let (owner, shutdown) = Shutdown::new();
+    let (owner_of_kept, keeping) = Shutdown::new();
     let max_programs = usize::from(config.max_programs);
     let helpers = Arc::new(HelperPool::new(helper.clone(), max_programs));
     let files_address = match &config.files_socket {
@@ -273,7 +274,6 @@ pub async fn serve<T>(
             }
         });
     }
-    let keeping = app.shutdown.clone();
     tokio::spawn(async move { kept.keep(keeping).await });
     let pings = Arc::clone(&app.pings);
     tasks.spawn(async move { match pings.keep_pinging().await {} });
@@ -284,7 +284,12 @@ pub async fn serve<T>(
         outcome = stop => outcome,
         never = listen::run(listener, app, tls, Arc::new(limits), client_timeout) => match never {},
     };
-    if tokio::time::timeout(SHUTDOWN_TIMEOUT, owner.shut_down()).await.is_err() {
+    let ends = async {
+        // The clients of kept programs are told of their end while they are still connected.
+        owner_of_kept.shut_down().await;
+        owner.shut_down().await;
+    };
+    if tokio::time::timeout(SHUTDOWN_TIMEOUT, ends).await.is_err() {
         warn!("some programs have not ended yet; their helpers will end them");
     }
     Ok(outcome)

@@ -23,7 +23,7 @@ use further_link_proto::WindowSize;
 use tokio::{
     sync::Notify,
     task::JoinSet,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep_until, timeout},
 };
 use tracing::info;
 
@@ -41,6 +41,9 @@ use crate::{
 
 /// Random bytes of an id or a key.
 const KEY: usize = 16;
+
+/// How long clients have, when the service ends, to confirm that they know of the end of their programs.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// How much is kept.
 #[derive(Clone)]
@@ -170,6 +173,7 @@ impl KeptPrograms {
             numbering: tokio::sync::Mutex::default(),
             sizing: Mutex::default(),
             times: Mutex::default(),
+            telling: Arc::default(),
             over: Notify::new(),
         });
         self.add(&kept, tasks);
@@ -363,6 +367,14 @@ impl KeptPrograms {
             kept.stop(EndReason::Shutdown, None).await;
         }
         while tasks.join_next().await.is_some() {}
+        let told = async {
+            while self.all().iter().any(|kept| kept.has_news_of_its_end()) {
+                self.changed.notified().await;
+            }
+        };
+        if timeout(LAST_WORDS, told).await.is_err() {
+            info!("some clients have not confirmed that their programs have ended");
+        }
     }
 }
 

@@ -35,6 +35,8 @@ pub(crate) struct Kept {
     /// One change of the size after the other.
     pub(super) sizing: Mutex<()>,
     pub(super) times: Mutex<Times>,
+    /// Each task that tells a client of it has one more.
+    pub(super) telling: Arc<()>,
     /// Its task has gone.
     pub(super) over: Notify,
 }
@@ -175,6 +177,11 @@ impl Kept {
         }
     }
 
+    /// It has ended, and a client is being told.
+    pub(super) fn has_news_of_its_end(&self) -> bool {
+        self.transcript.standing().is_over() && Arc::strong_count(&self.telling) > 1
+    }
+
     pub(super) async fn shrink(&self) {
         self.times().is_shrunk = true;
         self.transcript.shrink().await;
@@ -306,6 +313,7 @@ impl Attachment {
 
     /// Gives the client this message, and then everything until it leaves, is gone, or the program has ended.
     pub(super) async fn serve(&self, first: Option<String>, outbox: &Outbox, process: &ProcessId) -> Served {
+        let _telling = Arc::clone(&self.kept.telling);
         if let Some(message) = first {
             // A client that is gone hears of it at the next one.
             let (Ok(()) | Err(Disconnected)) = outbox.put(message).await;

@@ -512,3 +512,25 @@ fn the_owner_replaces_its_oldest_connection_where_no_place_is_left() {
     third.wait_stdout("3", "x\n");
     assert_eq!(first.stdout("1"), "");
 }
+
+/// A service that runs by hand ends its kept programs with itself, and their clients hear of it.
+#[test]
+fn clients_are_told_of_the_end_that_the_service_brings() {
+    let mut daemon = Daemon::start();
+    let mut one = client(&daemon, "pty=1", ONE);
+    let session = Session::start(&mut one, "1", kept(program("/usr/bin/cat"), 60));
+    let mut teacher = client(&daemon, "", OTHER);
+    session.watch(&mut teacher, "w", &json!({}));
+    std::thread::scope(|scope| {
+        for (mut client, id) in [(one, "1"), (teacher, "w")] {
+            scope.spawn(move || {
+                let of_it = |message: &Value| message["type"] == "stopped" && message["process"] == id;
+                let stopped = client.expect("stopped", of_it);
+                assert_eq!(stopped["data"], json!({"exitCode": -15, "reason": "shutdown"}));
+                client.read_until(DEADLINE, "the close frame", |client| client.closed.is_some());
+                assert_eq!(client.closed, Some(Some(1001)));
+            });
+        }
+        assert_eq!(daemon.end_with(nix::sys::signal::Signal::SIGTERM), 0);
+    });
+}
