@@ -40,6 +40,8 @@ pub(super) struct Terminal {
     pub(super) has_printed: bool,
     /// The screen was erased with this background, and nothing has come since.
     blank: Option<vt100::Color>,
+    /// Whether there is a background in force, where that is known.
+    coloured: Option<bool>,
     /// The alternate screen was used.
     has_alternate: bool,
     /// How many sequences have come since letters filled the screen.
@@ -77,6 +79,7 @@ impl Terminal {
             title: String::new(),
             has_printed: false,
             blank: None,
+            coloured: Some(false),
             has_alternate: false,
             sequences: u32::MAX,
             complete: true,
@@ -177,8 +180,17 @@ impl Terminal {
 
     /// Whether lines that appear have a background. The emulator leaves them without.
     fn has_background(&mut self) -> bool {
-        self.flush();
-        self.screen().bgcolor() != vt100::Color::Default
+        if self.coloured.is_none() {
+            self.flush();
+            self.coloured = Some(self.screen().bgcolor() != vt100::Color::Default);
+        }
+        self.coloured == Some(true)
+    }
+
+    /// Takes attributes, as a sequence.
+    fn change_pen(&mut self, sequence: &str) {
+        self.coloured = None;
+        self.push(sequence);
     }
 
     /// Gives whole lines the background in force. Both counted from 0, the end is behind the last.
@@ -253,6 +265,7 @@ impl Terminal {
         self.charsets = self.saved_charsets.get(place).copied().unwrap_or_default();
         self.push("\x1b8");
         self.end_wait();
+        self.coloured = None;
         self.saved_pens.get(place).copied().unwrap_or_default().write(&mut self.waiting);
         if self.modes.has(6) {
             let (row, column) = self.cursor();
@@ -268,6 +281,7 @@ impl Terminal {
     /// nothing else.
     fn reset(&mut self) {
         self.flush();
+        self.coloured = Some(false);
         if self.screen().alternate_screen() {
             self.blank = None;
         }
@@ -324,7 +338,7 @@ impl Terminal {
         if let Some(margins) = self.margins.get_mut(place) {
             *margins = None;
         }
-        self.push("\x1b[m\x1b[?6l\x1b[r\x1b[H");
+        self.change_pen("\x1b[m\x1b[?6l\x1b[r\x1b[H");
         self.save_cursor();
         self.go_back_to(row, column);
     }
@@ -443,7 +457,12 @@ impl Terminal {
             self.split_wide();
             self.push(if width > 1 { "\x1b[2@" } else { "\x1b[@" });
         }
+        let (row, column) = self.cursor();
+        let scrolls = column + width > self.size.1 && row + 1 == self.current_margins().1;
         self.waiting.push(c);
+        if scrolls && self.has_background() {
+            self.push("\x1b[K");
+        }
     }
 
     /// The last column becomes blank when a wide character has no place there, and goes to the next line.
@@ -489,7 +508,7 @@ impl Terminal {
     fn print_translated(&mut self, c: char) {
         self.blank = None;
         let is_wide = || !c.is_ascii() && c.width().is_some_and(|width| width > 1);
-        if self.modes.insert || !self.modes.has(7) || is_wide() {
+        if self.modes.insert || !self.modes.has(7) || is_wide() || self.has_background() {
             self.print_specially(c);
         } else {
             self.waiting.push(c);
@@ -535,8 +554,8 @@ impl Terminal {
             'b' if self.has_printed => self.repeat(count.min(self.size.1)),
             'I' => (0..count.min(self.size.1 / 8 + 1)).for_each(|_| self.tab()),
             'Z' => self.tab_back(count),
-            'm' if params.is_empty() => self.push("\x1b[m"),
-            'm' => self.push(&rendition::simplified(&params.iter().collect::<Vec<_>>())),
+            'm' if params.is_empty() => self.change_pen("\x1b[m"),
+            'm' => self.change_pen(&rendition::simplified(&params.iter().collect::<Vec<_>>())),
             'r' => self.set_margins(number(0), number(1)),
             's' => self.save_cursor(),
             'u' => self.restore_cursor(),

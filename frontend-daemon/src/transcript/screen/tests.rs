@@ -238,6 +238,17 @@ fn lines_that_scroll_in_have_the_background_in_force() {
 }
 
 #[test]
+fn a_line_that_goes_on_below_the_last_has_its_background() {
+    for (text, start) in [("0123456789xyz", 3), ("世世世世世世", 2), ("\x1b[2;3r\x1b[3H0123456789x", 1)]
+    {
+        let screen = assert_same(&format!("\x1b[41m\x1b[4H{text}"), "");
+        let row = screen.terminal.screen().cursor_position().0;
+        let coloured = |column| screen.terminal.screen().cell(row, column).map(vt100::Cell::bgcolor);
+        assert!((start..10).all(|column| coloured(column) == Some(vt100::Color::Idx(1))), "{text}");
+    }
+}
+
+#[test]
 fn a_snapshot_asks_for_nothing() {
     let queries = "\x1b[c\x1b[>c\x1b[6n\x1b[?6n\x1b[?1$p\x1b]11;?\x07\x1bP$qm\x1b\\\x1b[18t\x1bZ\u{9b}c\x05x";
     let mut screen = Screen::new(4, 10);
