@@ -4,6 +4,7 @@
 use std::{
     cell::RefCell,
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::Path,
     sync::Arc,
     time::Duration,
 };
@@ -86,5 +87,6 @@ fn service_without_helper() -> (Runtime, Arc<App>) {
         Bodies::new(1024 * 1024),
         Pings::new(MOST_TIME),
     );
-    (runtime, Arc::new(app))
+    // The lists of a real device have 100 MB, and a pipeline asks for some hundred packages.
+    (runtime, Arc::new(app.with_packages_of(Path::new("/nonexistent"))))
 }

@@ -53,6 +53,8 @@ pub(crate) struct App {
     /// Whether other machines can reach the port.
     on_network: bool,
     /// Reading package lists takes a while and much memory bandwidth: one at a time.
+    /// The root of the file system that has dpkg's and apt's files.
+    packages_root: &'static Path,
     package_lookup: Semaphore,
 }
 
@@ -74,8 +76,15 @@ impl App {
             bodies,
             tls: None,
             on_network: false,
+            packages_root: Path::new("/"),
             package_lookup: Semaphore::new(1),
         }
+    }
+
+    /// The same, for another device's packages.
+    #[cfg(feature = "fuzzing")]
+    pub(crate) fn with_packages_of(self, packages_root: &'static Path) -> Self {
+        Self { packages_root, ..self }
     }
 
     /// The same, with what its first page tells.
@@ -251,8 +260,8 @@ async fn apt_version(app: &App, package: &str) -> Response {
     let Ok(_one_at_a_time) = app.package_lookup.acquire().await else {
         return text(StatusCode::SERVICE_UNAVAILABLE, "503: Service Unavailable");
     };
-    let looked_up =
-        tokio::task::spawn_blocking(move || packages::installed_version(Path::new("/"), &package)).await;
+    let root = app.packages_root;
+    let looked_up = tokio::task::spawn_blocking(move || packages::installed_version(root, &package)).await;
     match looked_up.map_err(std::io::Error::other).and_then(|version| version) {
         Ok(version) => version_text(version.as_deref()),
         Err(error) => {
