@@ -7,7 +7,7 @@
 use std::{
     io,
     net::{self, IpAddr},
-    os::unix::net as net_unix,
+    os::{fd::OwnedFd, unix::net as net_unix},
     path::PathBuf,
     process::ExitCode,
     sync::Arc,
@@ -38,19 +38,24 @@ use crate::{
     http::routes::App,
     http::upload::Bodies,
     kept::{KeptLimits, KeptPrograms},
-    lifecycle::activation::Passed,
     lifecycle::notify,
     lifecycle::panics,
+    lifecycle::passed::Passed,
     lifecycle::privilege::{self, PrivilegeError},
     lifecycle::shutdown::Shutdown,
+    lifecycle::store::Store,
     memory::budget::Budgets,
     process::channel::line::MAX_LINE,
     session::Shared,
     tls::certificate::CertificateDirs,
     tls::{CertificateReloader, CertificateSource, PreparedTls, Tls, TlsError},
+    transcript::saved,
     upload::Uploads,
     upload::download::Downloads,
 };
+
+/// The name of the administrators' socket (`FileDescriptorName=`).
+const ADMIN: &str = "admin";
 
 /// How long programs have to end when this daemon is told to end: the longest usual grace and a little.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -123,6 +128,13 @@ pub struct Setup<'config> {
     access: Access,
     tls: Option<(Tls, CertificateReloader)>,
     door: Option<Door>,
+    store: Option<StoreWithPrograms>,
+}
+
+/// The service manager's store, and what an earlier process has left of its programs in it.
+struct StoreWithPrograms {
+    store: Arc<Store>,
+    left: Vec<(String, OwnedFd)>,
 }
 
 impl<'config> Setup<'config> {
@@ -134,15 +146,16 @@ impl<'config> Setup<'config> {
     fn read(config: &'config Config) -> Result<Self, Cause> {
         let access = access(config)?;
         let tls = if config.no_tls { None } else { Some(prepare_tls(config, &access, None)?.start()?) };
-        Ok(Self { config, access, tls, door: None })
+        Ok(Self { config, access, tls, door: None, store: None })
     }
 }
 
 fn start(config: &Config) -> Result<(), Cause> {
+    let mut passed = Passed::take_all()?;
     // While it may be read: in development by root.
     let access = access(config)?;
-    let passed = Passed::take()?;
-    let door = door(config, passed.admin)?;
+    let admin = passed.take_named(ADMIN).pop().map(|(_, socket)| socket.into());
+    let door = door(config, admin)?;
     let account = privilege::service_account()?;
     let helper = HelperProcess::new(config, account.as_ref())?;
     // After the helper's start, which so has nothing of the key; and the files of root while they can be
@@ -150,9 +163,14 @@ fn start(config: &Config) -> Result<(), Cause> {
     let tls = if config.no_tls { None } else { Some(prepare_tls(config, &access, account.as_ref())?) };
     privilege::give_up(account.as_ref())?;
     let tls = tls.map(PreparedTls::start).transpose()?;
-    let setup = Setup { config, access, tls, door };
+    let left = passed.take_named(saved::PREFIX);
+    // Our own helper ends with this process, and its programs with it.
+    let store = Store::of_service_manager().filter(|_| config.helper_socket.is_some());
+    let store = store.map(|store| StoreWithPrograms { store, left });
+    let setup = Setup { config, access, tls, door, store };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let outcome = runtime.block_on(serve_until_told(setup, passed.port, &helper));
+    let port = passed.take_first().map(net::TcpListener::from);
+    let outcome = runtime.block_on(serve_until_told(setup, port, &helper));
     // Without waiting for the name server of a download.
     runtime.shutdown_background();
     outcome
@@ -219,7 +237,7 @@ pub async fn serve<T>(
     setup: Setup<'_>,
     stop: impl Future<Output = T>,
 ) -> Result<T, DaemonError> {
-    let Setup { config, access, tls, door } = setup;
+    let Setup { config, access, tls, door, store } = setup;
     log_address(&listener, tls.is_some()).map_err(Cause::Io)?;
     let on_network = listener.local_addr().is_ok_and(|address| !address.ip().is_loopback());
     if on_network && config.token_file.is_none() {
@@ -243,7 +261,11 @@ pub async fn serve<T>(
         Uploads::new(HelperAddress::new(files_address), Downloads::new(config.allow_private_downloads));
     let bodies = Bodies::new(usize::from(config.upload_limit) * 1024 * 1024);
     let budgets = Budgets::new(MAX_LINE, config.keep.text_of_all());
-    let kept = Arc::new(KeptPrograms::new(KeptLimits::new(&config.keep, &budgets)));
+    let (store, left) = store.map(|StoreWithPrograms { store, left }| (store, left)).unzip();
+    let kept = Arc::new(KeptPrograms::new(KeptLimits::new(&config.keep, &budgets), store.clone()));
+    if let (Some(store), Some(left)) = (store, left) {
+        kept.adopt(&store, left, &helpers, &budgets);
+    }
     let shared = Shared {
         helpers: Arc::clone(&helpers),
         uploads: Arc::new(uploads),

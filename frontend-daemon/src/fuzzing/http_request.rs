@@ -74,7 +74,7 @@ fn service_without_helper() -> (Runtime, Arc<App>) {
     let shared = Shared {
         helpers: Arc::new(HelperPool::new(address, 8)),
         uploads: Arc::new(uploads),
-        kept: Arc::new(KeptPrograms::new(KeptLimits::new(&config.keep, &budgets))),
+        kept: Arc::new(KeptPrograms::new(KeptLimits::new(&config.keep, &budgets), None)),
         budgets,
         max_programs: 8,
         max_programs_per_connection: 8,

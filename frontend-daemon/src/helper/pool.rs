@@ -7,7 +7,7 @@
 use std::{
     convert::Infallible,
     io,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -137,6 +137,15 @@ impl HelperPool {
         Ok(conversation)
     }
 
+    /// The conversation of a program that runs already, with a slot if one is left: more may run than were
+    /// allowed since.
+    pub(crate) fn adopt(&self, connection: OwnedFd) -> io::Result<Conversation> {
+        let conversation = Conversation::new(Connection::new(connection))?;
+        conversation.is_answered.store(true, Ordering::Relaxed);
+        *conversation.slot() = Arc::clone(&self.slots).try_acquire_owned().ok();
+        Ok(conversation)
+    }
+
     /// Sees to it that there is a spare, for as long as this is polled. Not in the middle of many starts,
     /// where it would only cost more than a helper that is asked at once.
     pub(crate) async fn keep_spares(&self) -> Infallible {
@@ -187,6 +196,12 @@ impl Drop for Conversation {
         {
             runtime.spawn(hold(Arc::clone(&self.connection), slot));
         }
+    }
+}
+
+impl AsFd for Conversation {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.connection.get_ref().as_fd()
     }
 }
 

@@ -33,6 +33,11 @@ fn is_nothing_more(found: &io::Result<Read>) -> bool {
     }
 }
 
+/// Reads what a stream has into the free room of the buffer.
+pub(crate) fn take(stream: BorrowedFd<'_>, buffer: &mut Vec<u8>) -> rustix::io::Result<usize> {
+    rustix::io::read(stream, rustix::buffer::spare_capacity(buffer))
+}
+
 /// One such descriptor.
 pub(crate) struct Stream(AsyncFd<OwnedFd>);
 
@@ -54,15 +59,17 @@ impl Stream {
     }
 
     /// Reads into the free room of the buffer, of which there must be some, and waits for the first byte.
-    /// `drained` tells of a read's length, and the room that it had, whether it has emptied the stream.
+    /// `take` does it; `drained` tells of a read's length, and the room that it had, whether it has emptied
+    /// the stream.
     pub(crate) async fn read(
         &self,
         buffer: &mut Vec<u8>,
+        take: impl Fn(BorrowedFd<'_>, &mut Vec<u8>) -> rustix::io::Result<usize>,
         drained: impl Fn(usize, usize) -> bool,
     ) -> io::Result<Read> {
         loop {
             let mut ready = self.0.readable().await?;
-            let found = self.read_now(buffer, &drained);
+            let found = self.read_now(buffer, &take, &drained);
             if is_nothing_more(&found) {
                 ready.clear_ready();
             }
@@ -77,11 +84,12 @@ impl Stream {
     pub(crate) fn try_read(
         &self,
         buffer: &mut Vec<u8>,
+        take: impl Fn(BorrowedFd<'_>, &mut Vec<u8>) -> rustix::io::Result<usize>,
         drained: impl Fn(usize, usize) -> bool,
     ) -> io::Result<Read> {
         let mut found = Ok(Read::Drained);
         let tried = self.0.try_io(Interest::READABLE, |_| {
-            found = self.read_now(buffer, &drained);
+            found = self.read_now(buffer, &take, &drained);
             // This answer, and in here only, makes `read` wait for what comes after this read.
             if is_nothing_more(&found) { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
         });
@@ -92,9 +100,14 @@ impl Stream {
     }
 
     /// A terminal whose programs have all closed it answers EIO (pty(7)).
-    fn read_now(&self, buffer: &mut Vec<u8>, drained: impl Fn(usize, usize) -> bool) -> io::Result<Read> {
+    fn read_now(
+        &self,
+        buffer: &mut Vec<u8>,
+        take: impl Fn(BorrowedFd<'_>, &mut Vec<u8>) -> rustix::io::Result<usize>,
+        drained: impl Fn(usize, usize) -> bool,
+    ) -> io::Result<Read> {
         let room = buffer.capacity() - buffer.len();
-        match rustix::io::read(self, rustix::buffer::spare_capacity(buffer)) {
+        match take(self.as_fd(), buffer) {
             Ok(0) | Err(Errno::IO) => Ok(Read::Eof),
             Ok(length) if drained(length, room) => Ok(Read::Drained),
             Ok(_) => Ok(Read::More),
@@ -154,11 +167,11 @@ mod tests {
         let short = |length, room| length < room;
         for byte in [b"a", b"b", b"c"] {
             rustix::io::write(&writer, byte).unwrap();
-            assert_eq!(stream.read(&mut buffer, short).await.unwrap(), Read::Drained);
-            assert_eq!(stream.try_read(&mut buffer, short).unwrap(), Read::Drained);
+            assert_eq!(stream.read(&mut buffer, take, short).await.unwrap(), Read::Drained);
+            assert_eq!(stream.try_read(&mut buffer, take, short).unwrap(), Read::Drained);
         }
         drop(writer);
-        assert_eq!(stream.read(&mut buffer, short).await.unwrap(), Read::Eof);
+        assert_eq!(stream.read(&mut buffer, take, short).await.unwrap(), Read::Eof);
         assert_eq!(buffer, b"abc");
     }
 }

@@ -3,6 +3,8 @@
 //! A session of a connection has a handle of a process; here a process is held that belongs to no
 //! connection. One task looks after all of them, and sleeps until the next one is due.
 
+mod adopted;
+mod known;
 mod program;
 mod secrets;
 
@@ -25,17 +27,20 @@ use tokio::{
     task::JoinSet,
     time::{Instant, sleep_until, timeout},
 };
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::{
     access::who::Who,
     config::KeepOptions,
-    kept::program::{About, Due, Kept},
+    kept::known::{About, Known, Times},
+    kept::program::{Due, Kept},
     lifecycle::shutdown::Shutdown,
+    lifecycle::store::Store,
     memory::budget::Budgets,
     outbox::Outbox,
     process::{Process, Settled, Start},
     random,
+    transcript::saved::Saved,
     transcript::{Audience, Limits, Served, SessionKeys, Transcript},
 };
 
@@ -79,6 +84,8 @@ impl KeptLimits {
 /// All kept programs.
 pub(crate) struct KeptPrograms {
     pub(crate) limits: KeptLimits,
+    /// Where programs are left for the next process of this service.
+    store: Option<Arc<Store>>,
     state: Mutex<State>,
     /// One start after the other.
     starting: Mutex<()>,
@@ -106,8 +113,9 @@ pub(crate) struct Plan {
 }
 
 impl KeptPrograms {
-    pub(crate) fn new(limits: KeptLimits) -> Self {
-        Self { limits, state: Mutex::default(), starting: Mutex::default(), changed: Notify::new() }
+    pub(crate) fn new(limits: KeptLimits, store: Option<Arc<Store>>) -> Self {
+        let (state, starting) = (Mutex::default(), Mutex::default());
+        Self { limits, store, state, starting, changed: Notify::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -153,26 +161,36 @@ impl KeptPrograms {
         let _one_start = self.starting();
         let evicted = self.make_room(&owner)?;
         let (id, key, view_key) = (keys.session.clone(), Hash::of(&keys.key), Hash::of(&keys.view_key));
-        let transcript = Transcript::new(self.limits.transcript.clone(), keep.when_full, keys, terminal);
+        let about = About {
+            started: SystemTime::now(),
+            runner: runner.to_owned(),
+            path,
+            user,
+            has_terminal: terminal.is_some(),
+        };
+        let seconds = Duration::from_secs(keep.seconds);
+        let known = Known::new((&key, &view_key), &owner, &about, seconds, keep.when_full);
+        let saved = self.store.as_ref().and_then(|store| saved(store, &id, &known, terminal));
+        let limits = self.limits.transcript.clone();
+        let transcript = Transcript::new(limits, keep.when_full, keys, terminal, saved);
         let transcript = Arc::new(transcript);
         let viewer = transcript.first_viewer(terminal);
         let mut tasks = JoinSet::new();
         let (process, settled) = Process::start(start(Audience::Kept(Arc::clone(&transcript))), &mut tasks);
         info!("{who}: session {id}: kept for {} seconds without a client", keep.seconds);
-        let about =
-            About { started: SystemTime::now(), runner, path, user, has_terminal: terminal.is_some() };
         let kept = Arc::new(Kept {
             id,
             key,
             view_key,
             owner,
             about,
-            keep: Duration::from_secs(keep.seconds),
+            keep: seconds,
             process,
             transcript,
             numbering: tokio::sync::Mutex::default(),
             sizing: Mutex::default(),
-            times: Mutex::default(),
+            times: Mutex::new(Times::default()),
+            known: Mutex::new(known),
             telling: Arc::default(),
             over: Notify::new(),
         });
@@ -184,15 +202,26 @@ impl KeptPrograms {
     /// Keeps it, and watches its task.
     fn add(self: &Arc<Self>, kept: &Arc<Kept>, mut task: JoinSet<()>) {
         let (all, one) = (Arc::clone(self), Arc::clone(kept));
-        let mut state = self.lock();
-        while state.tasks.try_join_next().is_some() {}
-        state.programs.insert(kept.id.clone(), Arc::clone(kept));
-        state.tasks.spawn(async move {
+        self.insert(kept);
+        self.spawn(async move {
             // A panic is in the log already, and counted.
             let (Some(Ok(()) | Err(_)) | None) = task.join_next().await;
-            one.task_ended();
+            // The task of a program that runs on has left it to the next process.
+            if !all.lock().is_closed || !one.can_be_left() {
+                one.task_ended();
+            }
             all.changed.notify_one();
         });
+    }
+
+    fn insert(&self, kept: &Arc<Kept>) {
+        self.lock().programs.insert(kept.id.clone(), Arc::clone(kept));
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let mut state = self.lock();
+        while state.tasks.try_join_next().is_some() {}
+        state.tasks.spawn(task);
     }
 
     /// Attaches a client by a key, and says what it is told first. A wrong key is answered as an unknown
@@ -252,7 +281,7 @@ impl KeptPrograms {
         let id = &attachment.kept.id;
         match served {
             Served::Ended { fetched: true } if attachment.mode == Mode::Use => {
-                self.lock().programs.remove(id);
+                self.forget(id);
                 info!("{who}: session {id}: its end was fetched");
             }
             Served::Ended { .. } => info!("{who}: session {id}: has heard of its end"),
@@ -298,7 +327,8 @@ impl KeptPrograms {
         Ok(Some(kept))
     }
 
-    /// Ends what was kept long enough, until the service ends; then ends all programs.
+    /// Ends what was kept long enough, until this process ends. Then leaves the programs to the next one, or
+    /// ends them.
     pub(crate) async fn keep(&self, shutdown: Shutdown) {
         loop {
             let next = self.tidy().await;
@@ -333,7 +363,7 @@ impl KeptPrograms {
                     self.changed.notify_one();
                 }
                 Due::Forget => {
-                    self.lock().programs.remove(&kept.id);
+                    self.forget(&kept.id);
                 }
                 Due::At(at) => next = Some(next.map_or(at, |next| next.min(at))),
                 Due::Nothing => {}
@@ -345,13 +375,19 @@ impl KeptPrograms {
 
     /// Of the programs that have ended at most as many are remembered as may run.
     fn forget_oldest_ends(&self) {
-        let mut state = self.lock();
-        let mut ended: Vec<_> =
-            state.programs.values().filter_map(|kept| Some((kept.ended_at()?, kept.id.clone()))).collect();
+        let all = self.all();
+        let mut ended: Vec<_> = all.iter().filter_map(|kept| Some((kept.ended_at()?, &kept.id))).collect();
         ended.sort();
         let too_many = ended.len().saturating_sub(self.limits.programs);
         for (_, id) in ended.into_iter().take(too_many) {
-            state.programs.remove(&id);
+            self.forget(id);
+        }
+    }
+
+    fn forget(&self, id: &str) {
+        let forgotten = self.lock().programs.remove(id);
+        if let Some(saved) = forgotten.as_ref().and_then(|kept| kept.transcript.saved()) {
+            saved.forget();
         }
     }
 
@@ -363,10 +399,18 @@ impl KeptPrograms {
             state.is_closed = true;
             std::mem::take(&mut state.tasks)
         };
+        if let Some(store) = &self.store {
+            store.leave();
+        }
         for kept in self.all() {
-            kept.stop(EndReason::Shutdown, None).await;
+            if !kept.can_be_left() {
+                kept.stop(EndReason::Shutdown, None).await;
+            }
         }
         while tasks.join_next().await.is_some() {}
+        for kept in self.all() {
+            kept.transcript.save_picture();
+        }
         let told = async {
             while self.all().iter().any(|kept| kept.has_news_of_its_end()) {
                 self.changed.notified().await;
@@ -388,6 +432,17 @@ fn way(mode: Mode) -> &'static str {
     match mode {
         Mode::Use => "to use it",
         Mode::View => "to watch it",
+    }
+}
+
+/// Where what happens to a program is noted for the next process of this service.
+fn saved(store: &Arc<Store>, id: &str, known: &Known, terminal: Option<WindowSize>) -> Option<Arc<Saved>> {
+    match Saved::new(store, id, known.to_json(), terminal) {
+        Ok(saved) => Some(Arc::new(saved)),
+        Err(error) => {
+            warn!("session {id}: it will end with this process: {error}");
+            None
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, UNIX_EPOCH},
 };
 
 use further_link_api::{Attach, ClientError, EndReason, KeptSession, KeptState, Mode, ProcessId, Secret};
@@ -10,6 +10,7 @@ use further_link_proto::{Signal, WindowSize};
 use tokio::{sync::Notify, time::Instant};
 
 use crate::{
+    kept::known::{About, Known, Times},
     kept::secrets::{Hash, Owner},
     outbox::{Disconnected, Outbox},
     process::Process,
@@ -35,29 +36,12 @@ pub(crate) struct Kept {
     /// One change of the size after the other.
     pub(super) sizing: Mutex<()>,
     pub(super) times: Mutex<Times>,
+    /// The same for the next process of this service.
+    pub(super) known: Mutex<Known>,
     /// Each task that tells a client of it has one more.
     pub(super) telling: Arc<()>,
     /// Its task has gone.
     pub(super) over: Notify,
-}
-
-/// What a list says of a program.
-pub(super) struct About {
-    pub(super) started: SystemTime,
-    pub(super) runner: &'static str,
-    pub(super) path: Option<String>,
-    /// The account that was asked for, if one was.
-    pub(super) user: Option<String>,
-    pub(super) has_terminal: bool,
-}
-
-/// Since when things are as they are.
-#[derive(Default)]
-pub(super) struct Times {
-    /// No client is attached.
-    idle: Option<Instant>,
-    ended: Option<Instant>,
-    is_shrunk: bool,
 }
 
 /// What time has brought about.
@@ -124,6 +108,7 @@ impl Kept {
         let _one_at_a_time = self.sizing();
         let admitted = self.transcript.attach(&arrival, process)?;
         self.times().idle = None;
+        self.note_times();
         self.resize(admitted.size);
         let attachment =
             Attachment { kept: Arc::clone(self), viewer: admitted.viewer, mode, owner: owner.clone() };
@@ -138,7 +123,25 @@ impl Kept {
         if self.transcript.standing().viewers == 0 {
             // A viewer that had to leave may go later than the last one.
             self.times().idle.get_or_insert_with(Instant::now);
+            self.note_times();
         }
+    }
+
+    /// Notes the times for the next process of this service.
+    pub(super) fn note_times(&self) {
+        self.note(|known| known.note_times(&self.times()));
+    }
+
+    fn note(&self, change: impl FnOnce(&mut Known)) {
+        let Some(saved) = self.transcript.saved() else { return };
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut known);
+        saved.note(known.to_json());
+    }
+
+    /// Whether the next process of this service can take it up.
+    pub(super) fn can_be_left(&self) -> bool {
+        self.transcript.saved().is_some_and(|saved| saved.is_stored())
     }
 
     fn sizing(&self) -> MutexGuard<'_, ()> {
@@ -161,6 +164,7 @@ impl Kept {
     pub(super) fn task_ended(&self) {
         self.transcript.end_without_status();
         self.times().ended = Some(Instant::now());
+        self.note_times();
         self.over.notify_waiters();
     }
 
@@ -184,6 +188,7 @@ impl Kept {
 
     pub(super) async fn shrink(&self) {
         self.times().is_shrunk = true;
+        self.note_times();
         self.transcript.shrink().await;
     }
 
@@ -215,7 +220,7 @@ impl Kept {
         KeptSession {
             session: self.id.clone(),
             started: self.about.started.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
-            runner: self.about.runner.to_owned(),
+            runner: self.about.runner.clone(),
             path: self.about.path.clone(),
             user: None,
             state: if standing.is_over() { KeptState::Stopped } else { KeptState::Running },
@@ -265,10 +270,14 @@ impl Attachment {
             }
         }
         self.take(None).await;
-        kept.process.write(input, end).await?;
+        kept.process.write(input, end, number).await?;
         if let Some(number) = number {
             kept.transcript.input_taken(number);
+            let is_another = !typist.as_ref().is_some_and(|typist| typist.is(&self.owner));
             *typist = Some(self.owner.clone());
+            if is_another {
+                kept.note(|known| known.note_typist(&self.owner));
+            }
         }
         Ok(())
     }

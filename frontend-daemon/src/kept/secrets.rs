@@ -14,6 +14,15 @@ impl Hash {
         Self(hash)
     }
 
+    /// One that was kept as its bytes.
+    pub(super) fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     /// Whether both are of the same secret. It takes as long for any two.
     pub(crate) fn is(&self, other: &Self) -> bool {
         are_same(&self.0, &other.0)
@@ -27,7 +36,7 @@ pub(crate) enum Owner {
     Client(Hash),
     /// A connection without such a secret, by its number.
     Connection(u64),
-    /// Who owns none: an administrator that watches.
+    /// Who owns none: an administrator that watches, or a client of an earlier process of this service.
     Nobody,
 }
 
@@ -37,6 +46,14 @@ impl Owner {
             (Self::Client(one), Self::Client(other)) => one.is(other),
             (Self::Connection(one), Self::Connection(other)) => one == other,
             (Self::Client(_) | Self::Connection(_) | Self::Nobody, _) => false,
+        }
+    }
+
+    /// The hash of its secret, if it has one.
+    pub(super) fn secret(&self) -> Option<&Hash> {
+        match self {
+            Self::Client(hash) => Some(hash),
+            Self::Connection(_) | Self::Nobody => None,
         }
     }
 }

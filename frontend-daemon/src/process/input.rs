@@ -19,7 +19,9 @@ use tokio::{sync::Notify, time::timeout};
 
 use crate::{
     helper::stream::Stream,
+    lifecycle::store::Stored,
     memory::budget::{Budget, Reservation},
+    transcript::saved::Saved,
 };
 
 /// Most bytes that wait for a program: four of the largest messages (B3.2).
@@ -56,6 +58,8 @@ impl From<NotTaken> for ClientError {
 /// The queue, shared by the session that fills it and the process that empties it.
 pub(crate) struct Input {
     budget: Budget,
+    /// Of a kept program: what is taken is noted there first, and what is written.
+    saved: Option<Arc<Saved>>,
     queue: Mutex<Queue>,
     filled: Notify,
     emptied: Notify,
@@ -74,14 +78,16 @@ struct Queue {
 }
 
 struct Piece {
-    text: String,
+    bytes: Vec<u8>,
+    /// So many of them are written.
+    written: usize,
     /// Until all of it is written.
     _room: Option<Reservation>,
 }
 
 impl Queue {
-    /// Queues the input if there is room for it.
-    fn take(&mut self, input: String, budget: &Budget) -> Result<(), String> {
+    /// Queues the input if there is room for it, for each of so many copies.
+    fn take(&mut self, input: String, copies: usize, budget: &Budget) -> Result<(), String> {
         let cost = input.len() + PIECE_COST;
         // A single input always fits into an empty queue.
         if self.bytes > 0 && self.bytes + cost > MAX_WAITING {
@@ -90,28 +96,45 @@ impl Queue {
         let room = if self.bytes + cost <= FREE {
             None
         } else {
-            let Some(room) = budget.try_take(cost) else { return Err(input) };
+            let Some(room) = budget.try_take(cost * copies) else { return Err(input) };
             Some(room)
         };
         self.bytes += cost;
-        self.pieces.push_back(Piece { text: input, _room: room });
+        self.pieces.push_back(Piece { bytes: input.into_bytes(), written: 0, _room: room });
         Ok(())
     }
 }
 
 impl Input {
-    pub(crate) fn new(budget: Budget) -> Self {
+    pub(crate) fn new(budget: Budget, saved: Option<Arc<Saved>>) -> Self {
         let (filled, emptied, stuck) = (Notify::new(), Notify::new(), AtomicBool::new(false));
-        Self { budget, queue: Mutex::default(), filled, emptied, stuck }
+        Self { budget, saved, queue: Mutex::default(), filled, emptied, stuck }
+    }
+
+    /// One with what an earlier process has left in it.
+    pub(crate) fn restored(budget: Budget, saved: Option<Arc<Saved>>, bytes: Vec<u8>, ended: bool) -> Self {
+        let input = Self::new(budget, saved);
+        {
+            let mut queue = input.lock();
+            queue.ended = ended;
+            queue.bytes = bytes.len() + PIECE_COST;
+            queue.pieces.push_back(Piece { bytes, written: 0, _room: None });
+        }
+        input
     }
 
     /// Queues one input, waiting for room as long as the program reads, and not for ever: ping and stop wait
     /// behind it.
-    pub(crate) async fn push(&self, mut input: String, is_last: bool) -> Result<(), NotTaken> {
+    pub(crate) async fn push(
+        &self,
+        mut input: String,
+        is_last: bool,
+        number: Option<u64>,
+    ) -> Result<(), NotTaken> {
         let end = Instant::now() + MAX_WAIT;
         loop {
             let room_came = self.emptied.notified();
-            match self.take(input, is_last)? {
+            match self.take(input, is_last, number)? {
                 None => {
                     self.filled.notify_one();
                     return Ok(());
@@ -127,33 +150,40 @@ impl Input {
     }
 
     /// Queues one input if there is room for it, else gives it back.
-    fn take(&self, input: String, is_last: bool) -> Result<Option<String>, NotTaken> {
+    fn take(&self, input: String, is_last: bool, number: Option<u64>) -> Result<Option<String>, NotTaken> {
         let mut queue = self.lock();
         if queue.ended {
             return Err(NotTaken::Ended);
         }
-        if let Err(untaken) = queue.take(input, &self.budget) {
+        let copies = if self.saved.is_some() { 2 } else { 1 };
+        if let Err(untaken) = queue.take(input, copies, &self.budget) {
             return Ok(Some(untaken));
+        }
+        if let (Some(saved), Some(piece)) = (&self.saved, queue.pieces.back()) {
+            saved.input(number, is_last, &piece.bytes);
         }
         queue.ended = is_last;
         Ok(None)
     }
 
-    /// Feeds the program until this future is dropped. At the end of input it closes the stream.
-    pub(crate) async fn feed(&self, stream: Arc<Stream>) -> Infallible {
-        while let Some(piece) = self.next().await {
-            let mut rest = piece.text.as_bytes();
-            while !rest.is_empty() {
+    /// Feeds the program until this future is dropped. At the end of input it closes the stream, of which
+    /// there may be a copy in the service manager's store.
+    pub(crate) async fn feed(&self, stream: Arc<Stream>, stored: &mut Option<Stored>) -> Infallible {
+        while let Some(mut piece) = self.next().await {
+            while let Some(rest @ [_, ..]) = piece.bytes.get(piece.written..) {
                 // EPIPE, or EIO on a terminal: there is no reader any more. Later input is taken and thrown
                 // away, as a terminal would.
                 let written = stream.write(rest).await.unwrap_or(rest.len());
-                rest = rest.get(written..).unwrap_or_default();
+                piece.written += written;
+                if let Some(saved) = &self.saved {
+                    saved.written(written);
+                }
                 self.read(written);
             }
             drop(piece);
             self.read(PIECE_COST);
         }
-        drop(stream);
+        drop((stream, stored.take()));
         std::future::pending().await
     }
 
@@ -194,14 +224,14 @@ mod tests {
     async fn a_program_that_does_not_read_gets_what_fits_and_the_rest_is_refused() {
         let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).unwrap();
         let stream = Arc::new(Stream::new(writer, Interest::WRITABLE).unwrap());
-        let input = Arc::new(Input::new(Budget::new(2 * MAX_WAITING)));
+        let input = Arc::new(Input::new(Budget::new(2 * MAX_WAITING), None));
         let feeding = tokio::spawn({
             let input = Arc::clone(&input);
-            async move { input.feed(stream).await }
+            async move { input.feed(stream, &mut None).await }
         });
         let piece = "x".repeat(1024 * 1024);
         let mut taken = 0;
-        while input.push(piece.clone(), false).await.is_ok() {
+        while input.push(piece.clone(), false, None).await.is_ok() {
             taken += piece.len();
         }
         assert!((MAX_WAITING..MAX_WAITING + 2 * piece.len()).contains(&taken), "{taken}");
@@ -213,7 +243,7 @@ mod tests {
             }
             count
         });
-        while input.push("y".to_owned(), false).await.is_err() {
+        while input.push("y".to_owned(), false, None).await.is_err() {
             tokio::task::yield_now().await;
         }
         assert_eq!(count.await.unwrap(), taken + 1);
@@ -223,21 +253,21 @@ mod tests {
     #[tokio::test]
     async fn programs_that_do_not_read_share_one_budget_and_keys_get_through_all_the_same() {
         let budget = Budget::new(MAX_WAITING);
-        let (one, other) = (Input::new(budget.clone()), Input::new(budget));
+        let (one, other) = (Input::new(budget.clone(), None), Input::new(budget, None));
         let large = "x".repeat(1024 * 1024);
-        while one.push(large.clone(), false).await.is_ok() {}
-        assert!(other.push(large.clone(), false).await.is_err());
+        while one.push(large.clone(), false, None).await.is_ok() {}
+        assert!(other.push(large.clone(), false, None).await.is_err());
         for _ in 0..100 {
-            other.push("\u{3}".to_owned(), false).await.unwrap();
+            other.push("\u{3}".to_owned(), false, None).await.unwrap();
         }
         drop(one);
-        other.push(large, false).await.unwrap();
+        other.push(large, false, None).await.unwrap();
     }
 
     #[test]
     fn a_million_letters_cost_more_than_a_megabyte() {
         let (budget, mut queue) = (Budget::new(MAX_WAITING), Queue::default());
-        let taken = (0..1_000_000).take_while(|_| queue.take("x".to_owned(), &budget).is_ok()).count();
+        let taken = (0..1_000_000).take_while(|_| queue.take("x".to_owned(), 1, &budget).is_ok()).count();
         assert!((1000..100_000).contains(&taken), "{taken}");
     }
 }

@@ -8,19 +8,23 @@
 pub(crate) mod channel;
 pub(crate) mod output;
 
+mod adopted;
 mod input;
 mod phase;
 mod utf8;
 
+pub(crate) use adopted::{Adoption, Descriptors};
+
 use std::{
     io, mem,
-    os::fd::OwnedFd,
+    os::fd::{AsFd, OwnedFd},
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
 
 use further_link_api::{EndReason, StartFailure, UserFailure};
 use further_link_proto::{Event, ExitStatus, Request, Run, Signal, UserName, WindowSize};
+use futures_util::{FutureExt, future::FusedFuture};
 use nix::sys::signal::Signal as NixSignal;
 use tokio::{
     io::Interest,
@@ -36,15 +40,28 @@ use crate::{
     helper::pool::{Conversation, HelperError, HelperPool},
     helper::reasons::not_started,
     helper::stream::Stream,
+    lifecycle::store::Stored,
     memory::budget::Budgets,
     process::channel::UserChannel,
     process::channel::connection,
+    process::channel::connection::Inherited,
     process::channel::keys::Keyboard,
     process::input::{Input, NotTaken},
     process::output::{Output, OutputKind},
     process::phase::{Phase, Transition, stopped},
     transcript::Audience,
+    transcript::saved::{Relay, Saved},
 };
+
+/// The roles of the descriptors in the service manager's store.
+const HELPER: &str = "helper";
+const CHANNEL: &str = "channel";
+const TERMINAL: &str = "terminal";
+const RELAY_OUTPUT: &str = "relayout";
+const RELAY_INPUT: &str = "relayin";
+const INPUT: &str = "stdin";
+const OUTPUT: &str = "stdout";
+const ERRORS: &str = "stderr";
 
 /// A start that takes longer than this (a file system that hangs) is given up.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
@@ -118,12 +135,19 @@ struct Streams {
     channel: Stream,
 }
 
+/// The copies of a process's descriptors in the service manager's store.
+#[derive(Default)]
+struct Copies {
+    input: Option<Stored>,
+    others: Vec<Stored>,
+}
+
 impl Process {
     /// Begins to start a program. A task of `tasks` sees to everything else: it says `started`, or why not.
     pub(crate) fn start(start: Start, tasks: &mut JoinSet<()>) -> (Self, Settled) {
         let state = Arc::new(State {
             phase: watch::Sender::new(Phase::Starting),
-            input: Input::new(start.budgets.input.clone()),
+            input: Input::new(start.budgets.input.clone(), start.audience.saved().cloned()),
             keyboard: Arc::default(),
             reach: Mutex::new(Reach::Starting { size: None, signals: Vec::new() }),
         });
@@ -143,8 +167,8 @@ impl Process {
     }
 
     /// Queues input. With `end` nothing comes after it: a program on a pipe reads its end.
-    pub(crate) async fn write(&self, input: String, end: bool) -> Result<(), NotTaken> {
-        self.state.input.push(input, end).await
+    pub(crate) async fn write(&self, input: String, end: bool, number: Option<u64>) -> Result<(), NotTaken> {
+        self.state.input.push(input, end, number).await
     }
 
     /// Resizes the terminal; of one that is starting the last size counts.
@@ -252,6 +276,15 @@ impl Start {
         if *state.phase.borrow() == Phase::Stopped {
             return self.failed(&state, StartFailure::Stopped).await;
         }
+        let mut streams = streams;
+        let mut copies = Copies::default();
+        if let Some(saved) = self.audience.saved() {
+            // Before the client hears of it: what it hears of is kept.
+            let (stored, mut relay) = streams.store(saved, &conversation);
+            copies = stored;
+            let outputs = streams.outputs.into_iter();
+            streams.outputs = outputs.map(|output| output.noting(saved, relay.take(), Vec::new())).collect();
+        }
         self.audience.started().await;
         let (Ok(()) | Err(())) = settle.send(());
         if let Reach::Starting { size, signals } = early {
@@ -267,19 +300,8 @@ impl Start {
         let user = self.run.identity.user.as_ref().map_or("the default user", UserName::as_str);
         let (connection, runner) = (self.connection(), self.run.runner.name());
         info!("connection {connection}: started {runner} as {user} for {}, pid {pid}", self.caller);
-        let channel = UserChannel {
-            listener: streams.channel,
-            keyboard: Arc::clone(&state.keyboard),
-            slots: Arc::clone(&self.budgets.connections),
-            run: connection::Run {
-                audience: self.audience.clone(),
-                phase: state.phase.subscribe(),
-                budget: self.budgets.channel(),
-            },
-        };
-        let last_words = if streams.terminal.is_some() { OutputKind::Terminal } else { OutputKind::Stderr };
-        let supervisor = Supervisor { conversation, state, audience: self.audience, last_words };
-        supervisor.run(streams.input, streams.outputs, channel).await;
+        let supervisor = Supervisor { conversation, state, audience: self.audience, exited: None };
+        supervisor.run(streams, copies, &self.budgets, Vec::new()).await;
     }
 
     fn connection(&self) -> u64 {
@@ -339,17 +361,26 @@ async fn write_code(descriptors: Vec<OwnedFd>, code: &str) -> Result<(), StartEr
 }
 
 fn streams(mut descriptors: Vec<OwnedFd>) -> Result<Streams, StartError> {
-    let stream = |descriptor, interest| Stream::new(descriptor, interest).map(Arc::new);
     let neither = || io::Error::other("neither a terminal nor three pipes, with a user channel");
     let channel = Stream::new(descriptors.pop().ok_or_else(neither)?, Interest::READABLE)?;
     let mut descriptors = descriptors.into_iter();
     match (descriptors.next(), descriptors.next(), descriptors.next()) {
-        (Some(leader), None, None) => {
-            let leader = stream(leader, Interest::READABLE | Interest::WRITABLE)?;
-            let outputs = vec![Output::new(OutputKind::Terminal, Arc::clone(&leader))];
-            Ok(Streams { input: Arc::clone(&leader), outputs, terminal: Some(leader), channel })
-        }
-        (Some(stdin), Some(stdout), Some(stderr)) => Ok(Streams {
+        (Some(leader), None, None) => Ok(Streams::of_terminal(leader, channel)?),
+        (Some(stdin), Some(stdout), Some(stderr)) => Ok(Streams::of_pipes([stdin, stdout, stderr], channel)?),
+        _ => Err(neither().into()),
+    }
+}
+
+impl Streams {
+    fn of_terminal(leader: OwnedFd, channel: Stream) -> io::Result<Self> {
+        let leader = Arc::new(Stream::new(leader, Interest::READABLE | Interest::WRITABLE)?);
+        let outputs = vec![Output::new(OutputKind::Terminal, Arc::clone(&leader))];
+        Ok(Self { input: Arc::clone(&leader), outputs, terminal: Some(leader), channel })
+    }
+
+    fn of_pipes([stdin, stdout, stderr]: [OwnedFd; 3], channel: Stream) -> io::Result<Self> {
+        let stream = |descriptor, interest| Stream::new(descriptor, interest).map(Arc::new);
+        Ok(Self {
             input: stream(stdin, Interest::WRITABLE)?,
             outputs: vec![
                 Output::new(OutputKind::Stdout, stream(stdout, Interest::READABLE)?),
@@ -357,8 +388,31 @@ fn streams(mut descriptors: Vec<OwnedFd>) -> Result<Streams, StartError> {
             ],
             terminal: None,
             channel,
-        }),
-        _ => Err(neither().into()),
+        })
+    }
+
+    /// Puts copies of them, and of the connection to the helper, into the service manager's store, after what
+    /// is known of the program.
+    fn store(&self, saved: &Saved, conversation: &Conversation) -> (Copies, Option<Relay>) {
+        let mut copies = Copies::default();
+        if !saved.put_state() {
+            return (copies, None);
+        }
+        let relay = self.terminal.as_ref().and_then(|_| Relay::new().ok());
+        let outputs = if let Some(terminal) = &self.terminal {
+            let relay = relay
+                .iter()
+                .flat_map(|relay| [(RELAY_OUTPUT, relay.output.as_fd()), (RELAY_INPUT, relay.input.as_fd())]);
+            relay.chain([(TERMINAL, terminal.as_fd())]).collect()
+        } else {
+            copies.input = saved.put(INPUT, self.input.as_fd());
+            let streams = self.outputs.iter().map(Output::as_fd);
+            [OUTPUT, ERRORS].into_iter().zip(streams).collect::<Vec<_>>()
+        };
+        let others = [(HELPER, conversation.as_fd()), (CHANNEL, self.channel.as_fd())];
+        let all = others.into_iter().chain(outputs);
+        copies.others = all.filter_map(|(role, descriptor)| saved.put(role, descriptor)).collect();
+        (copies, relay)
     }
 }
 
@@ -367,13 +421,30 @@ struct Supervisor {
     conversation: Arc<Conversation>,
     state: Arc<State>,
     audience: Audience,
-    /// Where the daemon itself has something to say.
-    last_words: OutputKind,
+    /// How the program has ended, if an earlier process was told so.
+    exited: Option<ExitStatus>,
 }
 
 impl Supervisor {
-    async fn run(self, stdin: Arc<Stream>, outputs: Vec<Output>, channel: UserChannel) {
+    /// Moves all that is read and written until the program has ended and all of it was said; or until this
+    /// process leaves the program to the next one.
+    async fn run(self, streams: Streams, mut copies: Copies, budgets: &Budgets, inherited: Vec<Inherited>) {
+        let Streams { input: stdin, outputs, terminal, channel } = streams;
+        let kind = if terminal.is_some() { OutputKind::Terminal } else { OutputKind::Stderr };
         let phase = &self.state.phase;
+        let channel = UserChannel {
+            listener: channel,
+            keyboard: Arc::clone(&self.state.keyboard),
+            slots: Arc::clone(&budgets.connections),
+            run: connection::Run {
+                audience: self.audience.clone(),
+                phase: phase.subscribe(),
+                budget: budgets.channel(),
+            },
+            next: 0,
+        };
+        let channel = channel.serve(inherited).fuse();
+        tokio::pin!(channel);
         let outputs = outputs.into_iter().map(|output| output.run(&self.audience, phase.subscribe()));
         let output = futures_util::future::join_all(outputs);
         let end = async {
@@ -382,13 +453,21 @@ impl Supervisor {
             self.state.moved(Transition::Exited);
             (status, was_stopped)
         };
-        let (status, was_stopped) = tokio::select! {
-            (status, _, ()) = async { tokio::join!(end, output, channel.serve()) } => status,
-            never = self.state.input.feed(stdin) => match never {},
+        let moved = tokio::select! {
+            (status, _, ()) = async { tokio::join!(end, output, &mut channel) } => Some(status),
+            never = self.state.input.feed(stdin, &mut copies.input) => match never {},
+            () = self.audience.left() => None,
         };
-        if let Some(words) = last_words(status, was_stopped, self.last_words) {
+        let Some((status, was_stopped)) = moved else {
+            // Nothing is read and written any more. Each connection notes what is left of it.
+            if !channel.is_terminated() {
+                channel.await;
+            }
+            return;
+        };
+        if let Some(words) = last_words(status, was_stopped, kind) {
             // After what the program printed last, where its user looks.
-            self.audience.last_words(self.last_words.stream(), &words).await;
+            self.audience.last_words(kind.stream(), &words).await;
         }
         self.audience.flush_frame().await;
         // The id is free before the client hears of it (B6.1), and so is the slot.
@@ -396,14 +475,23 @@ impl Supervisor {
         self.conversation.free_slot();
         let reason = if status == ExitStatus::OutOfMemory { EndReason::Memory } else { EndReason::Exited };
         self.audience.stopped(exit_code(status), reason).await;
+        drop(copies);
         // The connection goes first: what the helper does when the conversation is closed can wait.
         tokio::task::yield_now().await;
     }
 
     /// Waits for the helper's last event. A helper that is gone without one was killed, and its run with it.
     async fn exit_status(&self) -> ExitStatus {
+        if let Some(status) = self.exited {
+            return status;
+        }
         match self.conversation.recv_last().await {
-            Ok((Event::Exited(status), _)) => return status,
+            Ok((Event::Exited(status), _)) => {
+                if let Some(saved) = self.audience.saved() {
+                    saved.exited(status);
+                }
+                return status;
+            }
             Ok(_) => warn!("the helper of a run gave an answer out of place"),
             Err(error) => warn!("the helper of a run has gone: {error}"),
         }

@@ -5,7 +5,13 @@
 //! program writes in several small writes at one moment (a traceback, an answer behind an echoed line) is
 //! gathered into one message, as clients of the original expect (B6.8); a keystroke's echo is sent at once.
 
-use std::{io, ops::ControlFlow, sync::Arc, time::Duration};
+use std::{
+    io,
+    ops::ControlFlow,
+    os::fd::{AsFd, BorrowedFd},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::{
     sync::watch,
@@ -15,11 +21,12 @@ use tokio::{
 use further_link_api::OutputStream;
 
 use crate::{
-    helper::stream::{Read, Stream},
+    helper::stream::{self, Read, Stream},
     outbox::Disconnected,
     process::phase::{Phase, ended},
     process::utf8::Utf8Decoder,
     transcript::Audience,
+    transcript::saved::{Relay, Saved},
 };
 
 /// Most bytes of output in one message: what a pipe holds (pipe(7)), so one read can empty it.
@@ -77,6 +84,8 @@ pub(crate) struct Output {
     kind: OutputKind,
     stream: Arc<Stream>,
     buffer: Vec<u8>,
+    /// Of a kept program: what is read is noted there at once.
+    saved: Option<(Arc<Saved>, Option<Relay>)>,
 }
 
 /// Waits until what is left of an ended program's streams and connections is waited for no longer.
@@ -87,7 +96,15 @@ pub(crate) async fn overdue(mut phase: watch::Receiver<Phase>) {
 
 impl Output {
     pub(crate) fn new(kind: OutputKind, stream: Arc<Stream>) -> Self {
-        Self { kind, stream, buffer: Vec::new() }
+        Self { kind, stream, buffer: Vec::new(), saved: None }
+    }
+
+    /// Notes what is read. These bytes an earlier process has read, and not said.
+    pub(crate) fn noting(self, saved: &Arc<Saved>, relay: Option<Relay>, mut bytes: Vec<u8>) -> Self {
+        if let Some(relay) = &relay {
+            saved.read_relayed(self.kind.stream(), relay, &mut bytes);
+        }
+        Self { buffer: bytes, saved: Some((Arc::clone(saved), relay)), ..self }
     }
 
     /// Ends at the end of the stream; or when the process is draining, nothing is written, and the time is
@@ -100,6 +117,9 @@ impl Output {
         let mut decoder = Utf8Decoder::default();
         let mut client = Ok(());
         let mut more = ControlFlow::Continue(());
+        if !self.buffer.is_empty() {
+            client = self.deliver(&mut decoder, audience, client).await;
+        }
         while more == ControlFlow::Continue(()) {
             if is_overdue {
                 // A pause for others: a process outside of the run may flood a stream that has no reader any
@@ -128,10 +148,11 @@ impl Output {
                 client = audience.flushed().await;
             }
         }
+        let read = decoder.pending();
         let rest = decoder.finish();
         if client.is_ok() && !rest.is_empty() {
             // A client that is gone by now misses nothing it could still get.
-            let (Ok(()) | Err(Disconnected)) = audience.output(self.kind.stream(), &rest).await;
+            let (Ok(()) | Err(Disconnected)) = audience.output(self.kind.stream(), read, &rest).await;
         }
     }
 
@@ -141,9 +162,11 @@ impl Output {
         audience: &Audience,
         client: Result<(), Disconnected>,
     ) -> Result<(), Disconnected> {
+        let read = decoder.pending() + self.buffer.len();
         let text = decoder.decode(&self.buffer);
+        let read = read - decoder.pending();
         let client = match client {
-            Ok(()) if !text.is_empty() => audience.output(self.kind.stream(), &text).await,
+            Ok(()) if !text.is_empty() => audience.output(self.kind.stream(), read, &text).await,
             unchanged => unchanged,
         };
         drop(text);
@@ -154,8 +177,9 @@ impl Output {
     /// Waits for the first bytes.
     async fn first_bytes(&mut self) -> ControlFlow<()> {
         make_room(&mut self.buffer);
-        let kind = self.kind;
-        more(self.stream.read(&mut self.buffer, |length, room| kind.drained(length, room)).await)
+        let Self { kind, stream, buffer, saved } = self;
+        let take = |from: BorrowedFd<'_>, buffer: &mut _| take(*kind, from, saved.as_ref(), buffer);
+        more(stream.read(buffer, take, |length, room| kind.drained(length, room)).await)
     }
 
     /// Takes what is there, and waits a moment for what belongs to it.
@@ -184,8 +208,9 @@ impl Output {
     fn take_available(&mut self) -> ControlFlow<()> {
         while self.buffer.len() < MAX_PIECE {
             make_room(&mut self.buffer);
-            let kind = self.kind;
-            let result = self.stream.try_read(&mut self.buffer, |length, room| kind.drained(length, room));
+            let Self { kind, stream, buffer, saved } = self;
+            let take = |from: BorrowedFd<'_>, buffer: &mut _| take(*kind, from, saved.as_ref(), buffer);
+            let result = stream.try_read(buffer, take, |length, room| kind.drained(length, room));
             let emptied = matches!(result, Ok(Read::Drained));
             if more(result) == ControlFlow::Break(()) {
                 return ControlFlow::Break(());
@@ -201,6 +226,25 @@ impl Output {
     fn leftovers(&mut self) -> ControlFlow<()> {
         let more = self.take_available();
         if self.buffer.is_empty() { ControlFlow::Break(()) } else { more }
+    }
+}
+
+/// One read, which is noted if the program is kept.
+fn take(
+    kind: OutputKind,
+    from: BorrowedFd<'_>,
+    saved: Option<&(Arc<Saved>, Option<Relay>)>,
+    buffer: &mut Vec<u8>,
+) -> rustix::io::Result<usize> {
+    match saved {
+        Some((saved, relay)) => saved.read(kind.stream(), from, relay.as_ref(), buffer),
+        None => stream::take(from, buffer),
+    }
+}
+
+impl AsFd for Output {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
     }
 }
 

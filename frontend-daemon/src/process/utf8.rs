@@ -30,6 +30,11 @@ impl Utf8Decoder {
         Cow::Owned(repaired(&all).into_owned())
     }
 
+    /// How many bytes wait for their rest.
+    pub(crate) fn pending(&self) -> usize {
+        self.pending.len()
+    }
+
     /// What is left at the end of the stream.
     pub(crate) fn finish(&mut self) -> Cow<'static, str> {
         if std::mem::take(&mut self.pending).is_empty() {

@@ -50,7 +50,7 @@ impl Entry {
         number: Option<u64>,
     ) -> Result<(), ClientError> {
         match self {
-            Self::Own(process) => Ok(process.write(input, end).await?),
+            Self::Own(process) => Ok(process.write(input, end, None).await?),
             Self::Kept(attachment) => attachment.write(input, end, number).await,
         }
     }

@@ -8,6 +8,7 @@ use crate::{
     memory::budget::Reservation,
     outbox::{Disconnected, Outbox},
     transcript::Transcript,
+    transcript::saved::Saved,
     transcript::state::Opening,
 };
 
@@ -21,6 +22,22 @@ pub(crate) enum Audience {
 }
 
 impl Audience {
+    /// What is left of the program for the next process of this service, if anything is.
+    pub(crate) fn saved(&self) -> Option<&Arc<Saved>> {
+        match self {
+            Self::Client { .. } => None,
+            Self::Kept(transcript) => transcript.saved(),
+        }
+    }
+
+    /// Waits until this process leaves the program to the next one.
+    pub(crate) async fn left(&self) {
+        match self.saved() {
+            Some(saved) => saved.left().await,
+            None => std::future::pending().await,
+        }
+    }
+
     /// The program runs.
     pub(crate) async fn started(&self) {
         match self {
@@ -44,8 +61,13 @@ impl Audience {
         }
     }
 
-    /// Text of a stream. Waits as long as the program has to wait.
-    pub(crate) async fn output(&self, stream: OutputStream, text: &str) -> Result<(), Disconnected> {
+    /// Text of a stream, of so many bytes that were read. Waits as long as the program has to wait.
+    pub(crate) async fn output(
+        &self,
+        stream: OutputStream,
+        read: usize,
+        text: &str,
+    ) -> Result<(), Disconnected> {
         match self {
             Self::Client { outbox, id } => {
                 let message = match stream {
@@ -55,7 +77,7 @@ impl Audience {
                 outbox.send(message, Some(id)).await
             }
             Self::Kept(transcript) => {
-                transcript.append(stream, text).await;
+                transcript.append(stream, read, text).await;
                 Ok(())
             }
         }
@@ -63,7 +85,7 @@ impl Audience {
 
     /// What the daemon itself has to say after the output.
     pub(crate) async fn last_words(&self, stream: OutputStream, words: &str) {
-        let (Ok(()) | Err(Disconnected)) = self.output(stream, words).await;
+        let (Ok(()) | Err(Disconnected)) = self.output(stream, 0, words).await;
     }
 
     /// Waits until the client has taken everything so far. Of a kept program each client has a task that

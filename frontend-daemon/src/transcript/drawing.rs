@@ -13,6 +13,7 @@ use tokio::{
 use crate::{
     memory::budget::{Budget, Reservation},
     transcript::log::{Cursor, Piece},
+    transcript::saved::SavedScreen,
     transcript::screen::{MOST_CELLS, Screen},
 };
 
@@ -44,6 +45,13 @@ impl Drawing {
         Self { drawn: Mutex::new(Drawn { until, size, screen: None, room: None, budget }) }
     }
 
+    /// One that an earlier process has drawn up to this place.
+    pub(super) fn restored(screen: &SavedScreen, until: Cursor, budget: Budget) -> Self {
+        let mut drawn = Drawn { until, size: screen.size, screen: None, room: None, budget };
+        drawn.screen().feed(&screen.text);
+        Self { drawn: Mutex::new(drawn) }
+    }
+
     pub(super) async fn lock(&self) -> MutexGuard<'_, Drawn> {
         self.drawn.lock().await
     }
@@ -63,6 +71,13 @@ impl Drawn {
     /// Text that brings a terminal of this size to the screen.
     pub(super) fn snapshot(&mut self) -> String {
         block_in_place(|| self.screen().snapshot())
+    }
+
+    /// The screen for the next process of this service, if there is anything on it. The place up to which it
+    /// was drawn has this position.
+    pub(super) fn saved(&self, position: u64) -> Option<SavedScreen> {
+        let text = block_in_place(|| Some(self.screen.as_ref()?.snapshot()))?;
+        Some(SavedScreen { position, size: self.size, text })
     }
 
     fn screen(&mut self) -> &mut Screen {

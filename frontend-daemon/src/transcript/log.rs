@@ -70,7 +70,12 @@ pub(crate) struct Log {
 
 impl Log {
     pub(crate) fn new() -> Self {
-        Self { records: VecDeque::new(), first: 0, end: 0, kept: 0 }
+        Self::starting_at(0)
+    }
+
+    /// One whose text before this position is gone.
+    pub(crate) fn starting_at(position: u64) -> Self {
+        Self { records: VecDeque::new(), first: 0, end: position, kept: 0 }
     }
 
     /// The position behind the last byte.

@@ -8,7 +8,9 @@
 
 mod audience;
 mod drawing;
+pub(crate) mod journal;
 mod log;
+pub(crate) mod saved;
 pub(crate) mod screen;
 mod state;
 #[cfg(test)]
@@ -36,6 +38,7 @@ use crate::{
     outbox::{Confirm, Disconnected, Outbox},
     transcript::drawing::{Drawing, Drawn},
     transcript::log::Cursor,
+    transcript::saved::{Restored, Saved},
     transcript::state::{MAX_KEYS, MAX_KEYS_BYTES, Opening, Picture, REMAINS, State, Step, in_json},
     transcript::viewer::{Told, Whose},
 };
@@ -74,6 +77,7 @@ pub(crate) struct Transcript {
     state: Mutex<State>,
     /// None for programs on pipes.
     drawing: Option<Drawing>,
+    saved: Option<Arc<Saved>>,
     /// The program's writer may try again.
     room_came: Notify,
 }
@@ -84,11 +88,30 @@ impl Transcript {
         when_full: WhenFull,
         keys: SessionKeys,
         terminal: Option<WindowSize>,
+        saved: Option<Arc<Saved>>,
     ) -> Self {
         let budget = limits.text_of_all.clone();
-        let state = State::new(limits, when_full, keys, terminal);
+        let state = State::new(limits, when_full, Some(keys), terminal, saved);
         let drawing = terminal.map(|size| Drawing::new(size, state.log.oldest(), budget));
-        Self { state: Mutex::new(state), drawing, room_came: Notify::new() }
+        Self::of(state, drawing)
+    }
+
+    /// One that an earlier process has left.
+    pub(crate) fn restored(limits: Limits, when_full: WhenFull, mut restored: Restored) -> Self {
+        let budget = limits.text_of_all.clone();
+        let (size, screen) = (restored.size, restored.screen.take());
+        let drawn = screen.as_ref().map(|screen| screen.position);
+        let state = State::restored(limits, when_full, restored, drawn);
+        let drawing = size.zip(state.terminal.as_ref()).map(|(size, terminal)| match screen {
+            Some(screen) => Drawing::restored(&screen, terminal.drawn, budget),
+            None => Drawing::new(size, terminal.drawn, budget),
+        });
+        Self::of(state, drawing)
+    }
+
+    fn of(state: State, drawing: Option<Drawing>) -> Self {
+        let saved = state.saved.clone();
+        Self { state: Mutex::new(state), drawing, saved, room_came: Notify::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -103,8 +126,14 @@ impl Transcript {
         state.viewers.wake_all();
     }
 
-    /// Appends output, and waits as long as the program has to wait.
-    async fn append(&self, stream: OutputStream, text: &str) {
+    /// What is left of the program for the next process of this service, if anything is.
+    pub(crate) fn saved(&self) -> Option<&Arc<Saved>> {
+        self.saved.as_ref()
+    }
+
+    /// Appends output, of so many bytes that were read, and waits as long as the program has to wait.
+    async fn append(&self, stream: OutputStream, read: usize, text: &str) {
+        let is_due;
         loop {
             let room_came = self.room_came.notified();
             tokio::pin!(room_came);
@@ -112,7 +141,7 @@ impl Transcript {
                 let mut state = self.lock();
                 state.grow(text.len());
                 if !state.must_wait(text.len()) {
-                    state.append(stream, text);
+                    is_due = state.append(stream, read, text);
                     break;
                 }
                 room_came.as_mut().enable();
@@ -120,6 +149,21 @@ impl Transcript {
             room_came.await;
         }
         self.trim().await;
+        if is_due {
+            self.checkpoint().await;
+        }
+    }
+
+    /// Lets the next process of this service begin where the log begins now.
+    async fn checkpoint(&self) {
+        let Some(saved) = &self.saved else { return };
+        let Some(drawing) = &self.drawing else { return saved.checkpoint(None, self.lock().log.start()) };
+        let drawn = drawing.lock().await;
+        let (position, start) = {
+            let log = &self.lock().log;
+            (log.position(drawn.until), log.start())
+        };
+        saved.checkpoint(drawn.saved(position).as_ref(), start.min(position));
     }
 
     /// Lets go what is too much. A terminal shows what it did.
@@ -154,6 +198,9 @@ impl Transcript {
         let is_known = state.heard_keys.iter().any(|known| **known == *key);
         if !is_known && state.heard_keys.len() < MAX_KEYS && bytes + key.len() <= MAX_KEYS_BYTES {
             state.heard_keys.push(key.into());
+            if let Some(saved) = &self.saved {
+                saved.key(key);
+            }
             state.viewers.wake_all();
         }
     }
@@ -170,6 +217,9 @@ impl Transcript {
         let mut state = self.lock();
         let reason = state.ending.unwrap_or(by_itself);
         state.ended = Some((exit_code, reason));
+        if let Some(saved) = &self.saved {
+            saved.ended(exit_code, reason);
+        }
         state.viewers.wake_all();
     }
 
@@ -281,7 +331,12 @@ impl Transcript {
     /// Notes why the program is ended, if it is not being ended already. It waits for no client any more.
     pub(crate) fn end_for(&self, reason: EndReason) {
         let mut state = self.lock();
-        state.ending.get_or_insert(reason);
+        if state.ending.is_none() {
+            state.ending = Some(reason);
+            if let Some(saved) = &self.saved {
+                saved.ending(reason);
+            }
+        }
         self.room_came.notify_waiters();
     }
 
@@ -325,6 +380,14 @@ impl Transcript {
         }
         self.trim().await;
         self.lock().rooms.clear();
+        self.checkpoint().await;
+    }
+
+    /// Notes the last picture for the next process of this service.
+    pub(crate) fn save_picture(&self) {
+        if let (Some(saved), Some(picture)) = (&self.saved, &self.lock().picture) {
+            saved.picture(&picture.text);
+        }
     }
 
     /// Gives a viewer everything, until it leaves or the program has ended.

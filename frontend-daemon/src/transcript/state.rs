@@ -16,6 +16,7 @@ use further_link_proto::WindowSize;
 use crate::{
     memory::budget::{Budget, Reservation},
     transcript::log::{Cursor, Entry, Log, Piece},
+    transcript::saved::{Restored, Said, Saved},
     transcript::viewer::{Told, Viewer, ViewerId, Viewers},
 };
 
@@ -78,6 +79,8 @@ pub(crate) struct Arrival {
 pub(super) struct State {
     pub(super) limits: Limits,
     pub(super) when_full: WhenFull,
+    /// What is left for the next process of this service, if anything is.
+    pub(super) saved: Option<Arc<Saved>>,
     /// Until the first client was told them, and with them that the program runs.
     pub(super) keys: Option<SessionKeys>,
     pub(super) opening: Opening,
@@ -135,14 +138,16 @@ impl State {
     pub(super) fn new(
         limits: Limits,
         when_full: WhenFull,
-        keys: SessionKeys,
+        keys: Option<SessionKeys>,
         terminal: Option<WindowSize>,
+        saved: Option<Arc<Saved>>,
     ) -> Self {
         let log = Log::new();
         Self {
             limits,
             when_full,
-            keys: Some(keys),
+            saved,
+            keys,
             opening: Opening::Starting,
             granted: STEP,
             rooms: Vec::new(),
@@ -156,6 +161,45 @@ impl State {
             ending: None,
             ended: None,
         }
+    }
+
+    /// One that an earlier process has left, with its screen drawn up to this position.
+    pub(super) fn restored(
+        limits: Limits,
+        when_full: WhenFull,
+        restored: Restored,
+        drawn: Option<u64>,
+    ) -> Self {
+        let mut state = Self::new(limits, when_full, None, restored.size, Some(restored.saved));
+        state.log = Log::starting_at(restored.position);
+        for said in restored.said {
+            match said {
+                Said::Text(stream, text) => {
+                    state.grow(text.len());
+                    state.log.push_text(stream, &text);
+                }
+                Said::Size(size) => {
+                    state.log.push_size(size);
+                    if let Some(terminal) = &mut state.terminal {
+                        terminal.size = size;
+                    }
+                }
+            }
+        }
+        if let Some(terminal) = &mut state.terminal {
+            terminal.drawn =
+                drawn.and_then(|position| state.log.find(position)).unwrap_or(state.log.oldest());
+        }
+        state.opening = Opening::Started;
+        state.input = restored.input;
+        state.heard_keys = restored.keys.iter().map(|key| key.as_str().into()).collect();
+        if let Some(picture) = restored.picture {
+            state.picture = Some(Picture { text: picture.into(), _room: None });
+            state.pictures = 1;
+        }
+        state.ending = restored.ending;
+        state.ended = restored.ended;
+        state
     }
 
     /// Takes room for so much more, as long as there is some.
@@ -185,9 +229,12 @@ impl State {
         log.behind(holder.cursor) > WINDOW
     }
 
-    pub(super) fn append(&mut self, stream: OutputStream, text: &str) {
+    /// Appends text, of so many bytes that were read. Whether all of it is to be noted once more.
+    pub(super) fn append(&mut self, stream: OutputStream, read: usize, text: &str) -> bool {
+        let is_due = self.saved.as_ref().is_some_and(|saved| saved.said(stream, read, text));
         self.log.push_text(stream, text);
         self.viewers.wake_all();
+        is_due
     }
 
     /// Lets the oldest records go that are too much. Where one has to be drawn before: up to which place.
@@ -258,6 +305,9 @@ impl State {
             return None;
         }
         terminal.size = size;
+        if let Some(saved) = &self.saved {
+            saved.resized(size);
+        }
         self.log.push_size(size);
         self.viewers.wake_all();
         Some(size)

@@ -27,7 +27,7 @@ fn keys() -> SessionKeys {
 }
 
 fn state(when_full: WhenFull, terminal: Option<WindowSize>) -> State {
-    let mut state = State::new(limits(), when_full, keys(), terminal);
+    let mut state = State::new(limits(), when_full, Some(keys()), terminal, None);
     state.opening = Opening::Started;
     // The client that has started it was told.
     state.keys = None;
@@ -48,7 +48,7 @@ fn say(state: &mut State, length: usize) -> bool {
     if state.must_wait(length) {
         return false;
     }
-    state.append(OutputStream::Stdout, &"x".repeat(length));
+    state.append(OutputStream::Stdout, 0, &"x".repeat(length));
     while let Some(undrawn) = state.trim() {
         state.drawn(undrawn);
     }
@@ -163,8 +163,8 @@ fn a_viewer_that_missed_a_size_is_told_it_before_the_screen() {
 #[test]
 fn nothing_leaves_the_log_that_the_screen_does_not_show() {
     let mut state = state(WhenFull::Drop, Some(SIZE));
-    state.append(OutputStream::Stdout, &"x".repeat(2 * TEXT));
-    state.append(OutputStream::Stdout, &"x".repeat(TEXT));
+    state.append(OutputStream::Stdout, 0, &"x".repeat(2 * TEXT));
+    state.append(OutputStream::Stdout, 0, &"x".repeat(TEXT));
     let undrawn = state.trim().expect("the oldest is too much, and is not drawn");
     assert_eq!(state.log.start(), 0);
     state.drawn(undrawn);
@@ -216,9 +216,9 @@ fn the_keyboard_goes_back_to_the_client_that_has_used_it_and_not_to_one_that_cam
 #[tokio::test(flavor = "multi_thread")]
 async fn others_come_to_a_transcript_while_its_screen_is_drawn() {
     let size = WindowSize { rows: 60, cols: 200 };
-    let transcript = Arc::new(Transcript::new(limits(), WhenFull::Drop, keys(), Some(size)));
+    let transcript = Arc::new(Transcript::new(limits(), WhenFull::Drop, keys(), Some(size), None));
     for _ in 0..12 {
-        transcript.append(OutputStream::Stdout, &"\x1b[2J0123456789".repeat(1024)).await;
+        transcript.append(OutputStream::Stdout, 0, &"\x1b[2J0123456789".repeat(1024)).await;
     }
     let begin = transcript.lock().log.oldest();
     let newest = transcript.lock().log.newest();

@@ -23,6 +23,7 @@ use tracing::debug;
 
 use crate::{
     helper::stream::Stream,
+    lifecycle::store::Stored,
     memory::budget::{Budget, Reservation},
     process::channel::keys::{ChannelError, Listener},
     process::channel::line::{Lines, MAX_LINE, ProgramMessage, parse},
@@ -45,10 +46,25 @@ pub(crate) struct Run {
     pub(crate) budget: Budget,
 }
 
+/// In the service manager's store a connection has this name, with its number behind it.
+pub(crate) const PREFIX: &str = "connection";
+
+/// A connection as it is accepted, or as an earlier process has left it.
+pub(crate) struct Inherited {
+    pub(crate) number: u64,
+    pub(crate) stream: Stream,
+    /// What it listens for.
+    pub(crate) keys: Vec<String>,
+    /// The beginning of a line from it, and of lines to it. `None` if that was lost, with perhaps the
+    /// beginning of its next line.
+    pub(crate) left: Option<(Vec<u8>, Vec<u8>)>,
+    pub(crate) stored: Option<Stored>,
+}
+
 /// One connection.
 pub(crate) struct Connection {
     pub(crate) run: Run,
-    pub(crate) stream: Stream,
+    pub(crate) accepted: Inherited,
     pub(crate) listener: Arc<Listener>,
     /// Its place among all connections.
     pub(crate) place: OwnedSemaphorePermit,
@@ -72,38 +88,58 @@ enum FollowUp {
 
 impl Connection {
     /// Serves it until the program has closed it; or, when the run has ended and a process outside of it
-    /// holds the other end, until the limit for draining is over.
+    /// holds the other end, until the limit for draining is over; or until this process leaves the program to
+    /// the next one.
     pub(crate) async fn serve(self) {
+        let Inherited { number, stream, left, stored, .. } = self.accepted;
+        let is_cut = left.is_none();
+        let (unread, unwritten) = left.unwrap_or_default();
         let mut reader = Reader {
             run: &self.run,
+            number,
             listener: &self.listener,
-            lines: Lines::default(),
+            lines: Lines::beginning_with(unread),
+            is_cut,
             room: None,
             last_frame: None,
         };
-        let mut answers = Answers::default();
+        let mut answers = Answers { bytes: unwritten, written: 0 };
         let end = tokio::select! {
-            end = reader.read(&self.stream) => end,
-            never = answers.write(&self.stream, &self.listener) => match never {},
+            end = reader.read(&stream) => Some(end),
+            never = answers.write(&stream, &self.listener) => match never {},
+            () = self.run.audience.left() => None,
         };
+        let saved = self.run.audience.saved();
         match end {
-            Ok(End::Closed) => {}
-            Ok(End::TooLong) => {
+            Some(Ok(End::Closed)) => {}
+            Some(Ok(End::TooLong)) => {
                 self.listener.refuse(ChannelError::BadMessage);
             }
             // The program has closed it with something unread.
-            Err(error) => debug!("user channel: {error}"),
+            Some(Err(error)) => debug!("user channel: {error}"),
+            None => {
+                if let Some(saved) = saved {
+                    saved.leaves(number, reader.lines.rest(), &answers.all(&self.listener));
+                }
+                return;
+            }
         }
-        answers.write_what_fits(&self.stream, &self.listener);
-        drop(self.place);
+        answers.write_what_fits(&stream, &self.listener);
+        if let Some(saved) = saved {
+            saved.gone(number);
+        }
+        drop((stored, self.place));
     }
 }
 
 /// The incoming half.
 struct Reader<'a> {
     run: &'a Run,
+    number: u64,
     listener: &'a Listener,
     lines: Lines,
+    /// The next line may be the end of one whose beginning was lost.
+    is_cut: bool,
     /// Of a large line that is not complete.
     room: Option<Reservation>,
     last_frame: Option<Instant>,
@@ -151,7 +187,12 @@ impl Reader<'_> {
         loop {
             let asked = match self.lines.next() {
                 Ok(Some(line)) => {
-                    receive(self.run, self.listener, line, &mut self.room, &mut self.last_frame)
+                    let is_cut = std::mem::take(&mut self.is_cut);
+                    if is_cut && parse(line).is_err() {
+                        FollowUp::Nothing
+                    } else {
+                        receive(self.run, self.listener, line, &mut self.room, &mut self.last_frame)
+                    }
                 }
                 Ok(None) => return true,
                 Err(_too_long) => return false,
@@ -174,7 +215,12 @@ impl Reader<'_> {
             FollowUp::Pace if self.run.phase.borrow().has_ended() => {}
             FollowUp::Pace => sleep(PACE).await,
             FollowUp::Listen(key) => match self.listener.listen(&key) {
-                Ok(()) => self.run.audience.key_listen(&key).await,
+                Ok(()) => {
+                    if let Some(saved) = self.run.audience.saved() {
+                        saved.listens(self.number, &key);
+                    }
+                    self.run.audience.key_listen(&key).await;
+                }
                 Err(mistake) => {
                     self.listener.refuse(mistake);
                 }
@@ -222,9 +268,9 @@ fn read(stream: &Stream, lines: &mut Lines) -> io::Result<usize> {
 }
 
 /// The outgoing half.
-#[derive(Default)]
 struct Answers {
-    line: String,
+    /// A line, or what an earlier process has left.
+    bytes: Vec<u8>,
     /// So much of it is written.
     written: usize,
 }
@@ -234,7 +280,7 @@ impl Answers {
     async fn write(&mut self, stream: &Stream, listener: &Listener) -> Infallible {
         loop {
             if self.rest().is_empty() {
-                self.line = listener.next().await;
+                self.bytes = listener.next().await.into_bytes();
                 self.written = 0;
             }
             match stream.write(self.rest()).await {
@@ -250,7 +296,7 @@ impl Answers {
         loop {
             if self.rest().is_empty() {
                 let Some(line) = listener.take() else { return };
-                self.line = line;
+                self.bytes = line.into_bytes();
                 self.written = 0;
             }
             // A program that does not read, or is gone, has nothing more to hear.
@@ -259,7 +305,16 @@ impl Answers {
         }
     }
 
+    /// All that is not written.
+    fn all(&self, listener: &Listener) -> Vec<u8> {
+        let mut all = self.rest().to_vec();
+        while let Some(line) = listener.take() {
+            all.extend_from_slice(line.as_bytes());
+        }
+        all
+    }
+
     fn rest(&self) -> &[u8] {
-        self.line.as_bytes().get(self.written..).unwrap_or_default()
+        self.bytes.get(self.written..).unwrap_or_default()
     }
 }

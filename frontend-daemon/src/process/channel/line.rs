@@ -86,6 +86,16 @@ pub(crate) struct Lines {
 }
 
 impl Lines {
+    /// With these bytes before all others.
+    pub(crate) fn beginning_with(bytes: Vec<u8>) -> Self {
+        Self { buffer: bytes, start: 0, searched: 0 }
+    }
+
+    /// What is there of the next line.
+    pub(crate) fn rest(&self) -> &[u8] {
+        self.buffer.get(self.start..).unwrap_or_default()
+    }
+
     /// The next whole line, without its end.
     pub(crate) fn next(&mut self) -> Result<Option<&[u8]>, TooLong> {
         let found = memchr::memchr(b'\n', self.buffer.get(self.searched..).unwrap_or_default());

@@ -8,7 +8,7 @@ pub(crate) mod connection;
 pub(crate) mod keys;
 pub(crate) mod line;
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, os::fd::AsFd, sync::Arc, time::Duration};
 
 use rustix::{io::Errno, net::SocketFlags};
 use tokio::{sync::Semaphore, task::JoinSet, time::sleep};
@@ -16,7 +16,7 @@ use tracing::{debug, warn};
 
 use crate::{
     helper::stream::Stream,
-    process::channel::connection::{Connection, Run},
+    process::channel::connection::{Connection, Inherited, PREFIX, Run},
     process::channel::keys::{ChannelError, Keyboard},
     process::phase::ended,
 };
@@ -36,14 +36,29 @@ pub(crate) struct UserChannel {
     /// Slots for connections of all runs.
     pub(crate) slots: Arc<Semaphore>,
     pub(crate) run: Run,
+    /// The number of the next connection.
+    pub(crate) next: u64,
 }
 
 impl UserChannel {
-    /// Serves all connections until the run has ended, and what was said until then is heard.
-    pub(crate) async fn serve(self) {
+    /// Serves all connections, and those that an earlier process had, until the run has ended, and what was
+    /// said until then is heard; or until this process leaves the program to the next one.
+    pub(crate) async fn serve(mut self, inherited: Vec<Inherited>) {
         let mut connections = JoinSet::new();
+        for connection in inherited {
+            self.next = self.next.max(connection.number + 1);
+            self.admit(connection, &mut connections);
+        }
         let mut phase = self.run.phase.clone();
-        self.accept_until(ended(&mut phase), &mut connections).await;
+        let audience = self.run.audience.clone();
+        let has_left = tokio::select! {
+            () = self.accept_until(ended(&mut phase), &mut connections) => false,
+            () = audience.left() => true,
+        };
+        if has_left {
+            while connections.join_next().await.is_some() {}
+            return;
+        }
         // All programs that could have connected are gone, but their lines may wait in connections that were
         // not accepted.
         for _ in 0..MAX_LATE {
@@ -56,7 +71,7 @@ impl UserChannel {
         while connections.join_next().await.is_some() {}
     }
 
-    async fn accept_until(&self, end: impl Future<Output = ()>, connections: &mut JoinSet<()>) {
+    async fn accept_until(&mut self, end: impl Future<Output = ()>, connections: &mut JoinSet<()>) {
         tokio::pin!(end);
         loop {
             let accepted = tokio::select! {
@@ -79,17 +94,30 @@ impl UserChannel {
         }
     }
 
-    fn welcome(&self, stream: Stream, connections: &mut JoinSet<()>) {
+    fn welcome(&mut self, stream: Stream, connections: &mut JoinSet<()>) {
+        let number = self.next;
+        self.next += 1;
+        let saved = self.run.audience.saved();
+        let stored = saved.and_then(|saved| saved.put_if_easy(&format!("{PREFIX}{number}"), stream.as_fd()));
+        let left = Some((Vec::new(), Vec::new()));
+        self.admit(Inherited { number, stream, keys: Vec::new(), left, stored }, connections);
+    }
+
+    fn admit(&self, accepted: Inherited, connections: &mut JoinSet<()>) {
         let place = Arc::clone(&self.slots).try_acquire_owned();
         match place {
             Ok(place) if connections.len() < MAX_CONNECTIONS => {
                 let listener = self.keyboard.listener();
-                let connection = Connection { run: self.run.clone(), stream, listener, place };
+                for key in &accepted.keys {
+                    // It was listened for before.
+                    let (Ok(()) | Err(_)) = listener.listen(key);
+                }
+                let connection = Connection { run: self.run.clone(), accepted, listener, place };
                 connections.spawn(connection.serve());
             }
             _ => {
                 let line = ChannelError::TooManyConnections.line();
-                if let Err(error) = rustix::io::write(&stream, line.as_bytes()) {
+                if let Err(error) = rustix::io::write(&accepted.stream, line.as_bytes()) {
                     debug!("user channel: {error}");
                 }
             }
