@@ -34,6 +34,7 @@ pub mod record;
 pub mod retry_stream;
 pub mod schema;
 pub mod scratch;
+pub mod service_manager;
 pub mod session;
 pub mod standalone;
 pub mod stream;

@@ -42,7 +42,7 @@ fn collect(directory: &Path, files: &mut Vec<PathBuf>) {
         let is_made = ["target", "corpus", "artifacts", "build", "__pycache__"].contains(&name);
         if path.is_dir() && !is_made && !name.starts_with('.') {
             collect(&path, files);
-        } else if ["rs", "py", "sh", "service", "socket", "slice"]
+        } else if ["rs", "py", "sh", "service", "socket", "slice", "target"]
             .iter()
             .any(|known| path.extension().is_some_and(|extension| extension == *known))
         {

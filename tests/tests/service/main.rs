@@ -4,6 +4,7 @@ mod certificate_files;
 mod logging;
 mod memory;
 mod own_certificate;
+mod restarts;
 mod sessions;
 mod settings;
 mod tls;
