@@ -19,7 +19,7 @@ command -v systemd-analyze >/dev/null || { echo "systemd-analyze is missing: apt
 root=$(mktemp -d) || exit 1
 trap 'rm -rf "$root"' EXIT
 mkdir -p "$root"/{etc,usr/lib/systemd/system,usr/bin,usr/libexec/further-link,var,run}
-cp "$here"/*.{service,socket,slice} "$root/usr/lib/systemd/system/"
+cp "$here"/*.{service,socket,slice,target} "$root/usr/lib/systemd/system/"
 for name in sockets sysinit basic shutdown multi-user network; do
     printf '[Unit]\nDescription=%s\n' "$name" >"$root/usr/lib/systemd/system/$name.target"
 done
@@ -31,7 +31,7 @@ report() { # report RESULT TEXT
     if [ "$1" = 0 ]; then echo "PASS $2"; passed=$((passed + 1)); else echo "FAIL $2"; failed=$((failed + 1)); fi
 }
 
-for path in "$here"/*.{service,socket,slice}; do
+for path in "$here"/*.{service,socket,slice,target}; do
     unit=${path##*/}
     # Any output is a finding: an unknown key is only warned of, and then silently protects nothing.
     said=$(systemd-analyze --root="$root" --man=no verify "${unit/@./@1.}" 2>&1); result=$?

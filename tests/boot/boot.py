@@ -12,6 +12,7 @@ from admission import Admission
 from certificates import Certificates
 from checks import failed, passed, started_at
 from endings import Endings
+from keeping import Keeping
 from load import Load
 from machine import Fatal
 from packaging import Packaging
@@ -24,7 +25,7 @@ from uploads import Uploads
 TIME_LIMIT = 300
 
 
-class Test(Packaging, Certificates, Running, Admission, Sessions, Uploads, Privileges, Endings, Load):
+class Test(Packaging, Certificates, Running, Admission, Sessions, Uploads, Privileges, Endings, Keeping, Load):
     """All checks."""
 
     def all(self):
@@ -44,6 +45,7 @@ class Test(Packaging, Certificates, Running, Admission, Sessions, Uploads, Privi
         self.restarts()
         self.kills()
         self.endings()
+        self.keeping()
         self.floods()
         self.counts()
         self.rebooted()
