@@ -197,8 +197,9 @@ async fn end(path: &Path, kept: &KeptSession) -> Result<(), SessionsError> {
 
 async fn watch(path: &Path, id: &str) -> Result<(), SessionsError> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let mut answers = Answers::to(path, &AdminRequest::Watch { session: id.to_owned() }).await?;
+    // Before anything can come that asks the terminal.
     let _silent = Silent::keyboard();
+    let mut answers = Answers::to(path, &AdminRequest::Watch { session: id.to_owned() }).await?;
     let mut view = View { has_terminal: false };
     loop {
         let answer = tokio::select! {

@@ -162,9 +162,10 @@ fn who_watches_sees_screen_and_output_and_is_seen_and_in_the_log() {
     owner.wait_stdout("1", "typed secret-one 60 4\r\n");
     let watcher = Watcher::start(&socket, &session.id[..10]);
     assert_eq!(viewers(&mut owner), 2);
-    watcher.stdout.expect("typed secret-one 60 4");
+    // A screen has no line end: what comes next brings one.
     owner.stdin("1", "secret-two\r");
     watcher.stdout.expect("typed secret-two 60 4");
+    watcher.stdout.expect("typed secret-one 60 4");
     // Ctrl-C ends the watcher, and not the program.
     kill(Pid::from_raw(i32::try_from(watcher.child.id()).unwrap()), Signal::SIGINT).unwrap();
     assert_eq!(watcher.end(), "");
@@ -173,7 +174,10 @@ fn who_watches_sees_screen_and_output_and_is_seen_and_in_the_log() {
     owner.wait_stdout("1", "typed secret-three 60 4\r\n");
 
     let again = Watcher::start(&socket, &session.id);
-    again.stdout.expect("typed secret-three");
+    assert_eq!(viewers(&mut owner), 2);
+    owner.stdin("1", "secret-four\r");
+    again.stdout.expect("typed secret-four 60 4");
+    again.stdout.expect("typed secret-three 60 4");
     owner.stop("1");
     owner.wait_stopped("1");
     let said = again.end();
