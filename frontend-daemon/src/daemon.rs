@@ -241,67 +241,34 @@ pub async fn serve<T>(
     log_address(&listener, tls.is_some()).map_err(Cause::Io)?;
     let on_network = listener.local_addr().is_ok_and(|address| !address.ip().is_loopback());
     if on_network && config.token_file.is_none() {
-        // Without a token a listed page is told by a header, which a program on the network can write as
-        // well.
-        warn!(
-            "OPEN TO THE NETWORK: without a token, any machine that reaches this port can run programs here. To close it, \
-             make a token (further-link token) and name its file with {}",
-            setting!("--token-file", "FURTHER_LINK_TOKEN_FILE")
-        );
+        warn_that_it_is_open();
     }
     let (owner, shutdown) = Shutdown::new();
     let (owner_of_kept, keeping) = Shutdown::new();
     let max_programs = usize::from(config.max_programs);
     let helpers = Arc::new(HelperPool::new(helper.clone(), max_programs));
-    let files_address = match &config.files_socket {
-        Some(path) => SocketAddrUnix::new(path).map_err(|error| Cause::Io(error.into()))?,
-        None => helper.clone(),
-    };
-    let uploads =
-        Uploads::new(HelperAddress::new(files_address), Downloads::new(config.allow_private_downloads));
-    let bodies = Bodies::new(usize::from(config.upload_limit) * 1024 * 1024);
     let budgets = Budgets::new(MAX_LINE, config.keep.text_of_all());
-    let (store, left) = store.map(|StoreWithPrograms { store, left }| (store, left)).unzip();
-    let kept = Arc::new(KeptPrograms::new(KeptLimits::new(&config.keep, &budgets), store.clone()));
-    if let (Some(store), Some(left)) = (store, left) {
-        kept.adopt(&store, left, &helpers, &budgets);
-    }
+    let kept = kept_programs(config, &budgets, &helpers, store);
     let shared = Shared {
         helpers: Arc::clone(&helpers),
-        uploads: Arc::new(uploads),
+        uploads: Arc::new(uploads(config, helper)?),
         kept: Arc::clone(&kept),
         budgets: budgets.clone(),
         max_programs,
         max_programs_per_connection: config.max_programs_per_connection.into(),
     };
+    let bodies = Bodies::new(usize::from(config.upload_limit) * 1024 * 1024);
     let pings = Pings::new(Duration::from_secs(config.ping_interval));
     let (tls, reloader) = tls.unzip();
     let app = Arc::new(App::new(shared, access, shutdown, bodies, pings).reached_by(tls.clone(), on_network));
+    let _tasks = background(&app, helpers, &kept, door, reloader);
+    tokio::spawn(async move { kept.keep(keeping).await });
     let limits = ConnectionLimits::new(
         config.max_connections.into(),
         config.max_connections_per_address.into(),
-        budgets.messages.clone(),
+        budgets.messages,
     );
     let client_timeout = Duration::from_secs(config.client_timeout);
-    let mut tasks = JoinSet::new();
-    tasks.spawn(async move { match helpers.keep_spares().await {} });
-    let refusals = Arc::clone(&app.refusals);
-    tasks.spawn(async move { match refusals.keep_counting().await {} });
-    if let Some(door) = door {
-        let (kept, refusals) = (Arc::clone(&kept), Arc::clone(&app.refusals));
-        let shutdown = app.shutdown.clone();
-        tasks.spawn(async move {
-            if let Err(error) = door.run(kept, refusals, shutdown).await {
-                error!("the administrators' socket cannot be used: {error}");
-            }
-        });
-    }
-    tokio::spawn(async move { kept.keep(keeping).await });
-    let pings = Arc::clone(&app.pings);
-    tasks.spawn(async move { match pings.keep_pinging().await {} });
-    if let Some(reloader) = reloader {
-        tasks.spawn(reloader.keep_current());
-    }
     let outcome = tokio::select! {
         outcome = stop => outcome,
         never = listen::run(listener, app, tls, Arc::new(limits), client_timeout) => match never {},
@@ -315,6 +282,67 @@ pub async fn serve<T>(
         warn!("some programs have not ended yet; their helpers will end them");
     }
     Ok(outcome)
+}
+
+/// Without a token a listed page is told by a header, which a program on the network can write as well.
+fn warn_that_it_is_open() {
+    warn!(
+        "OPEN TO THE NETWORK: without a token, any machine that reaches this port can run programs here. To close it, \
+         make a token (further-link token) and name its file with {}",
+        setting!("--token-file", "FURTHER_LINK_TOKEN_FILE")
+    );
+}
+
+fn uploads(config: &Config, helper: &SocketAddrUnix) -> Result<Uploads, Cause> {
+    let address = match &config.files_socket {
+        Some(path) => SocketAddrUnix::new(path).map_err(io::Error::from)?,
+        None => helper.clone(),
+    };
+    Ok(Uploads::new(HelperAddress::new(address), Downloads::new(config.allow_private_downloads)))
+}
+
+/// The kept programs, with those that an earlier process of this service has left.
+fn kept_programs(
+    config: &Config,
+    budgets: &Budgets,
+    helpers: &HelperPool,
+    store: Option<StoreWithPrograms>,
+) -> Arc<KeptPrograms> {
+    let limits = KeptLimits::new(&config.keep, budgets);
+    let Some(StoreWithPrograms { store, left }) = store else {
+        return Arc::new(KeptPrograms::new(limits, None));
+    };
+    let kept = Arc::new(KeptPrograms::new(limits, Some(Arc::clone(&store))));
+    kept.adopt(&store, left, helpers, budgets);
+    kept
+}
+
+/// What goes on beside the connections, until this is dropped.
+fn background(
+    app: &Arc<App>,
+    helpers: Arc<HelperPool>,
+    kept: &Arc<KeptPrograms>,
+    door: Option<Door>,
+    reloader: Option<CertificateReloader>,
+) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move { match helpers.keep_spares().await {} });
+    let refusals = Arc::clone(&app.refusals);
+    tasks.spawn(async move { match refusals.keep_counting().await {} });
+    let pings = Arc::clone(&app.pings);
+    tasks.spawn(async move { match pings.keep_pinging().await {} });
+    if let Some(reloader) = reloader {
+        tasks.spawn(reloader.keep_current());
+    }
+    if let Some(door) = door {
+        let (kept, refusals, shutdown) = (Arc::clone(kept), Arc::clone(&app.refusals), app.shutdown.clone());
+        tasks.spawn(async move {
+            if let Err(error) = door.run(kept, refusals, shutdown).await {
+                error!("the administrators' socket cannot be used: {error}");
+            }
+        });
+    }
+    tasks
 }
 
 fn log_address(listener: &TcpListener, tls: bool) -> io::Result<()> {
