@@ -358,8 +358,7 @@ impl KeptPrograms {
                     kept.stop(EndReason::Expired, None).await;
                 }
                 Due::Shrink => {
-                    // The rest of its screen may have to be drawn.
-                    self.lock().tasks.spawn(async move { kept.shrink().await });
+                    self.spawn(kept.shrink());
                     self.changed.notify_one();
                 }
                 Due::Forget => {

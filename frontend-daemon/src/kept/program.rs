@@ -186,10 +186,11 @@ impl Kept {
         self.transcript.standing().is_over() && Arc::strong_count(&self.telling) > 1
     }
 
-    pub(super) async fn shrink(&self) {
+    /// The end of its output is enough from now on. What goes may have to be drawn before.
+    pub(super) fn shrink(self: Arc<Self>) -> impl Future<Output = ()> {
         self.times().is_shrunk = true;
         self.note_times();
-        self.transcript.shrink().await;
+        async move { self.transcript.shrink().await }
     }
 
     /// What has to be done with it now.
@@ -197,11 +198,12 @@ impl Kept {
         if self.transcript.has_failed() {
             return Due::Forget;
         }
+        let is_ending = self.transcript.standing().is_ending;
         let times = self.times();
         let Some(idle) = times.idle else { return Due::Nothing };
         let ended = times.ended;
         let steps = [
-            (ended.is_none(), Some(idle + self.keep), Due::Expire),
+            (ended.is_none() && !is_ending, Some(idle + self.keep), Due::Expire),
             (!times.is_shrunk, ended.map(|_| idle + self.keep), Due::Shrink),
             (true, ended.map(|ended| ended + REMEMBERED), Due::Forget),
         ];
@@ -235,6 +237,11 @@ impl Attachment {
     /// Whether messages may name it.
     pub(crate) fn is_live(&self) -> bool {
         self.kept.transcript.has(self.viewer)
+    }
+
+    /// Whether its client may still be told something of it: until then its id is in use.
+    pub(crate) fn is_known(&self) -> bool {
+        self.kept.transcript.knows(self.viewer)
     }
 
     /// Whether it is not known yet if it runs.

@@ -20,6 +20,14 @@ impl Entry {
         }
     }
 
+    /// Whether another one may have its id.
+    pub(super) fn is_over(&self) -> bool {
+        match self {
+            Self::Own(process) => !process.is_live(),
+            Self::Kept(attachment) => !attachment.is_known(),
+        }
+    }
+
     pub(super) fn is_starting(&self) -> bool {
         match self {
             Self::Own(process) => process.is_starting(),

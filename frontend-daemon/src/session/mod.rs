@@ -258,7 +258,7 @@ impl Session {
 
     /// Whether one more process may have this id.
     fn has_place_for(&mut self, id: &ProcessId) -> Result<(), ClientError> {
-        self.processes.retain(|_, process| process.is_live());
+        self.processes.retain(|_, process| !process.is_over());
         if self.processes.contains_key(id) {
             return Err(BadMessage::ProcessInUse.into());
         }

@@ -40,7 +40,7 @@ use crate::{
     transcript::log::Cursor,
     transcript::saved::{Restored, Saved},
     transcript::state::{MAX_KEYS, MAX_KEYS_BYTES, Opening, Picture, REMAINS, State, Step, in_json},
-    transcript::viewer::{Told, Whose},
+    transcript::viewer::{Told, Viewer, Whose},
 };
 
 /// A client that is attached now.
@@ -245,8 +245,8 @@ impl Transcript {
             return Err(ClientError::NoSession);
         }
         // A client whose network changes comes back before its old connections are known to be dead.
-        let is_full = state.viewers.len() >= state.limits.viewers;
-        if is_full && !(arrival.is_owner && state.viewers.let_oldest_of_owner_leave()) {
+        let is_full = state.viewers.places() >= state.limits.viewers;
+        if is_full && !(arrival.is_owner && state.viewers.replace_oldest_of_owner()) {
             return Err(ClientError::ViewersFull { most: state.limits.viewers });
         }
         let after = arrival.after.unwrap_or_default();
@@ -311,9 +311,14 @@ impl Transcript {
         state.follow_holder()
     }
 
+    /// Whether the viewer may still be told something of it.
+    pub(crate) fn knows(&self, viewer: ViewerId) -> bool {
+        self.lock().viewers.get(viewer).is_some()
+    }
+
     /// Whether the viewer is there.
     pub(crate) fn has(&self, viewer: ViewerId) -> bool {
-        self.lock().viewers.get(viewer).is_some_and(|viewer| !viewer.leaves)
+        self.lock().viewers.get(viewer).is_some_and(Viewer::stays)
     }
 
     /// Notes the highest number of an input that was taken.

@@ -320,7 +320,7 @@ impl State {
             return step;
         }
         let Some(viewer) = self.viewers.get(id) else { return Step::Over };
-        if viewer.leaves {
+        if !viewer.stays() {
             let seq = viewer.given;
             self.viewers.remove(id);
             self.viewers.wake_all();

@@ -196,7 +196,7 @@ fn a_client_that_leaves_is_told_where_it_stands_and_not_where_the_log_begins() {
     while state.log.start() < 64 * 1024 {
         assert!(say(&mut state, 64 * 1024));
     }
-    state.viewers.get_mut(watcher).unwrap().leaves = true;
+    state.viewers.get_mut(watcher).unwrap().leave();
     let Step::Leave(json) = state.step(watcher, &ProcessId::new("1")) else { panic!("leaves") };
     assert!(json.contains(r#""seq":1024"#), "{json}");
 }

@@ -20,6 +20,16 @@ pub(super) enum Whose {
     Other,
 }
 
+/// Whether a viewer stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stay {
+    Stays,
+    /// It has asked to leave, and has its place until it was told.
+    Leaves,
+    /// It leaves as another one has its place.
+    Replaced,
+}
+
 /// A viewer.
 pub(super) struct Viewer {
     pub(super) id: ViewerId,
@@ -47,16 +57,21 @@ pub(super) struct Viewer {
     pub(super) told: Told,
     /// Since when a message waits for its connection.
     pub(super) sending: Option<Instant>,
-    /// It has asked to leave.
-    pub(super) leaves: bool,
+    pub(super) stay: Stay,
     pub(super) wake: Arc<Notify>,
 }
 
 impl Viewer {
     /// It is told when all before has been said.
     pub(super) fn leave(&mut self) {
-        self.leaves = true;
+        if self.stay == Stay::Stays {
+            self.stay = Stay::Leaves;
+        }
         self.wake.notify_one();
+    }
+
+    pub(super) fn stays(&self) -> bool {
+        self.stay == Stay::Stays
     }
 
     /// It is given everything before this place. The position, if its side is to confirm it: each such part
@@ -107,14 +122,21 @@ pub(super) struct Viewers {
 impl Viewers {
     /// How many there are that stay.
     pub(super) fn len(&self) -> usize {
-        self.all.iter().filter(|viewer| !viewer.leaves).count()
+        self.all.iter().filter(|viewer| viewer.stays()).count()
     }
 
-    /// Lets the oldest viewer of the program's owner leave. False if there is none.
-    pub(super) fn let_oldest_of_owner_leave(&mut self) -> bool {
-        let oldest = self.all.iter_mut().find(|viewer| viewer.whose == Whose::Owner && !viewer.leaves);
+    /// How many places are taken.
+    pub(super) fn places(&self) -> usize {
+        self.all.iter().filter(|viewer| viewer.stay != Stay::Replaced).count()
+    }
+
+    /// Lets the oldest viewer of the program's owner leave for another one. False if there is none.
+    pub(super) fn replace_oldest_of_owner(&mut self) -> bool {
+        let oldest =
+            self.all.iter_mut().find(|viewer| viewer.whose == Whose::Owner && viewer.stay != Stay::Replaced);
         if let Some(viewer) = oldest {
-            viewer.leave();
+            viewer.stay = Stay::Replaced;
+            viewer.wake.notify_one();
             return true;
         }
         false
@@ -164,7 +186,7 @@ impl Viewers {
             is_waited_for: false,
             told: Told::default(),
             sending: None,
-            leaves: false,
+            stay: Stay::Stays,
             wake: Arc::default(),
         });
         id
@@ -180,7 +202,7 @@ impl Viewers {
         self.confirmed = self.confirmed();
         self.all.retain(|viewer| viewer.id != id);
         if self.is_holder(id) {
-            let users = self.all.iter().filter(|viewer| viewer.mode == Mode::Use && !viewer.leaves);
+            let users = self.all.iter().filter(|viewer| viewer.mode == Mode::Use && viewer.stays());
             self.holder = users.max_by_key(|viewer| viewer.last_use).map(|viewer| viewer.id);
         }
     }

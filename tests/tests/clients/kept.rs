@@ -386,6 +386,29 @@ fn a_program_without_a_client_expires_and_says_so() {
     assert_eq!(attached["viewers"], 1);
     let stopped = again.expect("stopped", |message| message["type"] == "stopped");
     assert_eq!(stopped["data"]["reason"], "expired");
+    assert_eq!(daemon.log().text().matches("no client has come back in time").count(), 1);
+}
+
+/// Or a client could have any number of them, by attaching and leaving faster than it is told.
+#[test]
+fn the_id_of_a_client_that_leaves_is_in_use_until_it_was_told() {
+    let daemon = Daemon::start();
+    let mut one = client(&daemon, "", ONE);
+    let session = Session::start(&mut one, "1", kept(program("/usr/bin/cat"), 60));
+    let mut other = client(&daemon, "", OTHER);
+    for _ in 0..200 {
+        Session::ask(&mut other, "w", &session.id, &session.view_key, &json!({}));
+        say(&mut other, "w", "detach", &json!({}));
+    }
+    other.ping();
+    let count =
+        |client: &Client, kind: &str| client.messages().filter(|message| message["type"] == kind).count();
+    other
+        .read_until(DEADLINE, "it was told", |client| count(client, "attached") == count(client, "detached"));
+    let told = other.messages().filter_map(|message| message["type"].as_str());
+    let turns: Vec<&str> = told.filter(|kind| ["attached", "detached"].contains(kind)).collect();
+    assert!(turns.chunks(2).all(|pair| pair == ["attached", "detached"]), "{turns:?}");
+    assert!(!turns.is_empty());
 }
 
 #[test]
