@@ -4,6 +4,15 @@
 //!
 //! From time to time a block with all that holds now is written, and what stands before it can go.
 
+mod bytes;
+mod kind;
+mod now;
+mod reader;
+
+pub(crate) use bytes::SavedScreen;
+pub(crate) use now::Connection;
+pub(crate) use reader::Said;
+
 use std::{
     collections::{BTreeMap, VecDeque},
     io, mem,
@@ -23,7 +32,12 @@ use tracing::{debug, warn};
 use crate::{
     helper::stream::take,
     lifecycle::store::{Store, Stored},
-    transcript::journal::{Journal, JournalError, Record, for_each, nest},
+    transcript::journal::{Journal, JournalError, for_each, nest},
+    transcript::saved::bytes::{
+        ended_bytes, exit_bytes, input_bytes, large, reason_byte, saved_screen, size_bytes, small,
+    },
+    transcript::saved::now::{Now, consume, of, of_mut},
+    transcript::saved::reader::Reader,
 };
 
 /// The names of descriptors of kept programs begin so: `kept-SESSION-ROLE`.
@@ -35,50 +49,6 @@ const STEP: u64 = 256 * 1024;
 
 /// Most bytes that wait in a relay: what a pipe holds (pipe(7)).
 const RELAYED: usize = 64 * 1024;
-
-/// Kinds of records.
-mod kind {
-    /// All that holds at this moment, as records.
-    pub(super) const BLOCK: u8 = b'B';
-    /// What the keeper of kept programs has to say of it.
-    pub(super) const KEPT: u8 = b'k';
-    /// The position of the text that follows.
-    pub(super) const POSITION: u8 = b'p';
-    pub(super) const SIZE: u8 = b's';
-    /// Bytes that were read: of standard output, and of standard error.
-    pub(super) const READ: [u8; 2] = [b'o', b'e'];
-    /// So many of them are said now.
-    pub(super) const SAID: [u8; 2] = [b'O', b'E'];
-    /// Text that no program has written.
-    pub(super) const WORDS: [u8; 2] = [b'w', b'W'];
-    /// The screen at a position.
-    pub(super) const SCREEN: u8 = b'S';
-    pub(super) const INPUT: u8 = b'i';
-    /// So many bytes of the input are the program's now.
-    pub(super) const WRITTEN: u8 = b'n';
-    pub(super) const KEY: u8 = b'K';
-    /// A connection to the user channel: what it listens for, what is left of it, and that it has gone.
-    pub(super) const LISTEN: u8 = b'l';
-    pub(super) const UNREAD: u8 = b'r';
-    pub(super) const UNWRITTEN: u8 = b'u';
-    pub(super) const GONE: u8 = b'g';
-    pub(super) const PICTURE: u8 = b'P';
-    /// Another process has taken all of it up.
-    pub(super) const TAKEN: u8 = b't';
-    pub(super) const EXIT: u8 = b'x';
-    pub(super) const ENDING: u8 = b'a';
-    pub(super) const ENDED: u8 = b'z';
-}
-
-/// By the number that stands for each.
-const REASONS: [EndReason; 6] = [
-    EndReason::Exited,
-    EndReason::Stopped,
-    EndReason::Expired,
-    EndReason::Evicted,
-    EndReason::Memory,
-    EndReason::Shutdown,
-];
 
 /// What is left of a program for the next process.
 pub(crate) struct Saved {
@@ -100,55 +70,10 @@ struct Inner {
     is_broken: bool,
 }
 
-/// What holds now. Large things are named by their places in the journal.
-#[derive(Default)]
-struct Now {
-    kept: Vec<u8>,
-    position: u64,
-    size: Option<WindowSize>,
-    /// Bytes of each stream that were read and not said.
-    unsaid: [VecDeque<Range<u64>>; 2],
-    /// The highest number of an input that was taken.
-    input: u64,
-    input_ended: bool,
-    unwritten: VecDeque<Range<u64>>,
-    screen: Option<Range<u64>>,
-    keys: Vec<Vec<u8>>,
-    connections: BTreeMap<u64, Connection>,
-    picture: Option<Vec<u8>>,
-    exit: Option<ExitStatus>,
-    ending: Option<EndReason>,
-    ended: Option<(i32, EndReason)>,
-}
-
-/// A connection of a program to its user channel.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Connection {
-    /// The keys that it listens for.
-    pub(crate) keys: Vec<String>,
-    /// The beginning of a line that was read, and what it was to be told. `None` if this is not known.
-    pub(crate) left: Option<(Vec<u8>, Vec<u8>)>,
-}
-
 /// A pipe between a terminal and the journal, since the kernel moves only from or into pipes.
 pub(crate) struct Relay {
     pub(crate) output: OwnedFd,
     pub(crate) input: OwnedFd,
-}
-
-/// What a program has said, with what happened to its terminal.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Said {
-    Text(OutputStream, String),
-    Size(WindowSize),
-}
-
-/// The screen of a terminal at a position.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct SavedScreen {
-    pub(crate) position: u64,
-    pub(crate) size: WindowSize,
-    pub(crate) text: String,
 }
 
 /// What an earlier process has left of a program.
@@ -625,139 +550,6 @@ impl Inner {
     }
 }
 
-impl Now {
-    fn input(&mut self, number: u64, is_last: bool, place: Range<u64>) {
-        self.input = number;
-        self.input_ended |= is_last;
-        if !place.is_empty() {
-            self.unwritten.push_back(place);
-        }
-    }
-}
-
-/// Reads a journal, record by record.
-#[derive(Default)]
-struct Reader {
-    now: Now,
-    said: Vec<Said>,
-    unsaid: [Vec<u8>; 2],
-    blocks: VecDeque<(u64, u64)>,
-    /// Position and size at the first block.
-    first: Option<(u64, Option<WindowSize>)>,
-}
-
-impl Reader {
-    fn read(&mut self, record: &Record<'_>) -> Result<(), JournalError> {
-        if record.kind != kind::BLOCK {
-            // All begins with a block.
-            return if self.first.is_some() { self.record(record) } else { Err(JournalError::Damaged) };
-        }
-        if self.first.is_none() {
-            let whole = for_each(record.content, record.place.start, &mut |record| self.record(record))?;
-            if whole != record.content.len() {
-                return Err(JournalError::Damaged);
-            }
-            self.first = Some((self.now.position, self.now.size));
-            self.said.clear();
-        }
-        self.blocks.push_back((self.now.position, record.place.start - 5));
-        Ok(())
-    }
-
-    fn record(&mut self, record: &Record<'_>) -> Result<(), JournalError> {
-        self.understand(record).ok_or(JournalError::Damaged)
-    }
-
-    fn understand(&mut self, record: &Record<'_>) -> Option<()> {
-        let (content, place) = (record.content, &record.place);
-        let now = &mut self.now;
-        match record.kind {
-            kind::KEPT => now.kept = content.to_vec(),
-            kind::POSITION => now.position = u64::from_le_bytes(content.try_into().ok()?),
-            kind::SIZE => {
-                let size = size_of(content)?;
-                now.size = Some(size);
-                self.said.push(Said::Size(size));
-            }
-            kind::SCREEN => now.screen = Some(place.clone()),
-            kind::INPUT => {
-                let (number, rest) = content.split_first_chunk()?;
-                let (is_last, rest) = rest.split_first()?;
-                let text = place.end - large(rest.len())..place.end;
-                now.input(u64::from_le_bytes(*number), *is_last == 1, text);
-            }
-            kind::WRITTEN => consume(&mut now.unwritten, length(content)?),
-            kind::KEY => now.keys.push(content.to_vec()),
-            kind::LISTEN => {
-                let (number, key) = numbered(content)?;
-                let key = String::from_utf8(key.to_vec()).ok()?;
-                now.connections.entry(number).or_default().keys.push(key);
-            }
-            kind::UNREAD => {
-                let (number, unread) = numbered(content)?;
-                now.connections.entry(number).or_default().left = Some((unread.to_vec(), Vec::new()));
-            }
-            kind::UNWRITTEN => {
-                let (number, unwritten) = numbered(content)?;
-                if let Some((_, left)) = &mut now.connections.entry(number).or_default().left {
-                    *left = unwritten.to_vec();
-                }
-            }
-            kind::GONE => drop(now.connections.remove(&numbered(content)?.0)),
-            kind::PICTURE => now.picture = Some(content.to_vec()),
-            kind::TAKEN => {
-                now.picture = None;
-                for connection in now.connections.values_mut() {
-                    connection.left = None;
-                }
-            }
-            kind::EXIT => now.exit = Some(exit_of(content)?),
-            kind::ENDING => now.ending = Some(*REASONS.get(usize::from(*content.first()?))?),
-            kind::ENDED => {
-                let (code, reason) = content.split_first_chunk()?;
-                let reason = REASONS.get(usize::from(*reason.first()?))?;
-                now.ended = Some((i32::from_le_bytes(*code), *reason));
-            }
-            _ => return self.output(record),
-        }
-        Some(())
-    }
-
-    fn output(&mut self, record: &Record<'_>) -> Option<()> {
-        for (index, stream) in [OutputStream::Stdout, OutputStream::Stderr].into_iter().enumerate() {
-            let unsaid = self.unsaid.get_mut(index)?;
-            let places = self.now.unsaid.get_mut(index)?;
-            let is = |kinds: [u8; 2]| kinds.get(index) == Some(&record.kind);
-            if is(kind::READ) {
-                unsaid.extend_from_slice(record.content);
-                if !record.place.is_empty() {
-                    places.push_back(record.place.clone());
-                }
-                return Some(());
-            }
-            let text = if is(kind::SAID) {
-                let (read, text_length) = record.content.split_at_checked(4)?;
-                let read = length(read)?;
-                consume(places, read);
-                let bytes: Vec<u8> = unsaid.drain(..usize::try_from(read).ok()?.min(unsaid.len())).collect();
-                let text = String::from_utf8_lossy(&bytes).into_owned();
-                if large(text.len()) != length(text_length)? {
-                    return None;
-                }
-                text
-            } else if is(kind::WORDS) {
-                String::from_utf8(record.content.to_vec()).ok()?
-            } else {
-                continue;
-            };
-            self.now.position += large(text.len());
-            self.said.push(Said::Text(stream, text));
-            return Some(());
-        }
-        None
-    }
-}
-
 fn name(session: &str, role: &str) -> String {
     format!("{PREFIX}{session}-{role}")
 }
@@ -772,90 +564,5 @@ pub(crate) fn session_and_role(name: &str) -> Option<(&str, &str)> {
     name.strip_prefix(PREFIX)?.rsplit_once('-')
 }
 
-fn of<T>(stream: OutputStream, [stdout, stderr]: &[T; 2]) -> &T {
-    if stream == OutputStream::Stdout { stdout } else { stderr }
-}
-
-fn of_mut<T>(stream: OutputStream, [stdout, stderr]: &mut [T; 2]) -> &mut T {
-    if stream == OutputStream::Stdout { stdout } else { stderr }
-}
-
-/// Takes so many bytes from the front.
-fn consume(places: &mut VecDeque<Range<u64>>, mut bytes: u64) {
-    while let Some(place) = places.front_mut() {
-        let taken = bytes.min(place.end - place.start);
-        place.start += taken;
-        bytes -= taken;
-        if !place.is_empty() {
-            return;
-        }
-        places.pop_front();
-    }
-}
-
-fn small(length: usize) -> io::Result<u32> {
-    u32::try_from(length).map_err(io::Error::other)
-}
-
-fn large(length: usize) -> u64 {
-    u64::try_from(length).unwrap_or(u64::MAX)
-}
-
-fn length(content: &[u8]) -> Option<u64> {
-    Some(u32::from_le_bytes(content.try_into().ok()?).into())
-}
-
-fn numbered(content: &[u8]) -> Option<(u64, &[u8])> {
-    let (number, rest) = content.split_first_chunk()?;
-    Some((u64::from_le_bytes(*number), rest))
-}
-
-fn input_bytes(number: u64, is_last: bool) -> Vec<u8> {
-    [&number.to_le_bytes()[..], &[is_last.into()]].concat()
-}
-
-fn size_bytes(size: WindowSize) -> [u8; 4] {
-    let ([a, b], [c, d]) = (size.rows.to_le_bytes(), size.cols.to_le_bytes());
-    [a, b, c, d]
-}
-
-fn size_of(content: &[u8]) -> Option<WindowSize> {
-    let [a, b, c, d] = *content.first_chunk()?;
-    Some(WindowSize { rows: u16::from_le_bytes([a, b]), cols: u16::from_le_bytes([c, d]) })
-}
-
-fn saved_screen(content: &[u8]) -> Option<SavedScreen> {
-    let (position, rest) = numbered(content)?;
-    let text = String::from_utf8(rest.get(4..)?.to_vec()).ok()?;
-    Some(SavedScreen { position, size: size_of(rest)?, text })
-}
-
-fn exit_bytes(status: ExitStatus) -> [u8; 2] {
-    match status {
-        ExitStatus::Exited(code) => [0, code],
-        ExitStatus::Signaled(signal) => [1, signal],
-        ExitStatus::OutOfMemory => [2, 0],
-    }
-}
-
-fn exit_of(content: &[u8]) -> Option<ExitStatus> {
-    match content {
-        [0, code] => Some(ExitStatus::Exited(*code)),
-        [1, signal] => Some(ExitStatus::Signaled(*signal)),
-        [2, 0] => Some(ExitStatus::OutOfMemory),
-        _ => None,
-    }
-}
-
-fn reason_byte(reason: EndReason) -> u8 {
-    REASONS.iter().zip(0..).find_map(|(known, byte)| (*known == reason).then_some(byte)).unwrap_or(0)
-}
-
-fn ended_bytes(exit_code: i32, reason: EndReason) -> [u8; 5] {
-    let [a, b, c, d] = exit_code.to_le_bytes();
-    [a, b, c, d, reason_byte(reason)]
-}
-
 #[cfg(test)]
-#[path = "saved_tests.rs"]
 mod tests;

@@ -1,0 +1,87 @@
+//! What stands in records, as bytes.
+
+use std::io;
+
+use further_link_api::EndReason;
+use further_link_proto::{ExitStatus, WindowSize};
+
+/// The screen of a terminal at a position.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct SavedScreen {
+    pub(crate) position: u64,
+    pub(crate) size: WindowSize,
+    pub(crate) text: String,
+}
+
+/// By the number that stands for each.
+pub(super) const REASONS: [EndReason; 6] = [
+    EndReason::Exited,
+    EndReason::Stopped,
+    EndReason::Expired,
+    EndReason::Evicted,
+    EndReason::Memory,
+    EndReason::Shutdown,
+];
+
+pub(super) fn small(length: usize) -> io::Result<u32> {
+    u32::try_from(length).map_err(io::Error::other)
+}
+
+pub(super) fn large(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
+}
+
+pub(super) fn length(content: &[u8]) -> Option<u64> {
+    Some(u32::from_le_bytes(content.try_into().ok()?).into())
+}
+
+pub(super) fn numbered(content: &[u8]) -> Option<(u64, &[u8])> {
+    let (number, rest) = content.split_first_chunk()?;
+    Some((u64::from_le_bytes(*number), rest))
+}
+
+pub(super) fn input_bytes(number: u64, is_last: bool) -> Vec<u8> {
+    [&number.to_le_bytes()[..], &[is_last.into()]].concat()
+}
+
+pub(super) fn size_bytes(size: WindowSize) -> [u8; 4] {
+    let ([a, b], [c, d]) = (size.rows.to_le_bytes(), size.cols.to_le_bytes());
+    [a, b, c, d]
+}
+
+pub(super) fn size_of(content: &[u8]) -> Option<WindowSize> {
+    let [a, b, c, d] = *content.first_chunk()?;
+    Some(WindowSize { rows: u16::from_le_bytes([a, b]), cols: u16::from_le_bytes([c, d]) })
+}
+
+pub(super) fn saved_screen(content: &[u8]) -> Option<SavedScreen> {
+    let (position, rest) = numbered(content)?;
+    let text = String::from_utf8(rest.get(4..)?.to_vec()).ok()?;
+    Some(SavedScreen { position, size: size_of(rest)?, text })
+}
+
+pub(super) fn exit_bytes(status: ExitStatus) -> [u8; 2] {
+    match status {
+        ExitStatus::Exited(code) => [0, code],
+        ExitStatus::Signaled(signal) => [1, signal],
+        ExitStatus::OutOfMemory => [2, 0],
+    }
+}
+
+pub(super) fn exit_of(content: &[u8]) -> Option<ExitStatus> {
+    match content {
+        [0, code] => Some(ExitStatus::Exited(*code)),
+        [1, signal] => Some(ExitStatus::Signaled(*signal)),
+        [2, 0] => Some(ExitStatus::OutOfMemory),
+        _ => None,
+    }
+}
+
+pub(super) fn reason_byte(reason: EndReason) -> u8 {
+    REASONS.iter().zip(0..).find_map(|(known, byte)| (*known == reason).then_some(byte)).unwrap_or(0)
+}
+
+pub(super) fn ended_bytes(exit_code: i32, reason: EndReason) -> [u8; 5] {
+    let [a, b, c, d] = exit_code.to_le_bytes();
+    [a, b, c, d, reason_byte(reason)]
+}
