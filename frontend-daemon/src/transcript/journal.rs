@@ -103,12 +103,20 @@ impl Journal {
         let length = length.checked_sub(start).ok_or(JournalError::Damaged)?;
         let mut bytes = vec![0; usize::try_from(length).map_err(|_| JournalError::Damaged)?];
         read_at(&file, start, &mut bytes)?;
-        let whole = for_each(&bytes, start, &mut each)?;
+        let mut last = start..start;
+        let whole = for_each(&bytes, start, &mut |record| {
+            last = record.place.clone();
+            each(record)
+        })?;
         let end = start + u64::try_from(whole).unwrap_or_default();
         rustix::fs::ftruncate(&file, end)?;
         let journal = Self { file, start, end };
-        if let Some(place) = open_record(&bytes) {
-            journal.close_record(start + offset(place), bytes.len() - place - BEFORE)?;
+        // The content of an open one ends with the file.
+        let content = usize::try_from(last.start - start).unwrap_or_default();
+        if let Some(before) = content.checked_sub(BEFORE)
+            && bytes.get(before..).and_then(number) == Some(OPEN)
+        {
+            journal.close_record(start + offset(before), bytes.len() - content)?;
         }
         Ok(journal)
     }
@@ -240,19 +248,6 @@ fn record(bytes: &[u8]) -> Option<(u8, &[u8], usize)> {
         return Some((kind, content, BEFORE + content.len()));
     }
     (number(rest)? == length ^ MARK).then_some((kind, content, BEFORE + content.len() + BEHIND))
-}
-
-/// Where the record begins whose content ends with the file.
-fn open_record(bytes: &[u8]) -> Option<usize> {
-    let mut place = 0;
-    while let Some((_, content, length)) = bytes.get(place..).and_then(record) {
-        let rest = bytes.get(place..)?;
-        if number(rest) == Some(OPEN) && content.len() + BEFORE == rest.len() {
-            return Some(place);
-        }
-        place += length;
-    }
-    None
 }
 
 fn frame(kind: u8, length: usize) -> io::Result<([u8; BEFORE], [u8; BEHIND])> {

@@ -2,8 +2,8 @@
 
 use std::io;
 
-use further_link_api::EndReason;
 use further_link_proto::{ExitStatus, WindowSize};
+use serde::{Serialize, de::DeserializeOwned};
 
 /// The screen of a terminal at a position.
 #[derive(Debug, PartialEq, Eq)]
@@ -12,16 +12,6 @@ pub(crate) struct SavedScreen {
     pub(crate) size: WindowSize,
     pub(crate) text: String,
 }
-
-/// By the number that stands for each.
-pub(super) const REASONS: [EndReason; 6] = [
-    EndReason::Exited,
-    EndReason::Stopped,
-    EndReason::Expired,
-    EndReason::Evicted,
-    EndReason::Memory,
-    EndReason::Shutdown,
-];
 
 pub(super) fn small(length: usize) -> io::Result<u32> {
     u32::try_from(length).map_err(io::Error::other)
@@ -77,11 +67,12 @@ pub(super) fn exit_of(content: &[u8]) -> Option<ExitStatus> {
     }
 }
 
-pub(super) fn reason_byte(reason: EndReason) -> u8 {
-    REASONS.iter().zip(0..).find_map(|(known, byte)| (*known == reason).then_some(byte)).unwrap_or(0)
+/// A small value, as JSON.
+pub(super) fn json(value: &impl Serialize) -> Vec<u8> {
+    // Numbers and words: there is nothing that could fail.
+    serde_json::to_vec(value).unwrap_or_default()
 }
 
-pub(super) fn ended_bytes(exit_code: i32, reason: EndReason) -> [u8; 5] {
-    let [a, b, c, d] = exit_code.to_le_bytes();
-    [a, b, c, d, reason_byte(reason)]
+pub(super) fn of_json<T: DeserializeOwned>(content: &[u8]) -> Option<T> {
+    serde_json::from_slice(content).ok()
 }

@@ -33,9 +33,7 @@ use crate::{
     helper::stream::take,
     lifecycle::store::{Store, Stored},
     transcript::journal::{Journal, JournalError, for_each, nest},
-    transcript::saved::bytes::{
-        ended_bytes, exit_bytes, input_bytes, large, reason_byte, saved_screen, size_bytes, small,
-    },
+    transcript::saved::bytes::{exit_bytes, input_bytes, json, large, saved_screen, size_bytes, small},
     transcript::saved::now::{Now, consume, of, of_mut},
     transcript::saved::reader::Reader,
 };
@@ -293,10 +291,9 @@ impl Saved {
             }
             consume(of_mut(stream, &mut inner.now.unsaid), large(read));
             inner.now.position += large(text.len());
-            Ok(())
-        });
-        let inner = self.lock();
-        !inner.is_broken && inner.is_due()
+            Ok(inner.is_due())
+        })
+        .unwrap_or(false)
     }
 
     /// Writes a block, and lets go of text before this position: what the terminal shows is in the screen.
@@ -394,7 +391,7 @@ impl Saved {
     /// Notes why the program is being ended.
     pub(crate) fn ending(&self, reason: EndReason) {
         self.write(|inner| {
-            inner.journal.append(kind::ENDING, &[&[reason_byte(reason)]])?;
+            inner.journal.append(kind::ENDING, &[&json(&reason)])?;
             inner.now.ending = Some(reason);
             Ok(())
         });
@@ -403,19 +400,18 @@ impl Saved {
     /// Notes the end.
     pub(crate) fn ended(&self, exit_code: i32, reason: EndReason) {
         self.write(|inner| {
-            inner.journal.append(kind::ENDED, &[&ended_bytes(exit_code, reason)])?;
+            inner.journal.append(kind::ENDED, &[&json(&(exit_code, reason))])?;
             inner.now.ended = Some((exit_code, reason));
             Ok(())
         });
     }
 
-    fn write(&self, write: impl FnOnce(&mut Inner) -> io::Result<()>) {
+    fn write<T>(&self, write: impl FnOnce(&mut Inner) -> io::Result<T>) -> Option<T> {
         let mut inner = self.lock();
-        if !inner.is_broken
-            && let Err(error) = write(&mut inner)
-        {
-            inner.give_up(&self.session, &error);
+        if inner.is_broken {
+            return None;
         }
+        write(&mut inner).inspect_err(|error| inner.give_up(&self.session, error)).ok()
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -524,10 +520,10 @@ impl Inner {
             add(kind::EXIT, &exit_bytes(status))?;
         }
         if let Some(reason) = now.ending {
-            add(kind::ENDING, &[reason_byte(reason)])?;
+            add(kind::ENDING, &json(&reason))?;
         }
         if let Some((exit_code, reason)) = now.ended {
-            add(kind::ENDED, &ended_bytes(exit_code, reason))?;
+            add(kind::ENDED, &json(&(exit_code, reason)))?;
         }
         let offset = self.journal.end();
         let place = self.journal.append(kind::BLOCK, &[&block])?;

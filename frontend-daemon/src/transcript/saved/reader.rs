@@ -7,7 +7,7 @@ use further_link_proto::WindowSize;
 
 use crate::{
     transcript::journal::{JournalError, Record, for_each},
-    transcript::saved::bytes::{REASONS, exit_of, large, length, numbered, size_of},
+    transcript::saved::bytes::{exit_of, large, length, numbered, of_json, size_of},
     transcript::saved::kind,
     transcript::saved::now::{Now, consume},
 };
@@ -96,12 +96,8 @@ impl Reader {
                 }
             }
             kind::EXIT => now.exit = Some(exit_of(content)?),
-            kind::ENDING => now.ending = Some(*REASONS.get(usize::from(*content.first()?))?),
-            kind::ENDED => {
-                let (code, reason) = content.split_first_chunk()?;
-                let reason = REASONS.get(usize::from(*reason.first()?))?;
-                now.ended = Some((i32::from_le_bytes(*code), *reason));
-            }
+            kind::ENDING => now.ending = Some(of_json(content)?),
+            kind::ENDED => now.ended = Some(of_json(content)?),
             _ => return self.output(record),
         }
         Some(())
