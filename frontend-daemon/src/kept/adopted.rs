@@ -82,7 +82,6 @@ impl KeptPrograms {
     ) -> Result<(), AdoptError> {
         let mut restored = Saved::restore(store, session, state.ok_or(AdoptError::NoState)?)?;
         let known = Known::from_json(&restored.kept).ok_or(AdoptError::Unknown)?;
-        let (key, view_key) = known.keys().ok_or(AdoptError::Unknown)?;
         let saved = Arc::clone(&restored.saved);
         let is_over = restored.ended.is_some();
         let Restored { exit: exited, input_ended, .. } = restored;
@@ -115,11 +114,11 @@ impl KeptPrograms {
         };
         let kept = Kept {
             id: session.to_owned(),
-            key,
-            view_key,
+            key: known.key.clone(),
+            view_key: known.view_key.clone(),
             owner: known.owner(),
-            about: known.about(),
-            keep: known.keep(),
+            about: known.about.clone(),
+            keep: known.keep,
             process,
             transcript,
             numbering: tokio::sync::Mutex::new(known.typist()),

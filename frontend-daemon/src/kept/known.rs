@@ -1,9 +1,8 @@
 //! What is known of a kept program beside its transcript, in the form in which an earlier process of this
 //! service leaves it to the next one.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
-use base64::{Engine, engine::general_purpose::STANDARD};
 use further_link_api::WhenFull;
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
@@ -12,6 +11,8 @@ use tokio::time::Instant;
 use crate::kept::secrets::{Hash, Owner};
 
 /// What a list says of a program.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct About {
     pub(super) started: SystemTime,
     pub(super) runner: String,
@@ -31,23 +32,17 @@ pub(super) struct Times {
 }
 
 /// What is known. A field that is new makes the form another one: `VERSION` of the journal then rises.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Known {
-    key: String,
-    view_key: String,
+    pub(super) key: Hash,
+    pub(super) view_key: Hash,
     /// None for the client of a connection, which has gone.
-    owner: Option<String>,
+    owner: Option<Hash>,
     /// Whose the number of the last input was.
-    typist: Option<String>,
-    runner: String,
-    path: Option<String>,
-    user: Option<String>,
-    /// Seconds since 1970.
-    started: u64,
-    has_terminal: bool,
-    /// In seconds.
-    keep: u64,
+    typist: Option<Hash>,
+    pub(super) about: About,
+    pub(super) keep: Duration,
     waits_when_full: bool,
     /// Since when, on the kernel's clock (`CLOCK_MONOTONIC`), in milliseconds.
     idle: Option<u64>,
@@ -64,16 +59,12 @@ impl Known {
         when_full: WhenFull,
     ) -> Self {
         Self {
-            key: text(key),
-            view_key: text(view_key),
-            owner: owner.secret().map(text),
+            key: key.clone(),
+            view_key: view_key.clone(),
+            owner: owner.secret().cloned(),
             typist: None,
-            runner: about.runner.clone(),
-            path: about.path.clone(),
-            user: about.user.clone(),
-            started: about.started.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
-            has_terminal: about.has_terminal,
-            keep: keep.as_secs(),
+            about: about.clone(),
+            keep,
             waits_when_full: when_full == WhenFull::Wait,
             idle: None,
             ended: None,
@@ -86,7 +77,7 @@ impl Known {
     }
 
     pub(super) fn to_json(&self) -> Vec<u8> {
-        // Strings and numbers: there is nothing that could fail.
+        // Strings and numbers, and a time after 1970: there is nothing that could fail.
         serde_json::to_vec(self).unwrap_or_default()
     }
 
@@ -97,34 +88,15 @@ impl Known {
     }
 
     pub(super) fn note_typist(&mut self, typist: &Owner) {
-        self.typist = typist.secret().map(text);
-    }
-
-    /// The key and the view key.
-    pub(super) fn keys(&self) -> Option<(Hash, Hash)> {
-        Some((hash(&self.key)?, hash(&self.view_key)?))
+        self.typist = typist.secret().cloned();
     }
 
     pub(super) fn owner(&self) -> Owner {
-        self.owner.as_deref().and_then(hash).map_or(Owner::Nobody, Owner::Client)
+        self.owner.clone().map_or(Owner::Nobody, Owner::Client)
     }
 
     pub(super) fn typist(&self) -> Option<Owner> {
-        self.typist.as_deref().and_then(hash).map(Owner::Client)
-    }
-
-    pub(super) fn about(&self) -> About {
-        About {
-            started: UNIX_EPOCH.checked_add(Duration::from_secs(self.started)).unwrap_or(SystemTime::now()),
-            runner: self.runner.clone(),
-            path: self.path.clone(),
-            user: self.user.clone(),
-            has_terminal: self.has_terminal,
-        }
-    }
-
-    pub(super) fn keep(&self) -> Duration {
-        Duration::from_secs(self.keep)
+        self.typist.clone().map(Owner::Client)
     }
 
     pub(super) fn when_full(&self) -> WhenFull {
@@ -138,14 +110,6 @@ impl Known {
         let ended = self.ended.map(instant).or_else(|| has_ended.then(Instant::now));
         Times { idle: Some(idle), ended, is_shrunk: self.is_shrunk }
     }
-}
-
-fn text(hash: &Hash) -> String {
-    STANDARD.encode(hash.bytes())
-}
-
-fn hash(text: &str) -> Option<Hash> {
-    Some(Hash::from_bytes(STANDARD.decode(text).ok()?.try_into().ok()?))
 }
 
 fn clock() -> Duration {
@@ -169,7 +133,7 @@ mod tests {
     #[test]
     fn what_is_known_comes_back_and_a_connection_owns_nothing_any_more() {
         let about = About {
-            started: UNIX_EPOCH + Duration::from_secs(5),
+            started: SystemTime::UNIX_EPOCH + Duration::from_secs(5),
             runner: "exec".to_owned(),
             path: Some("a".to_owned()),
             user: None,
@@ -183,10 +147,10 @@ mod tests {
         known.note_times(&Times { idle: None, ended: Some(ended), is_shrunk: true });
         known.note_typist(&connection);
         let known = Known::from_json(&known.to_json()).unwrap();
-        let (key, view_key) = known.keys().unwrap();
+        let (key, view_key) = (known.key.clone(), known.view_key.clone());
         assert!(key.is(&Hash::of("key")) && view_key.is(&Hash::of("view key")));
         assert!(known.owner().is(&client) && known.typist().is_none());
-        assert_eq!((known.about().path.as_deref(), known.keep()), (Some("a"), keep));
+        assert_eq!((known.about.path.as_deref(), known.keep), (Some("a"), keep));
         assert_eq!(known.when_full(), WhenFull::Wait);
         let times = known.times(true);
         let ago = times.ended.unwrap().elapsed();

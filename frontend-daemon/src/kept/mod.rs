@@ -19,7 +19,7 @@ use std::{
 };
 
 use further_link_api::{
-    Attach, ClientError, EndReason, FailedStep, Keep, KeptSession, Mode, ProcessId, Secret, StartFailure,
+    Attach, ClientError, EndReason, FailedStep, Keep, KeptSession, Mode, ProcessId, StartFailure,
 };
 use further_link_proto::WindowSize;
 use tokio::{
@@ -235,7 +235,8 @@ impl KeptPrograms {
     ) -> Result<(Attachment, String), ClientError> {
         let kept = self.find(&attach.session)?;
         let mode = kept.mode_of(&attach.key).ok_or(ClientError::NoSession)?;
-        let attached = kept.attach(attach, mode, owner, process)?;
+        let size = attach.size.map(|(rows, cols)| WindowSize { rows, cols });
+        let attached = kept.attach(mode, attach.after, size, owner, process)?;
         info!("{who}: session {}: attached {}", kept.id, way(mode));
         Ok(attached)
     }
@@ -248,8 +249,7 @@ impl KeptPrograms {
         who: &Who,
     ) -> Result<(Attachment, String), ClientError> {
         let kept = self.find(session)?;
-        let attach = Attach { session: kept.id.clone(), key: Secret::new(""), after: None, size: None };
-        let attached = kept.attach(&attach, Mode::View, &Owner::Nobody, process)?;
+        let attached = kept.attach(Mode::View, None, None, &Owner::Nobody, process)?;
         info!("{who}: session {}: attached {}", kept.id, way(Mode::View));
         Ok(attached)
     }

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
-use further_link_api::{Attach, ClientError, EndReason, KeptSession, KeptState, Mode, ProcessId, Secret};
+use further_link_api::{ClientError, EndReason, KeptSession, KeptState, Mode, ProcessId, Secret};
 use further_link_proto::{Signal, WindowSize};
 use tokio::{sync::Notify, time::Instant};
 
@@ -98,13 +98,13 @@ impl Kept {
     /// Adds a client, and what it is told first.
     pub(super) fn attach(
         self: &Arc<Self>,
-        attach: &Attach,
         mode: Mode,
+        after: Option<u64>,
+        size: Option<WindowSize>,
         owner: &Owner,
         process: &ProcessId,
     ) -> Result<(Attachment, String), ClientError> {
-        let size = attach.size.map(|(rows, cols)| WindowSize { rows, cols });
-        let arrival = Arrival { mode, after: attach.after, size, is_owner: self.owner.is(owner) };
+        let arrival = Arrival { mode, after, size, is_owner: self.owner.is(owner) };
         let _one_at_a_time = self.sizing();
         let admitted = self.transcript.attach(&arrival, process)?;
         self.times().idle = None;

@@ -2,9 +2,10 @@
 
 use further_link_proto::are_same;
 use ring::digest::{SHA256, digest};
+use serde::{Deserialize, Serialize};
 
 /// The hash of a secret.
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Hash([u8; 32]);
 
 impl Hash {
@@ -12,15 +13,6 @@ impl Hash {
         let mut hash = [0; 32];
         hash.copy_from_slice(digest(&SHA256, secret.as_bytes()).as_ref());
         Self(hash)
-    }
-
-    /// One that was kept as its bytes.
-    pub(super) fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
-
-    pub(super) fn bytes(&self) -> &[u8] {
-        &self.0
     }
 
     /// Whether both are of the same secret. It takes as long for any two.
