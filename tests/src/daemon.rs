@@ -371,12 +371,18 @@ impl Daemon {
         code.unwrap_or_else(|| panic!("{signal} did not end the daemon:\n{}", self.log().tail()))
     }
 
-    fn assert_nothing_is_left(&mut self) {
+    /// Ends it if it was not ended before, which it must not have done by itself.
+    #[track_caller]
+    pub(crate) fn end(&mut self) {
         if !self.gone {
             let before = self.process.exit_code();
             assert_eq!(before, None, "the daemon ended by itself:\n{}", self.log().tail());
             self.end_with(Signal::SIGTERM);
         }
+    }
+
+    fn assert_nothing_is_left(&mut self) {
+        self.end();
         let nobody_left = holds_within(Duration::from_secs(5), || self.processes().is_empty());
         let left: Vec<_> =
             self.processes().into_iter().map(|process| (process.arguments(), process)).collect();

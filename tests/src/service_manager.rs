@@ -168,3 +168,13 @@ impl ServiceManager {
         line.trim().to_owned()
     }
 }
+
+impl Drop for ServiceManager {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            // The helper is no process of the daemon, and tidies up after its programs by itself.
+            self.daemon.end();
+            self.helper.assert_only_the_listener_is_left();
+        }
+    }
+}
