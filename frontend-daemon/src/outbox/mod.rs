@@ -38,6 +38,9 @@ pub(crate) struct Outbox {
     dialect: Dialect,
 }
 
+/// The place of one message. Putting it there does not wait: an id can be freed in the same step.
+pub(crate) struct Place<'outbox>(mpsc::Permit<'outbox, Box<Message>>);
+
 /// The side that the socket empties. It is dropped when the client is gone.
 pub(crate) struct OutboxReceiver {
     queue: mpsc::Receiver<Box<Message>>,
@@ -58,7 +61,12 @@ impl Outbox {
         message: ServerMessage<'_>,
         process: Option<&ProcessId>,
     ) -> Result<(), Disconnected> {
-        self.put(message.to_json(self.dialect, process)).await
+        self.put(self.json(&message, process)).await
+    }
+
+    /// The message as this client reads it.
+    pub(crate) fn json(&self, message: &ServerMessage<'_>, process: Option<&ProcessId>) -> String {
+        message.to_json(self.dialect, process)
     }
 
     /// Queues a message that is written already.
@@ -66,14 +74,9 @@ impl Outbox {
         self.queue.send(Box::new(json.into())).await.map_err(|_| Disconnected)
     }
 
-    /// The same, and waits until the client's side confirms that it has the message. False when it is gone
-    /// before.
-    pub(crate) async fn put_confirmed(&self, json: String) -> bool {
-        let (confirm, confirmed) = oneshot::channel();
-        let confirm = move || {
-            let (Ok(()) | Err(())) = confirm.send(());
-        };
-        self.put_and_then(json, Box::new(confirm)).await.is_ok() && confirmed.await.is_ok()
+    /// Waits for the place of one message.
+    pub(crate) async fn place(&self) -> Result<Place<'_>, Disconnected> {
+        self.queue.reserve().await.map(Place).map_err(|_| Disconnected)
     }
 
     /// Queues a message, and says what is to be done when the client's side confirms that it has it. Without
@@ -91,7 +94,7 @@ impl Outbox {
     /// Shows a frame as soon as nothing else is to be said, unless a newer one comes before that. `room` is
     /// what was taken for the line it came in.
     pub(crate) fn set_frame(&self, frame: &str, process: &ProcessId, room: Option<Reservation>) {
-        let json = ServerMessage::Video(frame.into()).to_json(self.dialect, Some(process));
+        let json = self.json(&ServerMessage::Video(frame.into()), Some(process));
         let room = room.map(|room| room.shrink_to(json.len()));
         self.frames.put(process, Message { json, room, confirm: None });
     }
@@ -103,6 +106,23 @@ impl Outbox {
             Some(frame) => self.queue.send(Box::new(frame)).await.map_err(|_| Disconnected),
             None => Ok(()),
         }
+    }
+}
+
+impl Place<'_> {
+    pub(crate) fn put(self, json: String) {
+        self.0.send(Box::new(json.into()));
+    }
+
+    /// The same. The receiver hears when the client's side confirms that it has the message, or that it is
+    /// gone.
+    pub(crate) fn put_confirmed(self, json: String) -> oneshot::Receiver<()> {
+        let (confirm, confirmed) = oneshot::channel();
+        let confirm = move || {
+            let (Ok(()) | Err(())) = confirm.send(());
+        };
+        self.0.send(Box::new(Message { json, room: None, confirm: Some(Box::new(confirm)) }));
+        confirmed
     }
 }
 

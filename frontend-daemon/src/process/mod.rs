@@ -470,11 +470,15 @@ impl Supervisor {
             self.audience.last_words(kind.stream(), &words).await;
         }
         self.audience.flush_frame().await;
-        // The id is free before the client hears of it (B6.1), and so is the slot.
-        self.state.moved(Transition::Drained);
+        // Free before the client hears of it, and so is the id (B6.1). What is said of the next program with
+        // that id comes behind it.
         self.conversation.free_slot();
         let reason = if status == ExitStatus::OutOfMemory { EndReason::Memory } else { EndReason::Exited };
-        self.audience.stopped(exit_code(status), reason).await;
+        let say_stopped = self.audience.stopped(exit_code(status), reason).await;
+        phase.send_modify(|phase| {
+            *phase = phase.next(Transition::Drained);
+            say_stopped();
+        });
         drop(copies);
         // The connection goes first: what the helper does when the conversation is closed can wait.
         tokio::task::yield_now().await;

@@ -124,12 +124,17 @@ impl Audience {
         }
     }
 
-    /// The program has ended, and everything it said was said.
-    pub(crate) async fn stopped(&self, exit_code: i32, reason: EndReason) {
-        match self {
+    /// The program has ended, and everything it said was said: what says so, when there is room for it.
+    pub(crate) async fn stopped(&self, exit_code: i32, reason: EndReason) -> impl FnOnce() {
+        let place = match self {
+            Self::Client { outbox, .. } => outbox.place().await.ok(),
+            Self::Kept(_) => None,
+        };
+        move || match self {
             Self::Client { outbox, id } => {
-                let stopped = ServerMessage::Stopped { exit_code };
-                let (Ok(()) | Err(Disconnected)) = outbox.send(stopped, Some(id)).await;
+                if let Some(place) = place {
+                    place.put(outbox.json(&ServerMessage::Stopped { exit_code }, Some(id)));
+                }
             }
             Self::Kept(transcript) => transcript.ended(exit_code, reason),
         }

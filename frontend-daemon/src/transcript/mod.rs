@@ -432,12 +432,16 @@ impl Transcript {
                     return Served::Left;
                 }
                 Step::Leave(json) => {
-                    let (Ok(()) | Err(Disconnected)) = outbox.put(json).await;
+                    if let Ok(place) = outbox.place().await {
+                        self.last_word(viewer, || place.put(json));
+                    }
                     return Served::Left;
                 }
                 Step::Stopped(json) => {
                     let (Ok(()) | Err(Disconnected)) = outbox.flush_frame(process).await;
-                    return Served::Ended { fetched: outbox.put_confirmed(json).await };
+                    let Ok(place) = outbox.place().await else { return Served::Disconnected };
+                    let confirmed = self.last_word(viewer, || place.put_confirmed(json));
+                    return Served::Ended { fetched: confirmed.await.is_ok() };
                 }
                 Step::Over => return Served::Left,
             };
@@ -445,6 +449,16 @@ impl Transcript {
                 return Served::Disconnected;
             }
         }
+    }
+
+    /// Says the last word to a viewer and takes it out, in one step: its id is free before the client hears of
+    /// it (B6.1), and what is said of another one with that id comes behind it.
+    fn last_word<T>(&self, viewer: ViewerId, say: impl FnOnce() -> T) -> T {
+        let mut state = self.lock();
+        state.viewers.remove(viewer);
+        state.viewers.wake_all();
+        self.room_came.notify_waiters();
+        say()
     }
 
     /// What the terminal shows, for one viewer. Nothing leaves the log behind that place before it is given.
@@ -478,7 +492,7 @@ impl Transcript {
             viewer.sending = sending;
         }
         let has_moved = matches!(step, Step::Say { .. }) && state.viewers.is_holder(viewer);
-        if has_moved || matches!(step, Step::Leave(_) | Step::Stopped(_)) {
+        if has_moved {
             self.room_came.notify_waiters();
         }
         step

@@ -321,10 +321,7 @@ impl State {
         }
         let Some(viewer) = self.viewers.get(id) else { return Step::Over };
         if !viewer.stays() {
-            let seq = viewer.given;
-            self.viewers.remove(id);
-            self.viewers.wake_all();
-            return Step::Leave(in_json(KeptMessage::Detached { seq }, process));
+            return Step::Leave(in_json(KeptMessage::Detached { seq: viewer.given }, process));
         }
         if matches!(self.opening, Opening::Starting) {
             return Step::Wait;
@@ -453,8 +450,6 @@ impl State {
             return Step::Say { json: String::new(), is_large: false, confirms: Some(position) };
         }
         let Some((exit_code, reason)) = self.ended else { return Step::Wait };
-        // The id is free before the client hears of it (B6.1).
-        self.viewers.remove(id);
         Step::Stopped(in_json(KeptMessage::Stopped { exit_code, reason }, process))
     }
 }

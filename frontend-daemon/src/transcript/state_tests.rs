@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use further_link_api::{
-    EndReason, KeptMessage, Mode, OutputStream, ProcessId, Received, ServerMessage, WhenFull,
+    Dialect, EndReason, KeptMessage, Mode, OutputStream, ProcessId, Received, ServerMessage, WhenFull,
 };
 use further_link_proto::WindowSize;
+use futures_util::FutureExt;
 
 use crate::{
     memory::budget::Budget,
+    outbox::outbox,
     transcript::Transcript,
     transcript::state::{Arrival, Limits, Opening, SessionKeys, State, Step},
     transcript::viewer::ViewerId,
@@ -245,7 +247,31 @@ fn who_is_slow_hears_nothing_of_the_others_that_leave_at_the_end() {
     assert!(say(&mut state, 1024));
     state.ended = Some((0, EndReason::Exited));
     read(&mut state, holder);
-    assert!(state.viewers.get(holder).is_none() && state.viewers.is_holder(slow));
+    assert!(matches!(state.step(holder, &ProcessId::new("1")), Step::Stopped(_)));
+    state.viewers.remove(holder);
+    assert!(state.viewers.is_holder(slow));
     assert!(matches!(next(&mut state, slow), Some((KeptMessage::Stdout { seq: 1024, .. }, _))));
     assert!(matches!(state.step(slow, &ProcessId::new("1")), Step::Stopped(_)), "and then the end");
+}
+
+/// Another one with the same id would be heard of before the first one is known to have left.
+#[tokio::test]
+async fn the_place_of_a_viewer_is_free_when_its_last_word_is_in_the_outbox_and_not_before() {
+    let transcript = Arc::new(Transcript::new(limits(), WhenFull::Drop, keys(), None, None));
+    transcript.opened(Opening::Started);
+    let viewer = transcript.first_viewer(None);
+    let (outbox, mut messages) = outbox(Dialect::Version1);
+    while outbox.send(ServerMessage::Pong, None).now_or_never().is_some() {}
+    transcript.leave(viewer);
+    let process = ProcessId::new("1");
+    let served = transcript.serve(viewer, &outbox, &process);
+    tokio::pin!(served);
+    assert!(served.as_mut().now_or_never().is_none());
+    assert!(transcript.knows(viewer));
+    while transcript.knows(viewer) {
+        assert!(messages.take().is_some_and(|message| message.json.contains("pong")));
+        assert_eq!(served.as_mut().now_or_never().is_some(), !transcript.knows(viewer));
+    }
+    let rest: Vec<_> = std::iter::from_fn(|| messages.take()).map(|message| message.json).collect();
+    assert!(rest.last().is_some_and(|last| last.contains("detached")), "{rest:?}");
 }
