@@ -66,7 +66,7 @@ pub enum BadMessage {
     #[error("hello was said before on this connection")]
     SecondHello,
     /// No runner has this name.
-    #[error("its runner is not one of python3, exec and shell")]
+    #[error("its runner is not one of python3, exec and shell, and it has not said hello")]
     UnknownRunner,
     /// No live process has this id.
     #[error("no live process has its id")]
@@ -161,9 +161,69 @@ pub enum StartFailure {
     /// Something took too long, such as a file system that hangs.
     #[error("the device did not start it in time")]
     TimedOut,
-    /// `python3` is missing.
-    #[error("python3 is not installed, or not in the PATH")]
-    NoPython,
+    /// No runner has this id, and none may have it.
+    #[error("there is no runner {id:?}; GET /runners lists those of this device")]
+    UnknownRunner {
+        /// As the client wrote it, cut.
+        id: String,
+    },
+    /// The client named no runner, and neither path nor text tells which.
+    #[error(
+        "no runner is named, and neither the path's ending nor the first line of the text is one of a runner's; name \
+         one in runner (GET /runners lists them)"
+    )]
+    NoRunner,
+    /// The runner's file has an error, or could have been written by another user.
+    #[error("the file of the runner {id} cannot be used: {reason}")]
+    BrokenRunner {
+        /// Which runner.
+        id: String,
+        /// File, line and field.
+        reason: String,
+    },
+    /// A program that the runner needs is missing.
+    #[error("{title} is not installed, or not in the PATH; on this device: {hint}")]
+    NotInstalled {
+        /// The runner's title.
+        title: String,
+        /// What to do.
+        hint: String,
+    },
+    /// Too many arguments.
+    #[error("more than {most} arguments; join some, or give them by stdin")]
+    ArgsTooMany {
+        /// The limit.
+        most: usize,
+    },
+    /// Arguments above the limit.
+    #[error("the arguments are longer than {most} bytes together; give them by stdin")]
+    ArgsTooLong {
+        /// The limit.
+        most: usize,
+    },
+    /// The kernel ends each argument and variable with a NUL.
+    #[error("an argument, or the value of a variable, has a NUL in it")]
+    Nul,
+    /// Variables above the limit.
+    #[error("the variables are longer than {most} bytes together")]
+    EnvTooLong {
+        /// The limit.
+        most: usize,
+    },
+    /// Not a name that a variable can have.
+    #[error("{name:?} is not the name of a variable: letters, digits and _, not a digit first, at most 128")]
+    EnvName {
+        /// As the client wrote it, cut.
+        name: String,
+    },
+    /// A variable that is not the client's to choose.
+    #[error(
+        "the variable {name} cannot be chosen: it belongs to the account, the interpreter or this service"
+    )]
+    EnvRefused {
+        /// Which one.
+        name: String,
+    },
     /// The file or its interpreter is missing.
     #[error("no such file, or the interpreter that its first line names does not exist")]
     NoFile,
@@ -333,7 +393,16 @@ mod tests {
             StartFailure::KeptTooLong { most: 86_400 },
             StartFailure::Stopped,
             StartFailure::TimedOut,
-            StartFailure::NoPython,
+            StartFailure::UnknownRunner { id: "ID".to_owned() },
+            StartFailure::NoRunner,
+            StartFailure::BrokenRunner { id: "ID".to_owned(), reason: reason() },
+            StartFailure::NotInstalled { title: "TITLE".to_owned(), hint: "HINT".to_owned() },
+            StartFailure::ArgsTooMany { most: 256 },
+            StartFailure::ArgsTooLong { most: 65_536 },
+            StartFailure::Nul,
+            StartFailure::EnvTooLong { most: 65_536 },
+            StartFailure::EnvName { name: "NAME".to_owned() },
+            StartFailure::EnvRefused { name: "NAME".to_owned() },
             StartFailure::NoFile,
             StartFailure::NotAProgram,
             StartFailure::NotExecutable,

@@ -83,6 +83,27 @@ pub struct HelloAnswer {
     pub features: Vec<String>,
     /// What this server allows.
     pub limits: KeptLimits,
+    /// The languages and kinds of program that it runs.
+    pub runners: Vec<RunnerEntry>,
+}
+
+/// A runner, as `GET /runners` lists it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunnerEntry {
+    /// What `start` names.
+    pub id: String,
+    /// What people read.
+    pub title: String,
+    /// Endings of file names, without a dot.
+    pub extensions: Vec<String>,
+    /// Whether the programs that it needs are installed.
+    pub available: bool,
+    /// What to do if they are not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// What the program says of its version, if it was asked already.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
 }
 
 /// Limits that a client may want to know.

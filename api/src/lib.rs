@@ -21,9 +21,11 @@ pub use error::{BadMessage, ClientError, FailedStep, StartFailure, UploadFailure
 pub use json_size::JsonSize;
 pub use keep::{Attach, CLIENT_SECRET, EndReason, Hello, Keep, Mode, Secret, VERSION, WhenFull};
 pub use kept_message::{
-    Attached, HelloAnswer, KeptLimits, KeptMessage, KeptSession, KeptState, OutputStream,
+    Attached, HelloAnswer, KeptLimits, KeptMessage, KeptSession, KeptState, OutputStream, RunnerEntry,
 };
 pub use limits::{MAX_ID, MAX_MESSAGE, MAX_VALUES};
-pub use message::{ClientMessage, Dialect, Integer, ProcessId, Runner, Signal, Start};
+pub use message::{
+    ClientMessage, Dialect, EXEC, Integer, ORIGINAL_RUNNERS, PYTHON3, ProcessId, SHELL, Signal, Start,
+};
 pub use parse::parse;
 pub use server::{Malformed, Received, ServerMessage};

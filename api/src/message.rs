@@ -20,30 +20,14 @@ pub enum Dialect {
     Version1,
 }
 
-/// The kinds of program (B8).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Runner {
-    /// A file of python, or a text.
-    Python3,
-    /// A file that is a program, or a script with its first line.
-    Exec,
-    /// The login shell of the user.
-    Shell,
-}
-
-impl Runner {
-    /// All kinds.
-    pub const ALL: [Self; 3] = [Self::Python3, Self::Exec, Self::Shell];
-
-    /// The name in messages.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Python3 => "python3",
-            Self::Exec => "exec",
-            Self::Shell => "shell",
-        }
-    }
-}
+/// The runners of the original (B8): all that a client can name which has not said `hello`.
+pub const ORIGINAL_RUNNERS: [&str; 3] = [PYTHON3, EXEC, SHELL];
+/// A file of python, or a text.
+pub const PYTHON3: &str = "python3";
+/// A file that is a program, or a script with its first line.
+pub const EXEC: &str = "exec";
+/// The login shell of the user.
+pub const SHELL: &str = "shell";
 
 /// The client's name for a process: any text, its own for each connection.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -118,14 +102,18 @@ pub enum ClientMessage {
 }
 
 /// What to start.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Start {
-    /// The kind of program.
-    pub runner: Runner,
+    /// The id of the runner. None: the one of the path's ending, or of the text's first line.
+    pub runner: Option<String>,
     /// The file, or the directory of a program text.
     pub path: Option<String>,
     /// The program text.
     pub code: Option<String>,
+    /// Arguments for the program.
+    pub args: Vec<String>,
+    /// Variables for the program, by name and value.
+    pub env: Vec<(String, String)>,
     /// The size of the terminal, rows and columns, from the beginning.
     pub size: Option<(u16, u16)>,
     /// Whether the program outlives its connection.
@@ -235,6 +223,11 @@ fn stdin(input: &str, end: bool, n: Option<u64>) -> Value {
 }
 
 impl Start {
+    /// One with this runner, and nothing else.
+    pub fn new(runner: &str) -> Self {
+        Self { runner: Some(runner.to_owned()), ..Self::default() }
+    }
+
     fn data(&self, dialect: Dialect) -> Option<Value> {
         let mut data = Map::new();
         let mut put = |key: &str, value: &Option<String>| {
@@ -246,9 +239,9 @@ impl Start {
             Dialect::Run | Dialect::Version1 => {
                 put("path", &self.path);
                 put("code", &self.code);
-                data.insert("runner".to_owned(), self.runner.name().into());
+                put("runner", &self.runner);
             }
-            Dialect::RunPy if self.runner != Runner::Python3 => return None,
+            Dialect::RunPy if self.runner.as_deref() != Some(PYTHON3) => return None,
             Dialect::RunPy => {
                 put("sourceScript", &self.code);
                 put(if self.code.is_some() { "directoryName" } else { "sourcePath" }, &self.path);
@@ -258,10 +251,26 @@ impl Start {
             data.insert("rows".to_owned(), rows.into());
             data.insert("cols".to_owned(), cols.into());
         }
-        if let Some(keep) = self.keep.filter(|_| dialect == Dialect::Version1) {
-            data.insert("keep".to_owned(), keep.data());
+        if dialect == Dialect::Version1 {
+            if let Some(keep) = self.keep {
+                data.insert("keep".to_owned(), keep.data());
+            }
+            if !self.args.is_empty() {
+                data.insert("args".to_owned(), json!(self.args));
+            }
+            if !self.env.is_empty() {
+                let env = self.env.iter().map(|(name, value)| (name.clone(), value.as_str().into()));
+                data.insert("env".to_owned(), Value::Object(env.collect()));
+            }
         }
         Some(Value::Object(data))
+    }
+}
+
+fn in_text(value: Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text),
+        _ => None,
     }
 }
 
@@ -324,6 +333,28 @@ impl Raw {
     /// A secret of the data.
     pub(crate) fn secret(&mut self, key: &str) -> Option<Secret> {
         self.text(key).map(Secret::new)
+    }
+
+    /// `args` of a start.
+    pub(crate) fn args(&mut self) -> Result<Vec<String>, BadMessage> {
+        let wrong = BadMessage::Field("data.args");
+        match self.data.remove("args") {
+            None => Ok(Vec::new()),
+            Some(Value::Array(args)) => args.into_iter().map(|arg| in_text(arg).ok_or(wrong)).collect(),
+            Some(_) => Err(wrong),
+        }
+    }
+
+    /// `env` of a start.
+    pub(crate) fn env(&mut self) -> Result<Vec<(String, String)>, BadMessage> {
+        let wrong = BadMessage::Field("data.env");
+        match self.data.remove("env") {
+            None => Ok(Vec::new()),
+            Some(Value::Object(env)) => {
+                env.into_iter().map(|(name, value)| Ok((name, in_text(value).ok_or(wrong)?))).collect()
+            }
+            Some(_) => Err(wrong),
+        }
     }
 
     /// `keep` of a start.
@@ -402,12 +433,13 @@ mod tests {
     #[test]
     fn what_a_client_writes_after_hello_is_what_the_daemon_reads_then_and_not_before() {
         let process = ProcessId::new("1");
-        let start = |keep| Start {
-            runner: Runner::Shell,
-            path: None,
-            code: None,
-            size: None,
-            keep: Some(Keep { seconds: 60, when_full: keep }),
+        let start = |keep| Start { keep: Some(Keep { seconds: 60, when_full: keep }), ..Start::new(SHELL) };
+        let chosen = Start {
+            runner: None,
+            path: Some("a.c".to_owned()),
+            args: vec!["a b".to_owned(), String::new()],
+            env: vec![("NAME".to_owned(), "ü".to_owned())],
+            ..Start::default()
         };
         let attach = |after, size| Attach { session: "s".to_owned(), key: Secret::new("k"), after, size };
         let stdin =
@@ -415,6 +447,8 @@ mod tests {
         let messages = [
             ClientMessage::Start { process: process.clone(), start: start(WhenFull::Drop) },
             ClientMessage::Start { process: process.clone(), start: start(WhenFull::Wait) },
+            ClientMessage::Start { process: process.clone(), start: chosen },
+            ClientMessage::Start { process: process.clone(), start: Start::new("my-basic") },
             stdin(Some(1)),
             stdin(Some(u64::MAX)),
             ClientMessage::Attach { process: process.clone(), attach: attach(None, None) },
@@ -444,6 +478,11 @@ mod tests {
             r#"{"type":"start","process":"1","data":{"runner":"shell","keep":{"seconds":0}}}"#,
             r#"{"type":"start","process":"1","data":{"runner":"shell","keep":{"seconds":1.5}}}"#,
             r#"{"type":"start","process":"1","data":{"runner":"shell","keep":{"seconds":1,"full":"no"}}}"#,
+            r#"{"type":"start","process":"1","data":{"runner":3}}"#,
+            r#"{"type":"start","process":"1","data":{"runner":"shell","args":"x"}}"#,
+            r#"{"type":"start","process":"1","data":{"runner":"shell","args":[1]}}"#,
+            r#"{"type":"start","process":"1","data":{"runner":"shell","env":["x"]}}"#,
+            r#"{"type":"start","process":"1","data":{"runner":"shell","env":{"x":null}}}"#,
             r#"{"type":"stdin","process":"1","data":{"input":"x","n":0}}"#,
             r#"{"type":"stdin","process":"1","data":{"input":"x","n":-1}}"#,
             r#"{"type":"stdin","process":"1","data":{"input":"x","n":"1"}}"#,
@@ -460,18 +499,17 @@ mod tests {
     #[test]
     fn what_a_client_writes_is_what_the_daemon_reads() {
         let start = |runner, path: Option<&str>, code: Option<&str>| Start {
-            runner,
             path: path.map(str::to_owned),
             code: code.map(str::to_owned),
             size: code.map(|_| (24, 80)),
-            keep: None,
+            ..Start::new(runner)
         };
         let starts = [
-            start(Runner::Python3, None, Some("print(\"ü\")")),
-            start(Runner::Python3, Some("d"), Some("")),
-            start(Runner::Python3, Some("a/b.py"), None),
-            start(Runner::Exec, Some("a"), None),
-            start(Runner::Shell, None, None),
+            start(PYTHON3, None, Some("print(\"ü\")")),
+            start(PYTHON3, Some("d"), Some("")),
+            start(PYTHON3, Some("a/b.py"), None),
+            start(EXEC, Some("a"), None),
+            start(SHELL, None, None),
         ];
         for dialect in [Dialect::Run, Dialect::RunPy] {
             let process = ProcessId::new(if dialect == Dialect::Run { "1\"" } else { "" });

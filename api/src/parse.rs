@@ -10,7 +10,7 @@ use crate::{
     json_size::JsonSize,
     keep::{Attach, CLIENT_SECRET, Hello, VERSION},
     limits::{MAX_ID, MAX_VALUES},
-    message::{ClientMessage, Dialect, ProcessId, Raw, Runner, Start, addressed},
+    message::{ClientMessage, Dialect, ORIGINAL_RUNNERS, ProcessId, Raw, SHELL, Start, addressed},
     run_py,
 };
 
@@ -86,20 +86,28 @@ fn attach(mut raw: Raw) -> Result<Attach, BadMessage> {
 }
 
 fn start(mut raw: Raw, dialect: Dialect) -> Result<Start, BadMessage> {
-    let name = raw.text("runner").ok_or(BadMessage::Field("data.runner"))?;
-    let runner =
-        Runner::ALL.into_iter().find(|runner| runner.name() == name).ok_or(BadMessage::UnknownRunner)?;
+    let is_new = dialect == Dialect::Version1;
+    let is_named = raw.data.contains_key("runner");
+    let runner = raw.text("runner");
+    if runner.is_none() && (is_named || !is_new) {
+        return Err(BadMessage::Field("data.runner"));
+    }
+    if !is_new && !runner.as_deref().is_some_and(|name| ORIGINAL_RUNNERS.contains(&name)) {
+        return Err(BadMessage::UnknownRunner);
+    }
     // A shell has no program text (B8).
-    let code = raw.text("code").filter(|_| runner != Runner::Shell);
-    let size = raw.size();
-    let keep = if dialect == Dialect::Version1 { raw.keep()? } else { None };
-    Ok(Start { runner, path: raw.filled("path"), code, size, keep })
+    let code = raw.text("code").filter(|_| runner.as_deref() != Some(SHELL));
+    let start = Start { runner, path: raw.filled("path"), code, size: raw.size(), ..Start::default() };
+    if !is_new {
+        return Ok(start);
+    }
+    Ok(Start { keep: raw.keep()?, args: raw.args()?, env: raw.env()?, ..start })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::Integer;
+    use crate::message::{Integer, PYTHON3};
 
     fn run(text: &str) -> Result<ClientMessage, ClientError> {
         parse(text.as_bytes(), Dialect::Run)
@@ -167,12 +175,10 @@ mod tests {
     #[test]
     fn start_takes_what_counts_and_ignores_the_rest() {
         let text = r#"{"type":"start","process":"ü","data":{"runner":"python3","code":"","path":"","directoryName":"x"},"more":1}"#;
-        let start =
-            Start { runner: Runner::Python3, path: None, code: Some(String::new()), size: None, keep: None };
+        let start = Start { code: Some(String::new()), ..Start::new(PYTHON3) };
         assert_eq!(run(text), Ok(ClientMessage::Start { process: ProcessId::new("ü"), start }));
         let text = r#"{"type":"start","process":"1","data":{"runner":"shell","code":"x","path":"p"}}"#;
-        let start =
-            Start { runner: Runner::Shell, path: Some("p".to_owned()), code: None, size: None, keep: None };
+        let start = Start { path: Some("p".to_owned()), ..Start::new(SHELL) };
         assert_eq!(run(text), Ok(ClientMessage::Start { process: ProcessId::new("1"), start }));
     }
 

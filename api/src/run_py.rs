@@ -3,7 +3,7 @@
 
 use crate::{
     error::{BadMessage, ClientError, StartFailure},
-    message::{ClientMessage, Dialect, ProcessId, Raw, Runner, Start, addressed},
+    message::{ClientMessage, Dialect, PYTHON3, ProcessId, Raw, Start, addressed},
 };
 
 /// The one process of such a connection. `/run` refuses the empty id, so it stands for nothing else.
@@ -37,7 +37,7 @@ fn start(raw: &mut Raw) -> Result<Start, ClientError> {
     if code.is_some() && path.as_deref().is_some_and(leaves) {
         return Err(StartFailure::OutsideWorkDir.into());
     }
-    Ok(Start { runner: Runner::Python3, path, code, size: raw.size(), keep: None })
+    Ok(Start { path, code, size: raw.size(), ..Start::new(PYTHON3) })
 }
 
 /// Whether a relative path leads out of the directory that it starts from. An absolute one says where it
@@ -65,7 +65,7 @@ fn leaves(path: &str) -> bool {
 mod tests {
     use crate::{
         error::{ClientError, StartFailure},
-        message::{ClientMessage, Dialect, Runner, Start},
+        message::{ClientMessage, Dialect, PYTHON3, Start},
         parse::parse,
     };
 
@@ -77,13 +77,7 @@ mod tests {
     }
 
     fn python(path: Option<&str>, code: Option<&str>) -> Start {
-        Start {
-            runner: Runner::Python3,
-            path: path.map(str::to_owned),
-            code: code.map(str::to_owned),
-            size: None,
-            keep: None,
-        }
+        Start { path: path.map(str::to_owned), code: code.map(str::to_owned), ..Start::new(PYTHON3) }
     }
 
     #[test]

@@ -222,7 +222,7 @@ mod tests {
     use crate::{
         error::BadMessage,
         keep::Mode,
-        kept_message::{Attached, HelloAnswer, KeptLimits, KeptSession, KeptState},
+        kept_message::{Attached, HelloAnswer, KeptLimits, KeptSession, KeptState, RunnerEntry},
     };
 
     #[test]
@@ -279,6 +279,14 @@ mod tests {
             device: "pi".to_owned(),
             features: vec!["keep".to_owned()],
             limits,
+            runners: vec![RunnerEntry {
+                id: "c".to_owned(),
+                title: "C".to_owned(),
+                extensions: vec!["c".to_owned()],
+                available: false,
+                hint: Some("install it".to_owned()),
+                version: None,
+            }],
         };
         let attached = Attached {
             seq: 9,

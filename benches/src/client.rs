@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use further_link_api::{ClientMessage, Dialect, ProcessId, Runner, Start};
+use further_link_api::{ClientMessage, Dialect, EXEC, PYTHON3, ProcessId, Start};
 
 use crate::{
     Result,
@@ -204,15 +204,12 @@ impl Client {
 /// The start of a file.
 pub(crate) fn exec_message(id: &str, file: &Path) -> Result<String> {
     let path = Some(file.to_str().ok_or("a path that is not UTF-8")?.to_owned());
-    start_message(id, Start { runner: Runner::Exec, path, code: None, size: None, keep: None })
+    start_message(id, Start { path, ..Start::new(EXEC) })
 }
 
 /// The start of a python text.
 pub(crate) fn code_message(id: &str, code: &str) -> Result<String> {
-    start_message(
-        id,
-        Start { runner: Runner::Python3, path: None, code: Some(code.to_owned()), size: None, keep: None },
-    )
+    start_message(id, Start { code: Some(code.to_owned()), ..Start::new(PYTHON3) })
 }
 
 fn start_message(id: &str, start: Start) -> Result<String> {

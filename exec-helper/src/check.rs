@@ -213,7 +213,7 @@ fn read_token(file: &Path, owner: Uid) -> io::Result<Token> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use further_link_proto::Runner;
+    use further_link_proto::RunnerId;
     use std::{fs::Permissions, os::unix::fs::PermissionsExt};
 
     fn policy(allowed: &[&str], own_uid: u32) -> Policy {
@@ -238,7 +238,8 @@ mod tests {
         let user = user.map(|name| UserName::new(name).unwrap());
         let token = token.map(|token| Token::new(token).unwrap());
         let identity = Identity { user, token, origin: None };
-        let run = Run { identity, runner: Runner::Shell, path: None, code: None, terminal: None };
+        let runner = RunnerId::new("shell").unwrap();
+        let run = Run { identity, runner, path: None, details: None, code: None, terminal: None };
         match policy.check(run) {
             Ok(permitted) => Ok(permitted.account().name.clone()),
             Err(CheckError::Refused(refusal)) => Err(refusal),

@@ -21,15 +21,19 @@ const MAX_GRACE: Duration = Duration::from_mins(1);
 const MAX_TEMP_DIR: usize = 70;
 
 /// The variables in `/etc/default/further-link` that the package's units make options of.
-const VARIABLES: [(&str, &str); 5] = [
+const VARIABLES: [(&str, &str); 6] = [
     (ALLOWED, "FURTHER_LINK_ALLOW_USERS"),
     ("--work-dir", "FURTHER_LINK_WORK_DIR"),
     ("--temp-dir", "FURTHER_LINK_TEMP_DIR"),
     ("--user-token-file", "FURTHER_LINK_USER_TOKEN_FILE"),
     ("--grace", "FURTHER_LINK_GRACE"),
+    ("--runners-dirs", "FURTHER_LINK_RUNNERS_DIRS"),
 ];
 /// The option for users, by the name that `further-link` has as well.
 pub(crate) const ALLOWED: &str = "--allow-user";
+
+/// Where runner files are: those of the administrator, and those of the package.
+const RUNNERS_DIRS: [&str; 2] = ["/etc/further-link/runners.d", "/usr/share/further-link/runners.d"];
 
 /// What `--help` prints.
 pub const USAGE: &str = "\
@@ -60,6 +64,9 @@ SOCK_SEQPACKET socket: one accepted connection, or a listener.
   --pass-env NAMES       give programs these variables of the helper, separated
                          by commas or spaces (repeatable); PATH, LANG, LC_ALL
                          and TZ are given anyway
+  --runners-dirs LIST    folders of runner files, separated by commas; the first
+                         has the last word [/etc/further-link/runners.d,
+                         /usr/share/further-link/runners.d]
   --python-path DIR      give programs PYTHONPATH with this directory
   --exit-with-parent PID end when this parent process ends (set by further-link)
   --help, --version
@@ -79,6 +86,7 @@ pub(crate) struct Options {
     pub(crate) work_dir: Option<PathBuf>,
     pub(crate) temp_dir: Option<PathBuf>,
     pub(crate) projects_dir: Option<PathBuf>,
+    pub(crate) runners_dirs: Vec<PathBuf>,
     pub(crate) python_path: Option<PathBuf>,
     pub(crate) grace: Duration,
     pub(crate) pass_env: Vec<String>,
@@ -150,6 +158,7 @@ pub(crate) fn parse(mut args: impl Iterator<Item = String>) -> Result<Command, O
         work_dir: None,
         temp_dir: None,
         projects_dir: None,
+        runners_dirs: RUNNERS_DIRS.map(PathBuf::from).into(),
         python_path: None,
         grace: DEFAULT_GRACE,
         pass_env: Vec::new(),
@@ -191,13 +200,20 @@ impl Options {
                 self.allow(value)?;
             }
             "--listen" | "--frontend-user" | "--user-token-file" | "--work-dir" | "--temp-dir"
-            | "--projects-dir" | "--python-path" | "--grace" | "--pass-env" | "--exit-with-parent"
+            | "--projects-dir" | "--runners-dirs" | "--python-path" | "--grace" | "--pass-env"
+            | "--exit-with-parent"
                 if value.is_empty() => {}
             "--listen" => self.listen = Some(absolute()?),
             "--frontend-user" => self.frontend_user = Some(user(value)?),
             "--user-token-file" => self.token_file = Some(absolute()?),
             "--work-dir" => self.work_dir = Some(absolute()?),
             "--projects-dir" => self.projects_dir = Some(absolute()?),
+            "--runners-dirs" => {
+                self.runners_dirs = value.split(',').map(PathBuf::from).collect();
+                if !self.runners_dirs.iter().all(|dir| dir.is_absolute()) {
+                    return Err(bad("not absolute paths, separated by commas"));
+                }
+            }
             "--python-path" => self.python_path = Some(absolute()?),
             "--temp-dir" if value.len() > MAX_TEMP_DIR => return Err(bad("longer than 70 bytes")),
             "--temp-dir" => self.temp_dir = Some(absolute()?),

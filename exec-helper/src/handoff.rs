@@ -1,7 +1,8 @@
-//! The one message from the launcher to the watcher: whose run it is, and what has to be removed when it
-//! ends.
+//! What the launcher tells the watcher. First, as root, whose run it is. Then, as the user, what has to be
+//! removed when it ends, and which step of the start has failed: the watcher has the rights of that user by
+//! then, and no more.
 //!
-//! The message never leaves the helper. Its wire form has vectors, which the messages of the contract do
+//! These messages never leave the helper. Their wire form has vectors, which the messages of the contract do
 //! not have.
 
 use std::{
@@ -11,6 +12,7 @@ use std::{
 };
 
 use bincode::{Decode, Encode};
+use further_link_proto::Event;
 use nix::unistd::{Gid, Uid};
 
 use crate::{
@@ -51,7 +53,17 @@ pub(crate) struct Handoff {
     pub(crate) terminal: bool,
     /// The number of the client's connection in the frontend's log.
     pub(crate) origin: Option<u64>,
-    pub(crate) temporary: Temporary,
+    /// The socket of the user channel.
+    pub(crate) channel: PathBuf,
+}
+
+/// How the start goes on. The end of the connection says that the launcher is the program now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Report {
+    /// This will be made for the run.
+    Planned(Temporary),
+    /// The last word: the run is nothing.
+    Failed(Event),
 }
 
 /// The handoff as it is sent: numbers and bytes in the place of the system's types.
@@ -65,19 +77,23 @@ pub(crate) struct Wire {
     terminal: bool,
     origin: Option<u64>,
     channel: Vec<u8>,
-    private: Option<Vec<u8>>,
-    entrypoint: Option<WireEntrypoint>,
+}
+
+/// A report as it is sent.
+#[derive(Encode, Decode)]
+pub(crate) enum WireReport {
+    Planned { channel: Vec<u8>, private: Option<Vec<u8>>, entrypoint: Option<WireEntrypoint> },
+    Failed(Event),
 }
 
 #[derive(Encode, Decode)]
-struct WireEntrypoint {
+pub(crate) struct WireEntrypoint {
     file: Vec<u8>,
     mode: u32,
 }
 
 impl Handoff {
     pub(crate) fn to_wire(&self) -> Wire {
-        let Temporary { channel, private, entrypoint } = &self.temporary;
         Wire {
             user: self.owner.name.clone(),
             uid: self.owner.uid.as_raw(),
@@ -86,19 +102,13 @@ impl Handoff {
             runner: self.runner.clone(),
             terminal: self.terminal,
             origin: self.origin,
-            channel: bytes(channel),
-            private: private.as_deref().map(bytes),
-            entrypoint: entrypoint
-                .as_ref()
-                .map(|Entrypoint { file, mode }| WireEntrypoint { file: bytes(file), mode: *mode }),
+            channel: bytes(&self.channel),
         }
     }
 }
 
 impl From<Wire> for Handoff {
     fn from(wire: Wire) -> Self {
-        let entrypoint =
-            wire.entrypoint.map(|WireEntrypoint { file, mode }| Entrypoint { file: path(file), mode });
         Self {
             owner: Owner {
                 name: wire.user,
@@ -109,7 +119,33 @@ impl From<Wire> for Handoff {
             runner: wire.runner,
             terminal: wire.terminal,
             origin: wire.origin,
-            temporary: Temporary { channel: path(wire.channel), private: wire.private.map(path), entrypoint },
+            channel: path(wire.channel),
+        }
+    }
+}
+
+impl From<&Temporary> for WireReport {
+    fn from(Temporary { channel, private, entrypoint }: &Temporary) -> Self {
+        let entrypoint = entrypoint.as_ref();
+        Self::Planned {
+            channel: bytes(channel),
+            private: private.as_deref().map(bytes),
+            entrypoint: entrypoint
+                .map(|Entrypoint { file, mode }| WireEntrypoint { file: bytes(file), mode: *mode }),
+        }
+    }
+}
+
+impl From<WireReport> for Report {
+    fn from(wire: WireReport) -> Self {
+        match wire {
+            WireReport::Failed(event) => Self::Failed(event),
+            WireReport::Planned { channel, private, entrypoint } => Self::Planned(Temporary {
+                channel: path(channel),
+                private: private.map(path),
+                entrypoint: entrypoint
+                    .map(|WireEntrypoint { file, mode }| Entrypoint { file: path(file), mode }),
+            }),
         }
     }
 }
@@ -124,6 +160,8 @@ fn path(bytes: Vec<u8>) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use further_link_proto::Step;
+
     use super::*;
 
     #[test]
@@ -138,14 +176,20 @@ mod tests {
             runner: "exec".to_owned(),
             terminal: true,
             origin: Some(7),
-            temporary: Temporary {
-                channel: path(vec![0xff, 0x2f]),
-                private: Some("/p".into()),
-                entrypoint: Some(Entrypoint { file: "/f".into(), mode: 0o755 }),
-            },
+            channel: path(vec![0xff, 0x2f]),
         };
         let (watcher, launcher) = further_link_proto::pair().unwrap();
         launcher.send(&sent.to_wire()).unwrap();
         assert_eq!(Handoff::from(watcher.recv::<Wire>().unwrap()), sent);
+        let temporary = Temporary {
+            channel: path(vec![0xff, 0x2f]),
+            private: Some("/p".into()),
+            entrypoint: Some(Entrypoint { file: "/f".into(), mode: 0o755 }),
+        };
+        let failed = Event::Failed { step: Step::Execute, errno: 2 };
+        launcher.send(&WireReport::from(&temporary)).unwrap();
+        launcher.send(&WireReport::Failed(failed.clone())).unwrap();
+        assert_eq!(Report::from(watcher.recv::<WireReport>().unwrap()), Report::Planned(temporary));
+        assert_eq!(Report::from(watcher.recv::<WireReport>().unwrap()), Report::Failed(failed));
     }
 }

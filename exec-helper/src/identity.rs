@@ -13,9 +13,13 @@ use nix::{
 
 use crate::{account::Account, sys};
 
+/// The proof that this process is the user: what only the user may look at asks for it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct IsUser(());
+
 /// Switches this process to the account. A helper that is not root already is the account, as `check` has
 /// made sure. Its groups are those of its own login.
-pub(crate) fn become_user(account: &Account) -> Result<(), Errno> {
+pub(crate) fn become_user(account: &Account) -> Result<IsUser, Errno> {
     let switched = Uid::effective().is_root();
     if switched {
         set_login_uid(account.uid);
@@ -30,7 +34,7 @@ pub(crate) fn become_user(account: &Account) -> Result<(), Errno> {
         // undoes this.
         prctl::set_dumpable(false)?;
     }
-    verify(account, switched)
+    verify(account, switched).map(|()| IsUser(()))
 }
 
 /// Names the person for the audit system and `getlogin()`, as `pam_loginuid(8)` does. A program could set

@@ -1,7 +1,7 @@
 //! The root side of further-link. Four things are done here: become the target user, make a terminal or
 //! pipes, start a program, signal it. An upload needs the first only. Two processes serve one run or
-//! upload and are gone; of a run one becomes the program. Each has one thread, reads no configuration
-//! file, and opens no path a user controls as root. None sees a byte that a program or a client writes.
+//! upload and are gone; of a run one becomes the program. Each has one thread. As root it reads no
+//! configuration file, and opens no path a user controls. None sees a byte that a program or a client writes.
 //!
 //! Folders are processes: `launcher` (root until it is the user), `watcher` (demoted) and `upload` (the
 //! user). The code is a library, since a development build of the frontend has it inside

@@ -1,12 +1,17 @@
-//! What to run, decided from a permitted request alone: no file is looked at here, and nothing is done.
+//! What to run: `layout` from a permitted request alone, before this process is the user; `plan` from these
+//! and the runner's file, after it. No file is looked at here, and nothing is done.
 //!
 //! The rules are B7 and B8. One thing is done differently on purpose: program text without a path goes
 //! into a private directory below the temp dir. In the temp dir itself any local user could lay a module
 //! for python to import (D12). The working directory stays the temp dir.
 
-use std::path::{Path, PathBuf};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
 
-use further_link_proto::{Run, Runner};
+use further_link_proto::Run;
+use further_link_runners::{Runner, Values, Word, fill};
 
 use crate::{account::Account, check::Permitted};
 
@@ -40,11 +45,26 @@ impl Directories {
     }
 }
 
+/// Where the things of a run are, or will be.
+#[derive(Debug)]
+pub(crate) struct Layout {
+    /// The client's path.
+    pub(crate) path: Option<PathBuf>,
+    pub(crate) temp: PathBuf,
+    /// The socket of the user channel, of mode 0600.
+    pub(crate) channel: PathBuf,
+    /// A directory of mode 0700, if the run needs one.
+    private: PathBuf,
+    /// For the name of the program's file.
+    number: u32,
+}
+
 /// What to run.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Plan {
     pub(crate) program: Program,
-    pub(crate) args: Vec<PathBuf>,
+    /// With the program's name first.
+    pub(crate) args: Vec<OsString>,
     pub(crate) cwd: PathBuf,
     /// Made with its parents before anything else.
     pub(crate) directory: Option<PathBuf>,
@@ -55,7 +75,7 @@ pub(crate) struct Plan {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Program {
     /// Found in the user's PATH.
-    Search(&'static str),
+    Search(String),
     /// This file.
     File(PathBuf),
     /// This file, made executable by its owner if it is not (uploads are 0644).
@@ -65,18 +85,23 @@ pub(crate) enum Program {
 /// What is made for this run alone, and removed when it ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Temporary {
-    /// The socket of the user channel, of mode 0600.
+    /// The socket of the user channel.
     pub(crate) channel: PathBuf,
-    /// A directory of mode 0700, removed with all that is in it: for program text that has no other place.
+    /// The private directory, removed with all that is in it.
     pub(crate) private: Option<PathBuf>,
     /// The file that program text goes into.
     pub(crate) entrypoint: Option<Entrypoint>,
 }
 
 impl Temporary {
+    /// The channel alone.
+    pub(crate) fn channel(channel: PathBuf) -> Self {
+        Self { channel, private: None, entrypoint: None }
+    }
+
     /// What is left if the file could not be made since there was one before, or such a directory.
     pub(crate) fn without_entrypoint(self) -> Self {
-        Self { private: None, entrypoint: None, ..self }
+        Self::channel(self.channel)
     }
 }
 
@@ -87,98 +112,104 @@ pub(crate) struct Entrypoint {
     pub(crate) mode: u32,
 }
 
-/// Decides what to run. The random numbers make the names of temporary files, so that no other user can
+/// Decides where things are. The random numbers make the names of temporary files, so that no other user can
 /// lay something in the way. There are two, since all users see the socket's name before the directory is
 /// made.
-pub(crate) fn plan(permitted: &Permitted<Run>, directories: &Directories, numbers: [u64; 2]) -> Plan {
-    let account = permitted.account();
-    let run = permitted.request();
-    let path = run.path.as_ref().map(|path| directories.resolve(account, path.as_str()));
-    let temp_dir = &directories.temp;
+pub(crate) fn layout(permitted: &Permitted<Run>, directories: &Directories, numbers: [u64; 2]) -> Layout {
+    let path = permitted.request().path.as_ref();
+    let temp = directories.temp.clone();
     let [of_channel, number] = numbers;
-    let channel = temp_dir.join(format!("further-link-{of_channel:016x}.sock"));
-    let private = temp_dir.join(format!("further-link-{number:016x}"));
-
-    if run.runner == Runner::Shell {
-        return Plan {
-            program: Program::File(account.shell.clone()),
-            args: vec![account.shell.clone()],
-            cwd: path.clone().unwrap_or_else(|| temp_dir.clone()),
-            directory: path,
-            temporary: Temporary { channel, private: None, entrypoint: None },
-        };
+    Layout {
+        path: path.map(|path| directories.resolve(permitted.account(), path.as_str())),
+        channel: temp.join(format!("further-link-{of_channel:016x}.sock")),
+        private: temp.join(format!("further-link-{number:016x}")),
+        // The low half is enough for one directory, and keeps the name that users see in tracebacks short.
+        number: u32::try_from(number & u64::from(u32::MAX)).unwrap_or_default(),
+        temp,
     }
-    let mut entrypoint = None;
-    let (file, cwd, directory) = match (&run.code, path) {
-        (None, Some(file)) => {
-            let cwd = file.parent().unwrap_or(Path::new("/")).to_owned();
-            (file, cwd, None)
-        }
-        // Nothing to run. python is given a directory without a `__main__`, and says so (B8). The
-        // directory is its own, since any user could have put one into the temp dir.
-        (None, None) => (private.clone(), temp_dir.clone(), None),
-        (Some(_), path) => {
-            let (name, mode) = entrypoint_name(run.runner, number);
-            let file = path.as_ref().unwrap_or(&private).join(name);
-            entrypoint = Some(Entrypoint { file: file.clone(), mode });
-            (file, path.clone().unwrap_or_else(|| temp_dir.clone()), path)
-        }
-    };
-    let (program, args) = if run.runner == Runner::Python3 {
-        (Program::Search("python3"), vec!["python3".into(), "-u".into(), file])
-    } else {
-        (Program::Script(file.clone()), vec![file])
-    };
-    let private = run.path.is_none().then_some(private);
-    Plan { program, args, cwd, directory, temporary: Temporary { channel, private, entrypoint } }
 }
 
-/// Name and mode of the file made for program text (B8).
-fn entrypoint_name(runner: Runner, number: u64) -> (String, u32) {
-    // The low half is enough for one directory, and keeps the name that users see in tracebacks short.
-    let number = number & 0xffff_ffff;
-    match runner {
-        Runner::Python3 => (format!("{number}.py"), 0o644),
-        Runner::Exec | Runner::Shell => (format!("exec-{number}"), 0o755),
-    }
+/// Decides what to run. `with_text`: program text will come.
+pub(crate) fn plan(layout: &Layout, runner: &Runner, with_text: bool, args: &[String], shell: &Path) -> Plan {
+    let Layout { path, temp, channel, private, number } = layout;
+    let mut temporary = Temporary::channel(channel.clone());
+    let (file, cwd, directory) = match (&runner.entry, path) {
+        // A shell: the path is where it works.
+        (None, path) => (PathBuf::new(), path.as_ref().unwrap_or(temp).clone(), path.clone()),
+        (Some(_), Some(file)) if !with_text => {
+            (file.clone(), file.parent().unwrap_or(Path::new("/")).to_owned(), None)
+        }
+        // Nothing to run. python is given a directory without a `__main__`, and says so (B8). The directory
+        // is its own, since any user could have put one into the temp dir.
+        (Some(_), None) if !with_text => {
+            temporary.private = Some(private.clone());
+            (private.clone(), temp.clone(), None)
+        }
+        (Some(entry), path) => {
+            let folder = path.as_ref().filter(|_| entry.is_numbered());
+            temporary.private = folder.is_none().then(|| private.clone());
+            let file = folder.unwrap_or(private).join(entry.name(*number));
+            let mode = if runner.run.first() == Some(&Word::File) { 0o755 } else { 0o644 };
+            temporary.entrypoint = Some(Entrypoint { file: file.clone(), mode });
+            (file, path.as_ref().unwrap_or(temp).clone(), path.clone())
+        }
+    };
+    let out = private.join("program");
+    let args = fill(&runner.run, &Values { file: &file, out: &out, args, shell });
+    let program = match runner.run.first() {
+        Some(Word::File) => Program::Script(file),
+        Some(Word::Text(name)) if !name.contains('/') => Program::Search(name.clone()),
+        _ => Program::File(args.first().map(PathBuf::from).unwrap_or_default()),
+    };
+    Plan { program, args, cwd, directory, temporary }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::check::{Allowed, Policy};
-    use further_link_proto::{CodeLength, Identity, PathText, UserName};
+    use further_link_proto::{CodeLength, Identity, PathText, RunnerId, UserName};
 
     const PRIVATE: &str = "/t/further-link-000000ab00000007";
     const CHANNEL: &str = "/t/further-link-0000000000000003.sock";
 
-    fn planned(runner: Runner, path: Option<&str>, code: bool) -> Plan {
+    /// What the package's file of this runner leads to.
+    fn planned(id: &str, path: Option<&str>, code: bool) -> Plan {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../runners.d").join(format!("{id}.toml"));
+        let runner = further_link_runners::parse(&std::fs::read_to_string(file).unwrap(), id).unwrap();
+        planned_with(&runner, path, code, &[])
+    }
+
+    fn planned_with(runner: &Runner, path: Option<&str>, code: bool, args: &[String]) -> Plan {
         let root = Allowed { name: UserName::new("root").unwrap(), guarded: false };
         let policy = Policy::new(Some(vec![root]), None).unwrap();
         let run = Run {
             identity: Identity::default(),
-            runner,
+            runner: RunnerId::new(runner.id.as_str()).unwrap(),
             path: path.map(|path| PathText::new(path).unwrap()),
+            details: None,
             code: code.then(|| CodeLength::new(1).unwrap()),
             terminal: None,
         };
         let directories = Directories { work: Some("/w".into()), temp: "/t".into(), projects: None };
-        plan(&policy.check(run).unwrap(), &directories, [3, 0xab_0000_0007])
+        let permitted = policy.check(run).unwrap();
+        let layout = layout(&permitted, &directories, [3, 0xab_0000_0007]);
+        plan(&layout, runner, code, args, &permitted.account().shell)
     }
 
     fn no_directory(entrypoint: Option<Entrypoint>) -> Temporary {
-        Temporary { channel: CHANNEL.into(), private: None, entrypoint }
+        Temporary { entrypoint, ..Temporary::channel(CHANNEL.into()) }
     }
 
-    fn paths(texts: &[&str]) -> Vec<PathBuf> {
-        texts.iter().map(PathBuf::from).collect()
+    fn words(texts: &[&str]) -> Vec<OsString> {
+        texts.iter().map(OsString::from).collect()
     }
 
     #[test]
     fn text_without_a_path_goes_into_a_private_directory_and_runs_in_the_temp_dir() {
-        let plan = planned(Runner::Python3, None, true);
-        assert_eq!(plan.program, Program::Search("python3"));
-        assert_eq!(plan.args, paths(&["python3", "-u", "/t/further-link-000000ab00000007/7.py"]));
+        let plan = planned("python3", None, true);
+        assert_eq!(plan.program, Program::Search("python3".to_owned()));
+        assert_eq!(plan.args, words(&["python3", "-u", "/t/further-link-000000ab00000007/7.py"]));
         assert_eq!(plan.cwd, Path::new("/t"));
         assert_eq!(plan.directory, None);
         assert_eq!(plan.temporary.channel, Path::new(CHANNEL));
@@ -191,10 +222,10 @@ mod tests {
         for (path, directory) in
             [("my project", "/w/my project"), ("/home/x/", "/home/x/"), ("../y", "/w/../y")]
         {
-            let plan = planned(Runner::Exec, Some(path), true);
+            let plan = planned("exec", Some(path), true);
             let file = Path::new(directory).join("exec-7");
             assert_eq!(plan.program, Program::Script(file.clone()));
-            assert_eq!(plan.args, [file.as_path()]);
+            assert_eq!(plan.args, [file.as_os_str()]);
             assert_eq!(plan.cwd, Path::new(directory));
             assert_eq!(plan.directory.as_deref(), Some(Path::new(directory)));
             let entrypoint = Some(Entrypoint { file, mode: 0o755 });
@@ -207,38 +238,51 @@ mod tests {
         for (path, directory) in
             [("~", "/root"), ("~/", "/root"), ("~/p/q", "/root/p/q"), ("~x", "/w/~x"), ("p/~", "/w/p/~")]
         {
-            assert_eq!(planned(Runner::Shell, Some(path), false).cwd, Path::new(directory), "{path}");
+            assert_eq!(planned("shell", Some(path), false).cwd, Path::new(directory), "{path}");
         }
     }
 
     #[test]
     fn a_path_without_text_is_the_file_and_runs_in_its_directory() {
-        let plan = planned(Runner::Python3, Some("p/run.py"), false);
-        assert_eq!(plan.args, paths(&["python3", "-u", "/w/p/run.py"]));
+        let plan = planned("python3", Some("p/run.py"), false);
+        assert_eq!(plan.args, words(&["python3", "-u", "/w/p/run.py"]));
         assert_eq!((plan.cwd.as_path(), &plan.directory), (Path::new("/w/p"), &None));
         assert_eq!(plan.temporary, no_directory(None));
-        let plan = planned(Runner::Exec, Some("/bin/true"), false);
+        let plan = planned("exec", Some("/bin/true"), false);
         assert_eq!((plan.program, plan.cwd), (Program::Script("/bin/true".into()), "/bin".into()));
-        assert_eq!(planned(Runner::Exec, Some("/"), false).cwd, Path::new("/"));
+        assert_eq!(planned("exec", Some("/"), false).cwd, Path::new("/"));
     }
 
     #[test]
     fn neither_path_nor_text_means_an_empty_directory_of_the_runs_own() {
-        let plan = planned(Runner::Python3, None, false);
-        assert_eq!(plan.args, paths(&["python3", "-u", "/t/further-link-000000ab00000007"]));
+        let plan = planned("python3", None, false);
+        assert_eq!(plan.args, words(&["python3", "-u", "/t/further-link-000000ab00000007"]));
         let private = Some(PRIVATE.into());
-        assert_eq!(plan.temporary, Temporary { channel: CHANNEL.into(), private, entrypoint: None });
+        assert_eq!(plan.temporary, Temporary { private, ..Temporary::channel(CHANNEL.into()) });
         assert_eq!(plan.cwd, Path::new("/t"));
     }
 
     #[test]
     fn a_shell_is_the_login_shell_in_its_directory_and_text_is_ignored() {
         for code in [false, true] {
-            let plan = planned(Runner::Shell, None, code);
+            let plan = planned("shell", None, code);
             assert_eq!(plan.args.len(), 1);
+            assert_eq!(plan.program, Program::File(plan.args.first().unwrap().into()));
             assert_eq!((plan.cwd, plan.directory, plan.temporary), ("/t".into(), None, no_directory(None)));
-            let plan = planned(Runner::Shell, Some("a/b"), code);
+            let plan = planned("shell", Some("a/b"), code);
             assert_eq!((plan.cwd, plan.directory), ("/w/a/b".into(), Some("/w/a/b".into())));
         }
+    }
+
+    #[test]
+    fn a_file_with_a_fixed_name_is_never_laid_among_those_of_the_user() {
+        let text =
+            "id = \"x\"\ntitle = \"X\"\nentry = \"Main.x\"\n[run]\nargv = [\"x\", \"{file}\", \"{args}\"]\n";
+        let runner = further_link_runners::parse(text, "x").unwrap();
+        let args = ["a b".to_owned()];
+        let plan = planned_with(&runner, Some("p"), true, &args);
+        assert_eq!(plan.args, words(&["x", &format!("{PRIVATE}/Main.x"), "a b"]));
+        assert_eq!((plan.cwd, plan.directory), ("/w/p".into(), Some("/w/p".into())));
+        assert_eq!(plan.temporary.private.as_deref(), Some(Path::new(PRIVATE)));
     }
 }

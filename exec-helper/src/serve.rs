@@ -13,7 +13,7 @@
 use std::{io, os::fd::AsFd, time::Duration};
 
 use further_link_proto::{
-    CodecError, Connection, Event, Identity, Refusal, Request, Run, Runner, SocketError,
+    CodecError, Connection, Event, Identity, Refusal, Request, Run, RunnerId, SocketError,
 };
 use nix::{sys::prctl, unistd::Uid};
 use tracing::{info, warn};
@@ -22,7 +22,7 @@ use crate::{
     check::{CheckError, HasIdentity, Permitted, Policy},
     handoff::of_connection,
     inputs::EventSource,
-    launcher::{self, Launcher, Variable},
+    launcher::{self, Launcher, Programs},
     plan::{self, Directories},
     sys, upload,
     watcher::{self, ServiceAccount, Watcher},
@@ -48,9 +48,7 @@ pub(crate) struct Settings {
     pub(crate) directories: Directories,
     pub(crate) grace: Duration,
     pub(crate) service: Option<ServiceAccount>,
-    /// Variables that programs get from the helper. The rest of its environment is none of their business
-    /// (D15).
-    pub(crate) passed: Vec<Variable>,
+    pub(crate) programs: Programs,
 }
 
 /// Why a conversation ended otherwise than by its rules.
@@ -112,6 +110,7 @@ fn answer(
     settings: &Settings,
     launcher: Option<Launcher>,
 ) -> Result<(), ServeError> {
+    let runners = if launcher.is_some() { settings.programs.open_runners() } else { Vec::new() };
     if !inputs.is_request_there()? {
         warm_up(settings);
     }
@@ -120,11 +119,11 @@ fn answer(
     }
     match (first_request(connection)?, launcher) {
         (Some(Request::Run(run)), Some(launcher)) => {
-            let runner = run.runner.name();
-            let Some(permitted) = permitted(connection, settings, run, runner)? else { return Ok(()) };
+            let runner = run.runner.as_str().to_owned();
+            let Some(permitted) = permitted(connection, settings, run, &runner)? else { return Ok(()) };
             let numbers = [random_number()?, random_number()?];
-            let plan = plan::plan(&permitted, &settings.directories, numbers);
-            Ok(launcher.launch(connection, &permitted, &plan, &settings.passed)?)
+            let layout = plan::layout(&permitted, &settings.directories, numbers);
+            Ok(launcher.launch(connection, &permitted, &layout, &settings.programs, &runners)?)
         }
         (Some(Request::Upload(upload)), launcher) => {
             // Processes of the user shall have nothing that the watcher believes.
@@ -181,11 +180,11 @@ fn first_request(connection: &Connection) -> Result<Option<Request>, ServeError>
 /// Warm-up: does once, while idle, what every start does, so that NSS modules are loaded and pages are
 /// resident. The results are discarded; they could be stale by the time of the request.
 fn warm_up(settings: &Settings) {
+    let Ok(runner) = RunnerId::new("exec") else { return };
     let identity = Identity::default();
-    let run = Run { identity, runner: Runner::Exec, path: None, code: None, terminal: None };
+    let run = Run { identity, runner, path: None, details: None, code: None, terminal: None };
     if let Ok(permitted) = settings.policy.check(run) {
-        let plan = plan::plan(&permitted, &settings.directories, [0, 0]);
-        launcher::warm_up(&permitted, &plan);
+        launcher::warm_up(&permitted);
     }
 }
 

@@ -5,12 +5,13 @@
 
 use std::{
     io,
-    os::fd::OwnedFd,
+    os::{fd::OwnedFd, unix::fs::MetadataExt},
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use further_link_proto::{Connection, UserName};
+use further_link_runners::Trust;
 use nix::{
     sys::{
         prctl,
@@ -29,7 +30,7 @@ use crate::{
     account,
     check::{Policy, PolicyError},
     cli::{self, ALLOWED, Command, OptionError, Options, USAGE, as_given},
-    launcher::Variable,
+    launcher::{Programs, Variable},
     listen,
     plan::Directories,
     serve::{self, Settings},
@@ -154,11 +155,15 @@ fn start(options: Options) -> Result<(), StartError> {
     let passed = if options.listen.is_none() { passed_socket()? } else { None };
     shut_off()?;
     let Decided { frontend_uid, service, policy } = Decided::new(&options)?;
-    let passed_variables = passed_variables(&options);
+    let programs = Programs {
+        passed: passed_variables(&options),
+        runners: options.runners_dirs,
+        trust: Trust::also(own_file_owner()?),
+    };
     let settings = Settings {
         serves: options.serves,
         frontend_uid,
-        passed: passed_variables,
+        programs,
         policy,
         service,
         directories: Directories {
@@ -189,6 +194,11 @@ fn start(options: Options) -> Result<(), StartError> {
             Ok(())
         }
     }
+}
+
+/// Who owns this program file, and so could change what it does: root, or in development who has built it.
+fn own_file_owner() -> io::Result<u32> {
+    Ok(std::fs::metadata("/proc/self/exe")?.uid())
 }
 
 /// What the other files rely on, but for the one thread.

@@ -22,6 +22,11 @@ pub(crate) use setting;
 /// Where the package's service has the administrators' socket.
 pub(crate) const ADMIN_SOCKET: &str = "/run/further-link/admin.sock";
 
+/// Where runner files are: those of the administrator, and those of the package.
+const RUNNERS_DIRS: [&str; 2] = ["/etc/further-link/runners.d", "/usr/share/further-link/runners.d"];
+/// Those of the checkout that this was built in.
+const OWN_RUNNERS_DIR: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../runners.d");
+
 /// The settings of the daemon.
 #[derive(Debug, Parser)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
@@ -49,6 +54,11 @@ pub struct Config {
     /// Working directory of programs that name none [default: /tmp]
     #[arg(long, env = "FURTHER_LINK_TEMP_DIR", value_name = "DIR", value_parser = absolute)]
     pub(crate) temp_dir: Option<PathBuf>,
+
+    /// Folders of runner files, separated by commas; the first has the last word
+    /// [default: /etc/further-link/runners.d,/usr/share/further-link/runners.d]
+    #[arg(long, env = "FURTHER_LINK_RUNNERS_DIRS", value_name = "DIRS", value_delimiter = ',', value_parser = absolute)]
+    pub(crate) runners_dirs: Vec<PathBuf>,
 
     /// User who may run programs; repeat it, or separate names by commas. NAME:token lets only those in who
     /// have the token of --user-token-file. The default user is pi if named, else the
@@ -261,6 +271,19 @@ fn host(text: &str) -> Result<String, &'static str> {
 
 fn absolute(text: &str) -> Result<PathBuf, std::io::Error> {
     std::path::absolute(text)
+}
+
+impl Config {
+    /// Where runner files are. In development those of the checkout take the place of the package's.
+    pub(crate) fn runners_dirs(&self) -> Vec<PathBuf> {
+        if !self.runners_dirs.is_empty() {
+            return self.runners_dirs.clone();
+        }
+        let [administrator, package] = RUNNERS_DIRS.map(PathBuf::from);
+        let own = PathBuf::from(OWN_RUNNERS_DIR);
+        let is_own = cfg!(feature = "embedded-helper") && own.is_dir();
+        vec![administrator, if is_own { own } else { package }]
+    }
 }
 
 #[cfg(test)]

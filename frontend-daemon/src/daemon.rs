@@ -46,6 +46,7 @@ use crate::{
     lifecycle::store::Store,
     memory::budget::Budgets,
     process::channel::line::MAX_LINE,
+    runners::Runners,
     session::Shared,
     tls::certificate::CertificateDirs,
     tls::{CertificateReloader, CertificateSource, PreparedTls, Tls, TlsError},
@@ -129,6 +130,7 @@ pub struct Setup<'config> {
     tls: Option<(Tls, CertificateReloader)>,
     door: Option<Door>,
     store: Option<StoreWithPrograms>,
+    runners: Runners,
 }
 
 /// The service manager's store, and what an earlier process has left of its programs in it.
@@ -146,7 +148,8 @@ impl<'config> Setup<'config> {
     fn read(config: &'config Config) -> Result<Self, Cause> {
         let access = access(config)?;
         let tls = if config.no_tls { None } else { Some(prepare_tls(config, &access, None)?.start()?) };
-        Ok(Self { config, access, tls, door: None, store: None })
+        let runners = Runners::new(&config.runners_dirs())?;
+        Ok(Self { config, access, tls, door: None, store: None, runners })
     }
 }
 
@@ -161,13 +164,14 @@ fn start(config: &Config) -> Result<(), Cause> {
     // After the helper's start, which so has nothing of the key; and the files of root while they can be
     // read.
     let tls = if config.no_tls { None } else { Some(prepare_tls(config, &access, account.as_ref())?) };
+    let runners = Runners::new(&config.runners_dirs())?;
     privilege::give_up(account.as_ref())?;
     let tls = tls.map(PreparedTls::start).transpose()?;
     let left = passed.take_named(saved::PREFIX);
     // Our own helper ends with this process, and its programs with it.
     let store = Store::of_service_manager().filter(|_| config.helper_socket.is_some());
     let store = store.map(|store| StoreWithPrograms { store, left });
-    let setup = Setup { config, access, tls, door, store };
+    let setup = Setup { config, access, tls, door, store, runners };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let port = passed.take_first().map(net::TcpListener::from);
     let outcome = runtime.block_on(serve_until_told(setup, port, &helper));
@@ -237,7 +241,7 @@ pub async fn serve<T>(
     setup: Setup<'_>,
     stop: impl Future<Output = T>,
 ) -> Result<T, DaemonError> {
-    let Setup { config, access, tls, door, store } = setup;
+    let Setup { config, access, tls, door, store, runners } = setup;
     log_address(&listener, tls.is_some()).map_err(Cause::Io)?;
     let on_network = listener.local_addr().is_ok_and(|address| !address.ip().is_loopback());
     if on_network && config.token_file.is_none() {
@@ -250,6 +254,7 @@ pub async fn serve<T>(
     let budgets = Budgets::new(MAX_LINE, config.keep.text_of_all());
     let kept = kept_programs(config, &budgets, &helpers, store);
     let shared = Shared {
+        runners: Arc::new(runners),
         helpers: Arc::clone(&helpers),
         uploads: Arc::new(uploads(config, helper)?),
         kept: Arc::clone(&kept),

@@ -8,7 +8,7 @@
 //!
 //! | layer | modules |
 //! | --- | --- |
-//! | ground | `config`, `device`, `files`, `lifecycle`, `memory`, `random`, `reply` |
+//! | ground | `config`, `device`, `files`, `lifecycle`, `memory`, `random`, `reply`, `runners` |
 //! | rules | `access`, `tls` |
 //! | ends | `helper`, `outbox` |
 //! | transcripts | `transcript` |
@@ -26,6 +26,7 @@ mod lifecycle;
 mod memory;
 mod random;
 mod reply;
+mod runners;
 
 mod access;
 mod tls;

@@ -8,7 +8,7 @@
 use bincode::{Decode, Encode, config};
 
 /// Version of the protocol. Both sides come from one package and must agree exactly.
-pub const VERSION: u8 = 3;
+pub const VERSION: u8 = 4;
 
 /// Largest message in bytes: a `Link` with two of the longest paths, rounded up. A datagram above it is an
 /// error.
@@ -62,10 +62,10 @@ pub fn decode<M: Decode<()>>(datagram: &[u8]) -> Result<M, CodecError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::value::{MAX_DEPTH, MAX_NAME, MAX_PATH, MAX_TOKEN, MAX_USER_NAME};
+    use crate::value::{MAX_DEPTH, MAX_DETAILS, MAX_NAME, MAX_PATH, MAX_RUNNER_ID, MAX_TOKEN, MAX_USER_NAME};
     use crate::{
-        CodeLength, Event, ExitStatus, FileMode, Identity, PathText, Refusal, RelativePath, Request, Run,
-        Runner, Signal, Step, Token, Upload, UserName, WindowSize,
+        CodeLength, DetailsLength, Event, ExitStatus, FileMode, Identity, PathText, Refusal, RelativePath,
+        Request, Run, RunnerId, Signal, Step, Token, Upload, UserName, WindowSize,
     };
 
     fn run() -> Request {
@@ -75,8 +75,9 @@ mod tests {
                 token: Some(Token::new("s3cret").unwrap()),
                 origin: Some(7),
             },
-            runner: Runner::Python3,
+            runner: RunnerId::new("python3").unwrap(),
             path: Some(PathText::new("my project").unwrap()),
+            details: Some(DetailsLength::new(9).unwrap()),
             code: Some(CodeLength::new(300).unwrap()),
             terminal: Some(WindowSize { rows: 4, cols: 60 }),
         })
@@ -85,8 +86,9 @@ mod tests {
     fn least_run() -> Request {
         Request::Run(Run {
             identity: Identity::default(),
-            runner: Runner::Shell,
+            runner: RunnerId::new("shell").unwrap(),
             path: None,
+            details: None,
             code: None,
             terminal: None,
         })
@@ -166,10 +168,10 @@ mod tests {
     fn another_version_is_told_apart_from_nonsense() {
         let mut bytes = encode(&Request::Stop { first: None }).unwrap();
         bytes[0] = VERSION + 1;
-        assert!(matches!(decode::<Request>(&bytes), Err(CodecError::Version { theirs: Some(4) })));
+        assert!(matches!(decode::<Request>(&bytes), Err(CodecError::Version { theirs: Some(5) })));
         assert!(matches!(decode::<Request>(&[]), Err(CodecError::Version { theirs: None })));
-        let said = CodecError::Version { theirs: Some(4) }.to_string();
-        assert!(said.starts_with("the peer speaks protocol version 4, this process 3:"), "{said}");
+        let said = CodecError::Version { theirs: Some(5) }.to_string();
+        assert!(said.starts_with("the peer speaks protocol version 5, this process 4:"), "{said}");
     }
 
     #[test]
@@ -177,7 +179,7 @@ mod tests {
         let with_user = |name: &str| {
             let mut bytes = vec![VERSION, 0, 1, u8::try_from(name.len()).unwrap()];
             bytes.extend_from_slice(name.as_bytes());
-            bytes.extend_from_slice(&[0, 0, 2, 0, 0, 0]);
+            bytes.extend_from_slice(&[0, 0, 2, b's', b'h', 0, 0, 0, 0]);
             decode::<Request>(&bytes)
         };
         assert!(with_user("pi").is_ok());
@@ -195,8 +197,9 @@ mod tests {
         let widest = path(&[&"n".repeat(MAX_NAME)[..]; 15].join("/"));
         let run = Request::Run(Run {
             identity: identity.clone(),
-            runner: Runner::Shell,
+            runner: RunnerId::new(format!("~{}", "r".repeat(MAX_RUNNER_ID))).unwrap(),
             path: Some(PathText::new("p".repeat(MAX_PATH)).unwrap()),
+            details: Some(DetailsLength::new(MAX_DETAILS).unwrap()),
             code: Some(CodeLength::new(1).unwrap()),
             terminal: Some(WindowSize { rows: u16::MAX, cols: u16::MAX }),
         });

@@ -7,6 +7,7 @@
 //! carry it.
 
 mod codec;
+mod details;
 #[cfg(feature = "log")]
 mod log;
 mod message;
@@ -14,13 +15,14 @@ mod socket;
 mod value;
 
 pub use codec::{CodecError, MAX_MESSAGE, VERSION, decode, encode};
+pub use details::Details;
 #[cfg(feature = "log")]
 pub use log::start_logging;
 pub use message::{
-    Event, ExitStatus, FileMode, Identity, Refusal, Request, Run, Runner, Signal, Step, Upload, WindowSize,
+    Event, ExitStatus, FileMode, Identity, Refusal, Request, Run, Signal, Step, Upload, WindowSize,
 };
 pub use socket::{Connection, MAX_DESCRIPTORS, SocketError, bind_listener, connect, pair};
 pub use value::{
-    CodeLength, MAX_CODE, MAX_DEPTH, MAX_NAME, MAX_PATH, MAX_TOKEN, MAX_USER_NAME, PathText, RelativePath,
-    Token, UserName, ValueError, are_same,
+    CodeLength, DetailsLength, MAX_CODE, MAX_DEPTH, MAX_DETAILS, MAX_NAME, MAX_PATH, MAX_RUNNER_ID,
+    MAX_TOKEN, MAX_USER_NAME, PathText, RelativePath, RunnerId, Token, UserName, ValueError, are_same,
 };

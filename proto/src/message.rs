@@ -6,7 +6,7 @@
 
 use bincode::{Decode, Encode};
 
-use crate::value::{CodeLength, PathText, RelativePath, Token, UserName};
+use crate::value::{CodeLength, DetailsLength, PathText, RelativePath, RunnerId, Token, UserName};
 
 /// What the frontend may ask for.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -104,36 +104,16 @@ pub struct Upload {
 pub struct Run {
     /// The user to become.
     pub identity: Identity,
-    /// Which kind of program.
-    pub runner: Runner,
+    /// Which runner's file says what to execute.
+    pub runner: RunnerId,
     /// The client's path (B8): the file to start, or the directory to work in.
     pub path: Option<PathText>,
-    /// Program text of this length follows through the pipe of [`Event::Data`].
+    /// The client's choices have this length, and are the first to come through the pipe of [`Event::Data`].
+    pub details: Option<DetailsLength>,
+    /// Program text of this length follows through that pipe.
     pub code: Option<CodeLength>,
     /// A pty of this size; none means three pipes.
     pub terminal: Option<WindowSize>,
-}
-
-/// The kinds of program (B8).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
-pub enum Runner {
-    /// `python3 -u FILE`
-    Python3,
-    /// The file itself.
-    Exec,
-    /// The user's login shell.
-    Shell,
-}
-
-impl Runner {
-    /// The name that clients use, and the log.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Python3 => "python3",
-            Self::Exec => "exec",
-            Self::Shell => "shell",
-        }
-    }
 }
 
 /// Size of a terminal in characters. Zero is allowed: `/run-py` has 0 x 0 (B9.1).
@@ -148,8 +128,8 @@ pub struct WindowSize {
 /// What the helper says.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Event {
-    /// With one descriptor: write the program text, or what the files of an upload have in them, into this
-    /// pipe.
+    /// With one descriptor: write the client's choices and the program text, or what the files of an upload
+    /// have in them, into this pipe.
     Data,
     /// The program runs. With the pty leader, or with the pipes stdin, stdout, stderr in this order; then the
     /// listening socket of the user channel.
@@ -208,13 +188,19 @@ pub enum Step {
     Attach,
     /// Groups, gid, uid, capabilities.
     Identity,
+    /// Read the client's choices.
+    ReadDetails,
+    /// Read the runner's file: not there, not root's alone, or broken.
+    ReadRunner,
     /// Make the directory that the program text or the shell goes to.
     MakeDirectory,
     /// Write the program text into its file.
     WriteCode,
     /// Go to the working directory.
     ChangeDirectory,
-    /// Find and execute the program.
+    /// Find a program that the runner needs.
+    FindProgram,
+    /// Execute the program.
     Execute,
     /// Open the work dir, or make a directory in it, for an upload.
     Stage,
@@ -235,6 +221,9 @@ impl Step {
             Self::MakeDirectory => "making the directory",
             Self::WriteCode => "writing the program's file",
             Self::ChangeDirectory => "changing to the directory",
+            Self::ReadDetails => "reading the arguments and variables",
+            Self::ReadRunner => "reading the runner's file",
+            Self::FindProgram => "finding a program that the runner needs",
             Self::Execute => "executing the file",
             Self::Stage => "preparing the upload",
             Self::WriteFile => "writing a file",

@@ -18,6 +18,12 @@ pub const MAX_PATH: usize = 4095;
 /// Longest program text in bytes: the largest WebSocket message is 4 MiB (B3.2), and the text comes in one.
 pub const MAX_CODE: u32 = 4 * 1024 * 1024;
 
+/// Longest id of a runner in bytes, without the tilde of a user's own.
+pub const MAX_RUNNER_ID: usize = 32;
+/// What an id begins with that means a file of the user.
+const OWN: char = '~';
+/// Most bytes of a client's choices: 64 KiB of arguments, as many of variables, and what their lengths take.
+pub const MAX_DETAILS: usize = 256 * 1024;
 /// Deepest nesting of a path within an upload: far more than any project has.
 pub const MAX_DEPTH: usize = 32;
 /// Longest name of one file or directory in bytes: `NAME_MAX` of linux/limits.h.
@@ -36,6 +42,12 @@ pub enum ValueError {
     /// Empty, longer than [`MAX_PATH`], or with a NUL byte.
     #[error("not a path")]
     Path,
+    /// Not the name of a file of the folders of runners.
+    #[error("not the id of a runner")]
+    RunnerId,
+    /// More than [`MAX_DETAILS`] bytes.
+    #[error("arguments and variables longer than {MAX_DETAILS} bytes")]
+    Details,
     /// More than [`MAX_CODE`] bytes.
     #[error("program text longer than {MAX_CODE} bytes")]
     Code,
@@ -98,6 +110,61 @@ impl PathText {
     /// The path as text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// The name of a runner: of a file that root wrote, or, after a tilde, of one that the user wrote. A part of
+/// a file's name, and never a path.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Encode)]
+pub struct RunnerId(String);
+
+impl RunnerId {
+    /// Checks length and characters.
+    pub fn new(text: impl Into<String>) -> Result<Self, ValueError> {
+        let text = text.into();
+        let id = text.strip_prefix(OWN).unwrap_or(&text);
+        if Self::is_id(id) { Ok(Self(text)) } else { Err(ValueError::RunnerId) }
+    }
+
+    /// Whether this can be an id, without a tilde.
+    pub fn is_id(text: &str) -> bool {
+        let first = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        let other = |byte: u8| first(byte) || matches!(byte, b'+' | b'-' | b'_' | b'.');
+        text.len() <= MAX_RUNNER_ID && text.bytes().next().is_some_and(first) && text.bytes().all(other)
+    }
+
+    /// The id as it was asked for.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The name of the user's own file, if it is one.
+    pub fn own(&self) -> Option<&str> {
+        self.0.strip_prefix(OWN)
+    }
+}
+
+impl std::fmt::Display for RunnerId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// How many bytes of a client's choices ([`crate::Details`]) will come through the pipe of
+/// [`crate::Event::Data`], before the program text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode)]
+pub struct DetailsLength(u32);
+
+impl DetailsLength {
+    /// Checks the length against [`MAX_DETAILS`].
+    pub fn new(bytes: usize) -> Result<Self, ValueError> {
+        let length = u32::try_from(bytes).ok().filter(|_| bytes <= MAX_DETAILS);
+        length.map(Self).ok_or(ValueError::Details)
+    }
+
+    /// The number of bytes.
+    pub fn bytes(self) -> u32 {
+        self.0
     }
 }
 
@@ -217,11 +284,27 @@ decode_checked!(UserName, String, Self::new);
 decode_checked!(PathText, String, Self::new);
 decode_checked!(RelativePath, String, Self::new);
 decode_checked!(Token, String, Self::new);
+decode_checked!(RunnerId, String, Self::new);
+decode_checked!(DetailsLength, u32, |n| {
+    usize::try_from(n).map_err(|_| ValueError::Details).and_then(Self::new)
+});
 decode_checked!(CodeLength, u32, |n| usize::try_from(n).map_err(|_| ValueError::Code).and_then(Self::new));
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_id_of_a_runner_is_one_plain_name() {
+        for id in ["c", "c++", "python3", "lua5.4", "my_basic-2", "7", "~zig", &"x".repeat(32)] {
+            assert_eq!(RunnerId::new(id).unwrap().own().is_some(), id.starts_with('~'), "{id}");
+        }
+        for text in
+            ["", "~", "~~c", ".c", "-c", "C", "a/b", "..", "~/c", "a b", "ü", "a\0", "a:b", &"x".repeat(33)]
+        {
+            assert!(RunnerId::new(text).is_err(), "{text:?}");
+        }
+    }
 
     #[test]
     fn user_names_are_names_and_never_numbers_options_or_paths() {

@@ -44,6 +44,11 @@ fn directory() -> &'static Path {
     })
 }
 
+/// The runner files of this checkout, which a helper of its own takes for the package's.
+pub fn runners() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../runners.d").canonicalize().expect("the runner files")
+}
+
 /// The example of the frontend that draws screens of kept programs. It is always built.
 pub fn kept_screen() -> PathBuf {
     // Of the whole workspace, so that other crates are built with the features that they have already.

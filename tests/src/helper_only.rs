@@ -71,6 +71,7 @@ impl Builder {
             ("--listen", &socket),
             ("--work-dir", &self.scratch.work()),
             ("--temp-dir", &self.scratch.temp()),
+            ("--runners-dirs", &binaries::runners()),
         ] {
             command.extend([option.to_owned(), path.display().to_string()]);
         }

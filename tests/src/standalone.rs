@@ -34,7 +34,11 @@ impl Helper {
             binaries::copy(&binaries::helper(), &binary);
         }
         command.push(binary.to_str().unwrap().to_owned());
-        let folders = [("--work-dir", scratch.work()), ("--temp-dir", scratch.temp())];
+        let folders = [
+            ("--work-dir", scratch.work()),
+            ("--temp-dir", scratch.temp()),
+            ("--runners-dirs", binaries::runners()),
+        ];
         command.extend(
             folders.iter().flat_map(|(option, path)| [(*option).to_owned(), path.display().to_string()]),
         );

@@ -1,8 +1,8 @@
 //! The environment of a program, built from nothing (B7.5, D15) as a login would give it.
 //!
 //! `launch` calls this as the user, after the identity switch: it reads `/etc/environment` and looks into the
-//! home. Values are layered: the account's, then those of the helper's settings, then `/etc/environment`,
-//! then defaults.
+//! home. Values are layered: the client's, the account's, those of the helper's settings, `/etc/environment`,
+//! and defaults.
 
 use std::{
     fs,
@@ -37,8 +37,13 @@ const X_SOCKETS: &str = "/tmp/.X11-unix";
 pub(crate) type Variable = (String, String);
 
 /// The variables of a program that this account runs in this directory. `passed` comes from the helper's
-/// settings.
-pub(crate) fn environment(account: &Account, cwd: &Path, passed: &[Variable]) -> Vec<Variable> {
+/// settings, `chosen` from the client.
+pub(crate) fn environment(
+    account: &Account,
+    cwd: &Path,
+    passed: &[Variable],
+    chosen: Vec<Variable>,
+) -> Vec<Variable> {
     let mut environment = Environment(of_account(account, cwd));
     for (name, value) in passed.iter().filter(|(name, value)| !is_of_service(name, value)) {
         environment.fill(name, value.clone());
@@ -56,6 +61,9 @@ pub(crate) fn environment(account: &Account, cwd: &Path, passed: &[Variable]) ->
     }
     if let Some(display) = first_display(Path::new(X_SOCKETS), account.uid) {
         environment.fill("DISPLAY", display);
+    }
+    for (name, value) in chosen {
+        environment.set(&name, value);
     }
     environment.0
 }

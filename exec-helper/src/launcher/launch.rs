@@ -7,20 +7,21 @@
 
 use std::{
     convert::Infallible,
-    ffi::{CString, OsStr},
-    fs::{self, DirBuilder, OpenOptions, Permissions},
-    io::{self, Read},
+    ffi::{CString, OsStr, OsString},
+    fs::{self, DirBuilder, Permissions},
+    io,
     os::{
         fd::{AsFd, OwnedFd},
         unix::{
             ffi::OsStrExt,
-            fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
+            fs::{DirBuilderExt, MetadataExt, PermissionsExt},
         },
     },
     path::{Path, PathBuf},
 };
 
-use further_link_proto::{Connection, Step};
+use further_link_proto::{Connection, Run, Step};
+use further_link_runners::Folder;
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
@@ -29,13 +30,17 @@ use nix::{
 use rustix::net::SocketAddrUnix;
 
 use super::{
+    Programs,
     environment::{Variable, environment},
+    from_client::FromClient,
+    runner,
     stdio::Theirs,
 };
 use crate::{
-    account::Account,
+    check::Permitted,
+    handoff::WireReport,
     identity,
-    plan::{Entrypoint, Plan, Program},
+    plan::{self, Layout, Plan, Program},
     step_error::StepError,
     sys,
 };
@@ -45,52 +50,61 @@ const CHANNEL: &str = "FURTHER_LINK_CHANNEL";
 /// Programs of one run that connect at the same moment.
 const CHANNEL_BACKLOG: i32 = 64;
 
-/// The program text to come, and where it comes from.
-pub(crate) struct ProgramText {
-    pub(crate) pipe: OwnedFd,
-    pub(crate) length: u32,
-}
-
 /// What can be done before it is known what the program will be: own session and process group.
 pub(crate) fn prepare() -> io::Result<()> {
     rustix::process::setsid()?;
     Ok(())
 }
 
-/// Turns this process, which is prepared, into the program.
-pub(crate) fn launch(
-    frontend: &Connection,
-    account: &Account,
-    plan: &Plan,
-    theirs: &Theirs,
-    channel: &OwnedFd,
-    text: Option<ProgramText>,
-    passed: &[Variable],
-) -> Result<Infallible, StepError> {
-    let at = |step| move |error: io::Error| StepError::new(step, &error);
+/// What a launcher has when it begins to be the user.
+pub(crate) struct Start<'a> {
+    pub(crate) frontend: &'a Connection,
+    pub(crate) watcher: &'a Connection,
+    pub(crate) permitted: &'a Permitted<Run>,
+    pub(crate) layout: &'a Layout,
+    pub(crate) theirs: &'a Theirs,
+    pub(crate) channel: &'a OwnedFd,
+    pub(crate) programs: &'a Programs,
+    pub(crate) runners: &'a [Folder],
+}
 
-    attach(theirs).map_err(at(Step::Attach))?;
-    identity::become_user(account).map_err(|errno| StepError::new(Step::Identity, &errno.into()))?;
-    if let Some(directory) = &plan.directory {
-        fs::create_dir_all(directory).map_err(at(Step::MakeDirectory))?;
+impl Start<'_> {
+    /// Turns this process, which is prepared, into the program.
+    pub(crate) fn launch(&self, mut text: Option<FromClient>) -> Result<Infallible, StepError> {
+        let at = |step| move |error: io::Error| StepError::new(step, &error);
+        let (account, run) = (self.permitted.account(), self.permitted.request());
+
+        attach(self.theirs).map_err(at(Step::Attach))?;
+        let user =
+            identity::become_user(account).map_err(|errno| StepError::new(Step::Identity, &errno.into()))?;
+        let details = text.as_mut().map(|text| text.details(user)).transpose();
+        let details = details.map_err(at(Step::ReadDetails))?.unwrap_or_default();
+        let runner = runner::read(user, &run.runner, account, self.runners, self.programs.trust)
+            .map_err(at(Step::ReadRunner))?;
+        let plan = plan::plan(self.layout, &runner, run.code.is_some(), &details.args, &account.shell);
+        let temporary = &plan.temporary;
+        self.watcher.send(&WireReport::from(temporary)).map_err(io::Error::other).map_err(at(Step::Fork))?;
+        if let Some(directory) = &plan.directory {
+            fs::create_dir_all(directory).map_err(at(Step::MakeDirectory))?;
+        }
+        let mut passed = self.programs.passed.clone();
+        if open_channel(self.channel, &temporary.channel).is_ok() {
+            passed.push((CHANNEL.to_owned(), temporary.channel.to_string_lossy().into_owned()));
+        }
+        if let Some(private) = &temporary.private {
+            DirBuilder::new().mode(0o700).create(private).map_err(at(Step::MakeDirectory))?;
+        }
+        if let (Some(entrypoint), Some(text)) = (&temporary.entrypoint, text) {
+            text.write_text(user, entrypoint).map_err(at(Step::WriteCode))?;
+        }
+        std::env::set_current_dir(&plan.cwd).map_err(at(Step::ChangeDirectory))?;
+        // A start that hung may have been given up meanwhile, and its client told so.
+        if has_closed(self.frontend) {
+            return Err(at(Step::Execute)(Errno::EPIPE.into()));
+        }
+        let environment = environment(account, &plan.cwd, &passed, details.env);
+        execute(&plan, &environment)
     }
-    let temporary = &plan.temporary;
-    let mut passed = passed.to_vec();
-    if open_channel(channel, &temporary.channel).is_ok() {
-        passed.push((CHANNEL.to_owned(), temporary.channel.to_string_lossy().into_owned()));
-    }
-    if let Some(private) = &temporary.private {
-        DirBuilder::new().mode(0o700).create(private).map_err(at(Step::MakeDirectory))?;
-    }
-    if let (Some(entrypoint), Some(text)) = (&temporary.entrypoint, text) {
-        write_entrypoint(entrypoint, text).map_err(at(Step::WriteCode))?;
-    }
-    std::env::set_current_dir(&plan.cwd).map_err(at(Step::ChangeDirectory))?;
-    // A start that hung may have been given up meanwhile, and its client told so.
-    if has_closed(frontend) {
-        return Err(at(Step::Execute)(Errno::EPIPE.into()));
-    }
-    execute(account, plan, &passed).map_err(at(Step::Execute))
 }
 
 /// Whether the frontend has closed the conversation, or its own direction of it (poll(2)).
@@ -127,21 +141,7 @@ fn attach(theirs: &Theirs) -> io::Result<()> {
     Ok(())
 }
 
-/// Writes exactly the announced text, however long it takes to come: half a text is never run.
-fn write_entrypoint(entrypoint: &Entrypoint, text: ProgramText) -> io::Result<()> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(entrypoint.mode)
-        .custom_flags(libc::O_NOFOLLOW)
-        .open(&entrypoint.file)?;
-    let length = u64::from(text.length);
-    let copied = io::copy(&mut fs::File::from(text.pipe).take(length), &mut file)?;
-    if copied == length { Ok(()) } else { Err(Errno::EPIPE.into()) }
-}
-
-fn execute(account: &Account, plan: &Plan, passed: &[Variable]) -> io::Result<Infallible> {
-    let environment = environment(account, &plan.cwd, passed);
+fn execute(plan: &Plan, environment: &[Variable]) -> Result<Infallible, StepError> {
     let search = environment.iter().find_map(|(name, value)| (name == "PATH").then_some(value.as_str()));
     let candidates = match &plan.program {
         Program::File(file) => vec![file.clone()],
@@ -153,24 +153,30 @@ fn execute(account: &Account, plan: &Plan, passed: &[Variable]) -> io::Result<In
             search.unwrap_or_default().split(':').map(|dir| Path::new(dir).join(name)).collect()
         }
     };
-    let args: Vec<_> = plan.args.iter().map(|arg| c_string(arg.as_os_str())).collect::<io::Result<_>>()?;
-    let environment: Vec<_> = environment
-        .iter()
-        .map(|(name, value)| c_string(OsStr::new(&format!("{name}={value}"))))
-        .collect::<io::Result<_>>()?;
-    execute_first(&candidates, &args, &environment)
+    let Err(error) = execute_first(&candidates, &plan.args, environment);
+    let is_missing = error.raw_os_error() == Some(libc::ENOENT);
+    let step = match plan.program {
+        Program::Search(_) if is_missing => Step::FindProgram,
+        _ => Step::Execute,
+    };
+    Err(StepError::new(step, &error))
 }
 
 /// Tries each file as execvp(3) does: one that is not there or may not be executed lets the next one try.
 /// Unlike execvp it does not hand a file without an interpreter line to a shell.
 fn execute_first(
     candidates: &[PathBuf],
-    args: &[CString],
-    environment: &[CString],
+    args: &[OsString],
+    environment: &[Variable],
 ) -> io::Result<Infallible> {
+    let args: Vec<_> = args.iter().map(|arg| c_string(arg)).collect::<io::Result<_>>()?;
+    let environment: Vec<_> = environment
+        .iter()
+        .map(|(name, value)| c_string(OsStr::new(&format!("{name}={value}"))))
+        .collect::<io::Result<_>>()?;
     let mut reason = Errno::ENOENT;
     for file in candidates {
-        let Err(errno) = nix::unistd::execve(&c_string(file.as_os_str())?, args, environment);
+        let Err(errno) = nix::unistd::execve(&c_string(file.as_os_str())?, &args, &environment);
         match errno {
             Errno::ENOENT | Errno::ENOTDIR => {}
             Errno::EACCES => reason = errno,

@@ -2,39 +2,63 @@
 //! user, and as the user from then on.
 //!
 //! The launcher tells its parent, the watcher, what it is about to become (`handoff`), with the
-//! frontend's ends of the streams. Then the watcher sees the end of the file, when the launcher is the
-//! program, or the event of the step that failed.
+//! frontend's ends of the streams. Then, as the user, it reads the runner's file and says what it makes for
+//! the run. At last the watcher sees the end of the file, when the launcher is the program, or the event of
+//! the step that failed.
 
 mod environment;
+mod from_client;
 mod launch;
+mod runner;
 mod stdio;
 
 use std::{
     io,
     os::fd::{AsFd, OwnedFd},
+    path::PathBuf,
 };
 
-use further_link_proto::{CodeLength, Connection, Event, Run, SocketError, Step};
+use further_link_proto::{Connection, Event, Run, SocketError, Step};
+use further_link_runners::{Folder, Trust};
 use nix::errno::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use tracing::warn;
 
 pub(crate) use self::{environment::Variable, launch::prepare};
-use self::{launch::ProgramText, stdio::Streams};
+use self::{from_client::FromClient, launch::Start, stdio::Streams};
 use crate::{
     account::Account,
     check::Permitted,
-    handoff::{Handoff, Owner, of_connection},
-    plan::Plan,
+    handoff::{Handoff, Owner, WireReport, of_connection},
+    plan::Layout,
     step_error::StepError,
 };
 
 /// The launcher's end.
 pub(crate) struct Launcher(Connection);
 
+/// What the settings say of programs.
+pub(crate) struct Programs {
+    /// Where runner files are. The first folder has the last word.
+    pub(crate) runners: Vec<PathBuf>,
+    /// Whose runner files count, beside those of root: those of the owner of this program file.
+    pub(crate) trust: Trust,
+    /// Variables that programs get from the helper. The rest of its environment is none of their business
+    /// (D15).
+    pub(crate) passed: Vec<Variable>,
+}
+
+impl Programs {
+    /// Opens the folders of runner files while this process may: a checkout can lie where the user cannot go.
+    /// In the launcher only, or the watcher would have them.
+    pub(crate) fn open_runners(&self) -> Vec<Folder> {
+        self.runners.iter().map(Folder::new).collect()
+    }
+}
+
 /// Makes once what every program needs, so that its code and pages are there. The results are closed.
-pub(crate) fn warm_up(permitted: &Permitted<Run>, plan: &Plan) {
-    let (Ok(_) | Err(_)) = make(permitted.account(), permitted.request(), plan);
+pub(crate) fn warm_up(permitted: &Permitted<Run>) {
+    let (Ok(_) | Err(_)) = make(permitted.account(), permitted.request());
 }
 
 impl Launcher {
@@ -47,23 +71,24 @@ impl Launcher {
         self,
         frontend: &Connection,
         permitted: &Permitted<Run>,
-        plan: &Plan,
-        passed: &[Variable],
+        layout: &Layout,
+        programs: &Programs,
+        runners: &[Folder],
     ) -> Result<(), SocketError> {
         let (account, run) = (permitted.account(), permitted.request());
         let handoff = Handoff {
             owner: Owner::of(account),
-            runner: run.runner.name().to_owned(),
+            runner: run.runner.as_str().to_owned(),
             terminal: run.terminal.is_some(),
             origin: run.identity.origin,
-            temporary: plan.temporary.clone(),
+            channel: layout.channel.clone(),
         };
-        let made = match make(account, run, plan) {
+        let made = match make(account, run) {
             Ok(made) => made,
             Err(error) => {
                 // The watcher knows of nothing yet.
                 let failure = StepError::new(Step::Streams, &error);
-                let (user, runner, connection) = (&account.name, run.runner.name(), run.identity.origin);
+                let (user, runner, connection) = (&account.name, run.runner.as_str(), run.identity.origin);
                 let (of, reason) = (of_connection(connection), failure.reason());
                 warn!(
                     user,
@@ -89,14 +114,23 @@ impl Launcher {
         });
         let failure = match text.transpose() {
             Ok(text) => {
-                let theirs = &made.streams.theirs;
-                let Err(failure) =
-                    launch::launch(frontend, account, plan, theirs, &made.channel, text, passed);
+                let (theirs, channel) = (&made.streams.theirs, &made.channel);
+                let start = Start {
+                    frontend,
+                    watcher: &self.0,
+                    permitted,
+                    layout,
+                    theirs,
+                    channel,
+                    programs,
+                    runners,
+                };
+                let Err(failure) = start.launch(text);
                 failure
             }
             Err(error) => StepError::new(Step::Streams, &io::Error::other(error)),
         };
-        self.0.send(&failure.event())
+        self.0.send(&WireReport::Failed(failure.event()))
     }
 }
 
@@ -105,17 +139,18 @@ struct Made {
     streams: Streams,
     /// Listened on after this process has become the user, so that it is the user's.
     channel: OwnedFd,
-    /// Where the program text comes from, and where the frontend writes it.
-    text: Option<(ProgramText, OwnedFd)>,
+    /// Where the client's choices and the program text come from, and where the frontend writes them.
+    text: Option<(FromClient, OwnedFd)>,
 }
 
-fn make(account: &Account, run: &Run, plan: &Plan) -> io::Result<Made> {
+fn make(account: &Account, run: &Run) -> io::Result<Made> {
     let streams = stdio::open(run.terminal, account.uid)?;
     let channel = stdio::channel()?;
-    let length = run.code.filter(|_| plan.temporary.entrypoint.is_some()).map(CodeLength::bytes);
-    let text = length.map(|length| -> io::Result<_> {
+    let text = if run.details.is_some() || run.code.is_some() {
         let (pipe, writing_end) = pipe_with(PipeFlags::CLOEXEC)?;
-        Ok((ProgramText { pipe, length }, writing_end))
-    });
-    Ok(Made { streams, channel, text: text.transpose()? })
+        Some((FromClient::new(pipe, run), writing_end))
+    } else {
+        None
+    };
+    Ok(Made { streams, channel, text })
 }

@@ -20,6 +20,7 @@ use crate::{
     confine,
     handoff::{Handoff, Owner},
     inputs::EventSource,
+    plan::Temporary,
 };
 
 /// Why a run was not watched to its end.
@@ -50,11 +51,11 @@ pub(crate) fn attend(
         return Ok(watcher.wait_for_end(&inputs)?);
     };
     let demoted = demote::for_run(service, &handoff.owner);
-    let Handoff { owner: Owner { name: user, .. }, runner, terminal, origin, temporary } = handoff;
+    let Handoff { owner: Owner { name: user, .. }, runner, terminal, origin, channel } = handoff;
     let record = Record { user, runner, pid: watcher.pid(), origin };
     let rules = Rules { grace, terminal };
     let confined = demoted.is_ok().then(confine);
-    let mut watch = Watch::new(inputs, watcher.into_progress(), streams, temporary, rules);
+    let mut watch = Watch::new(inputs, watcher.into_progress(), streams, Temporary::channel(channel), rules);
     if terminate_requested {
         watch.end();
     }

@@ -1,4 +1,4 @@
-//! The time before the launcher is the program: waiting for its handoff, then for its report. Called by the
+//! The time before the launcher is the program: waiting for its handoff, then for its reports. Called by the
 //! watcher.
 
 use std::{
@@ -7,7 +7,7 @@ use std::{
     time::Instant,
 };
 
-use further_link_proto::{Connection, Event, ExitStatus, SocketError, Step};
+use further_link_proto::{Connection, ExitStatus, SocketError, Step};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -16,7 +16,7 @@ use tracing::{error, warn};
 
 use super::error::WatchError;
 use crate::{
-    handoff::{self, Handoff},
+    handoff::{self, Handoff, Report, WireReport},
     inputs::EventSource,
     reap::{self, KILL_TIMEOUT, Reaped},
     step_error::StepError,
@@ -116,12 +116,12 @@ impl Watcher {
 }
 
 impl Progress {
-    /// Call it when readable: the `Failed` to report, or nothing if the launcher is the program now.
-    pub(crate) fn failure(&self) -> Option<Event> {
-        match self.launcher.recv::<Event>() {
-            Ok(event) => Some(event),
+    /// Call it when readable. Nothing if the launcher is the program now.
+    pub(crate) fn report(&self) -> Option<Report> {
+        match self.launcher.recv::<WireReport>() {
+            Ok(report) => Some(report.into()),
             Err(SocketError::Closed) => None,
-            Err(error) => Some(StepError::new(Step::Fork, &io::Error::other(error)).event()),
+            Err(error) => Some(Report::Failed(StepError::new(Step::Fork, &io::Error::other(error)).event())),
         }
     }
 }

@@ -23,6 +23,7 @@ use super::{
 };
 use crate::{
     confine,
+    handoff::Report,
     inputs::EventSource,
     plan::Temporary,
     reap::{self, Children, Handlers, Handling, KILL_TIMEOUT},
@@ -40,7 +41,7 @@ pub(crate) struct Watch<'a> {
     temporary: Option<Temporary>,
     pid: Pid,
     streams: Vec<OwnedFd>,
-    /// The launcher's report, until it has come.
+    /// The launcher's reports, until the last has come.
     progress: Option<Progress>,
     state: State,
     /// The processes that handle the signal sent last.
@@ -86,7 +87,7 @@ impl<'a> Watch<'a> {
     /// has closed.
     pub(crate) fn run(&mut self, record: &Record) -> Result<Event, WatchError> {
         loop {
-            let report = self.progress.as_ref().filter(|_| self.state == State::Starting).map(AsFd::as_fd);
+            let report = self.progress.as_ref().filter(|_| self.is_starting()).map(AsFd::as_fd);
             let now_if_more = self.children.may_have_ended().then(Instant::now);
             let deadline = now_if_more.or(self.state.deadline());
             let ready = self.inputs.wait(self.frontend.is_some(), report, deadline)?;
@@ -101,10 +102,10 @@ impl<'a> Watch<'a> {
             let is_over = (ready.signal || self.children.may_have_ended()) && self.reap_is_over();
             // The program may have ended before its report was read: then it did start, or `Failed` is to be
             // sent.
-            if (is_over || self.status.is_some())
-                && let Some(failed) = self.on_report(record)?
-            {
-                return self.finish_failed(failed);
+            while (is_over || self.status.is_some()) && self.is_starting() {
+                if let Some(failed) = self.on_report(record)? {
+                    return self.finish_failed(failed);
+                }
             }
             if is_over {
                 self.happen(Transition::NothingLeft);
@@ -139,13 +140,23 @@ impl<'a> Watch<'a> {
         self.kill();
     }
 
-    /// Takes the launcher's report, once and while the run is starting.
+    /// Whether more reports are to come.
+    fn is_starting(&self) -> bool {
+        self.state == State::Starting && self.progress.is_some()
+    }
+
+    /// Takes a report of the launcher while the run is starting.
     fn on_report(&mut self, record: &Record) -> Result<Option<Event>, WatchError> {
-        let Some(progress) = self.progress.take_if(|_| self.state == State::Starting) else {
+        let Some(progress) = self.progress.as_ref().filter(|_| self.is_starting()) else {
             return Ok(None);
         };
-        if let Some(failed) = progress.failure() {
-            return Ok(Some(failed));
+        match progress.report() {
+            Some(Report::Planned(temporary)) => {
+                self.temporary = Some(temporary);
+                return Ok(None);
+            }
+            Some(Report::Failed(failed)) => return Ok(Some(failed)),
+            None => self.progress = None,
         }
         let descriptors: Vec<_> = self.streams.iter().map(AsFd::as_fd).collect();
         let pid = self.pid.as_raw().unsigned_abs();
@@ -299,9 +310,27 @@ impl<'a> Watch<'a> {
         Ok(())
     }
 
+    /// A launcher that was ended early may have said what it makes without having been heard.
+    fn take_rest_of_reports(&mut self) {
+        let Some(progress) = self.progress.take() else { return };
+        let now = Some(Instant::now());
+        let is_there =
+            || self.inputs.wait(false, Some(progress.as_fd()), now).is_ok_and(|ready| ready.report);
+        while is_there() {
+            match progress.report() {
+                Some(Report::Planned(temporary)) if self.temporary.is_some() => {
+                    self.temporary = Some(temporary);
+                }
+                Some(_) => {}
+                None => return,
+            }
+        }
+    }
+
     /// The temporary files of this run, with the rights of its user. What the program moved away or removed
     /// is its own.
     fn remove_files(&mut self) {
+        self.take_rest_of_reports();
         let Some(Temporary { channel, private, entrypoint }) = self.temporary.take() else { return };
         let files =
             [Some(&channel), private.as_ref(), entrypoint.as_ref().map(|entrypoint| &entrypoint.file)];
@@ -312,12 +341,9 @@ impl<'a> Watch<'a> {
             return error!(pid, "the temporary files of the run with pid {pid} are left: {error}");
         }
         // The directory goes with what is in it.
-        let rest = match (private, entrypoint) {
-            (Some(private), _) => fs::remove_dir_all(private),
-            (None, Some(entrypoint)) => fs::remove_file(entrypoint.file),
-            (None, None) => Ok(()),
-        };
-        for removed in [fs::remove_file(channel), rest] {
+        let entrypoint = entrypoint.map_or(Ok(()), |entrypoint| fs::remove_file(entrypoint.file));
+        let private = private.map_or(Ok(()), fs::remove_dir_all);
+        for removed in [fs::remove_file(channel), entrypoint, private] {
             if let Err(error) = removed
                 && error.kind() != io::ErrorKind::NotFound
             {

@@ -5,9 +5,10 @@
 
 use std::net::IpAddr;
 
-use further_link_api::{Start, StartFailure, UserFailure};
+use further_link_api::{EXEC, Start, StartFailure, UserFailure};
 use further_link_proto::{
-    CodeLength, Identity, MAX_CODE, PathText, Run, Runner, Token, UserName, WindowSize,
+    CodeLength, Details, DetailsLength, Identity, MAX_CODE, PathText, Run, RunnerId, Token, UserName,
+    WindowSize,
 };
 
 use crate::access::{caller::Caller, who::Who};
@@ -36,6 +37,37 @@ impl RunOptions {
     }
 }
 
+/// Most arguments.
+const MAX_ARGS: usize = 256;
+/// Most bytes of all arguments.
+const MAX_ARGS_BYTES: usize = 64 * 1024;
+/// Most bytes of all variables, names and values.
+const MAX_ENV_BYTES: usize = 64 * 1024;
+/// Longest name of a variable.
+const MAX_VARIABLE: usize = 128;
+/// Variables of the account and of interpreters: a program that had others would not be what its file says.
+const REFUSED: [&str; 18] = [
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "IFS",
+    "ENV",
+    "BASH_ENV",
+    "PYTHONHOME",
+    "PYTHONPATH",
+    "PYTHONSTARTUP",
+    "PYTHONINSPECT",
+    "PYTHONPLATLIBDIR",
+    "PYTHONEXECUTABLE",
+    "PYTHONUSERBASE",
+    "PERL5OPT",
+    "RUBYOPT",
+    "NODE_OPTIONS",
+];
+/// The same by their beginnings: of the loader, and of this service.
+const REFUSED_BEGINNINGS: [&str; 2] = ["LD_", "FURTHER_LINK_"];
 /// Most characters of a name that is none in the error about it.
 const MAX_QUOTED: usize = 80;
 
@@ -52,12 +84,24 @@ pub(crate) fn identity(options: &RunOptions) -> Result<Identity, UserFailure> {
     Ok(Identity { user: user.transpose()?, token: token.transpose()?, origin: Some(options.connection) })
 }
 
-/// Checks the texts of a start against what the helper accepts at all.
-pub(crate) fn request(options: &RunOptions, start: &Start) -> Result<Run, StartFailure> {
+/// A request for the helper, and what it has no use for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Requested {
+    pub(crate) run: Run,
+    /// The bytes of [`Details`], if the client chose anything.
+    pub(crate) details: Option<Vec<u8>>,
+}
+
+/// Checks the texts of a start, with this runner, against what the helper accepts at all.
+pub(crate) fn request(
+    options: &RunOptions,
+    start: &Start,
+    runner: RunnerId,
+) -> Result<Requested, StartFailure> {
     let identity = identity(options)?;
     // python3 says by itself that there is nothing (B8), and a shell needs neither.
     let has_file = start.path.as_ref().is_some_and(|path| !path.is_empty());
-    if start.runner == further_link_api::Runner::Exec && start.code.is_none() && !has_file {
+    if runner.as_str() == EXEC && start.code.is_none() && !has_file {
         return Err(StartFailure::Nothing);
     }
     let path = start.path.as_ref().map(|path| PathText::new(path.as_str()).map_err(|_| StartFailure::Path));
@@ -66,17 +110,62 @@ pub(crate) fn request(options: &RunOptions, start: &Start) -> Result<Run, StartF
         start.code.as_ref().map(|code| CodeLength::new(code.len()).map_err(|_| StartFailure::Code { most }));
     let size = start.size.map(|(rows, cols)| WindowSize { rows, cols });
     let terminal = options.terminal.map(|default| size.unwrap_or(default));
-    let runner = runner(start.runner);
-    Ok(Run { identity, runner, path: path.transpose()?, code: code.transpose()?, terminal })
+    let details = details(start)?;
+    // Within their limits they fit.
+    let too_long = |_| StartFailure::ArgsTooLong { most: MAX_ARGS_BYTES };
+    let length = details.as_ref().map(|bytes| DetailsLength::new(bytes.len()).map_err(too_long));
+    let run = Run {
+        identity,
+        runner,
+        path: path.transpose()?,
+        details: length.transpose()?,
+        code: code.transpose()?,
+        terminal,
+    };
+    Ok(Requested { run, details })
 }
 
-/// The helper's name for a kind of program.
-fn runner(runner: further_link_api::Runner) -> Runner {
-    match runner {
-        further_link_api::Runner::Python3 => Runner::Python3,
-        further_link_api::Runner::Exec => Runner::Exec,
-        further_link_api::Runner::Shell => Runner::Shell,
+/// What the client chose for its program.
+fn details(start: &Start) -> Result<Option<Vec<u8>>, StartFailure> {
+    let (args, env) = (&start.args, &start.env);
+    if args.len() > MAX_ARGS {
+        return Err(StartFailure::ArgsTooMany { most: MAX_ARGS });
     }
+    if args.iter().map(String::len).sum::<usize>() > MAX_ARGS_BYTES {
+        return Err(StartFailure::ArgsTooLong { most: MAX_ARGS_BYTES });
+    }
+    if env.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() > MAX_ENV_BYTES {
+        return Err(StartFailure::EnvTooLong { most: MAX_ENV_BYTES });
+    }
+    if args.iter().chain(env.iter().map(|(_, value)| value)).any(|text| text.contains('\0')) {
+        return Err(StartFailure::Nul);
+    }
+    for (name, _) in env {
+        if !is_variable(name) {
+            return Err(StartFailure::EnvName { name: name.chars().take(MAX_QUOTED).collect() });
+        }
+        if is_refused(name) {
+            return Err(StartFailure::EnvRefused { name: name.clone() });
+        }
+    }
+    let details = Details { args: args.clone(), env: env.clone() };
+    if details.is_empty() {
+        return Ok(None);
+    }
+    details.to_bytes().map(Some).map_err(|_| StartFailure::ArgsTooLong { most: MAX_ARGS_BYTES })
+}
+
+/// A name as POSIX has it for environments.
+fn is_variable(name: &str) -> bool {
+    let first = |byte: u8| byte.is_ascii_alphabetic() || byte == b'_';
+    name.len() <= MAX_VARIABLE
+        && name.bytes().next().is_some_and(first)
+        && name.bytes().all(|byte| first(byte) || byte.is_ascii_digit())
+}
+
+/// Whether the variable belongs to the account, the loader, an interpreter or this service.
+fn is_refused(name: &str) -> bool {
+    REFUSED.contains(&name) || REFUSED_BEGINNINGS.iter().any(|beginning| name.starts_with(beginning))
 }
 
 #[cfg(test)]
@@ -86,6 +175,11 @@ mod tests {
     use super::*;
 
     fn requested(user: Option<&str>, path: &str) -> Result<Run, StartFailure> {
+        let start = Start { path: Some(path.to_owned()), ..Start::new(EXEC) };
+        requested_start(user, &start).map(|requested| requested.run)
+    }
+
+    fn requested_start(user: Option<&str>, start: &Start) -> Result<Requested, StartFailure> {
         let options = RunOptions {
             user: user.map(str::to_owned),
             user_token: None,
@@ -94,16 +188,7 @@ mod tests {
             address: Ipv4Addr::LOCALHOST.into(),
             caller: Caller::Local,
         };
-        request(
-            &options,
-            &Start {
-                runner: further_link_api::Runner::Exec,
-                path: Some(path.to_owned()),
-                code: None,
-                size: None,
-                keep: None,
-            },
-        )
+        request(&options, start, RunnerId::new(EXEC).unwrap())
     }
 
     #[test]
@@ -124,5 +209,35 @@ mod tests {
     #[test]
     fn a_program_has_to_be_named() {
         assert_eq!(requested(None, ""), Err(StartFailure::Nothing));
+    }
+
+    #[test]
+    fn what_a_client_chooses_travels_beside_the_request_and_has_limits() {
+        let chosen = |args: Vec<String>, env: &[(&str, &str)]| {
+            let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            requested_start(None, &Start { path: Some("p".to_owned()), args, env, ..Start::new(EXEC) })
+        };
+        assert_eq!(chosen(Vec::new(), &[]).unwrap().details, None);
+        let args = vec!["a b".to_owned(); 256];
+        let requested = chosen(args.clone(), &[("NAME_1", "a=b"), ("_x", "")]).unwrap();
+        let details = Details::from_bytes(&requested.details.unwrap()).unwrap();
+        assert_eq!((details.args, details.env.len()), (args, 2));
+        let most = vec!["x".repeat(256); 256];
+        assert!(chosen(most, &[("A", &"y".repeat(65_535))]).is_ok());
+        assert_eq!(chosen(vec![String::new(); 257], &[]), Err(StartFailure::ArgsTooMany { most: 256 }));
+        let long = vec!["x".repeat(65_537)];
+        assert_eq!(chosen(long, &[]), Err(StartFailure::ArgsTooLong { most: 65_536 }));
+        assert_eq!(chosen(vec!["a\0".to_owned()], &[]), Err(StartFailure::Nul));
+        assert_eq!(chosen(Vec::new(), &[("A", "\0")]), Err(StartFailure::Nul));
+        let long = chosen(Vec::new(), &[("A", &"y".repeat(65_536))]);
+        assert_eq!(long, Err(StartFailure::EnvTooLong { most: 65_536 }));
+        for name in ["", "1A", "A-B", "A B", "Ä", "A=", &"A".repeat(129)] {
+            let refused = chosen(Vec::new(), &[(name, "x")]);
+            assert!(matches!(refused, Err(StartFailure::EnvName { .. })), "{name:?}");
+        }
+        for name in ["PATH", "HOME", "LD_PRELOAD", "FURTHER_LINK_CHANNEL", "PYTHONPATH", "SHELL"] {
+            let refused = Err(StartFailure::EnvRefused { name: name.to_owned() });
+            assert_eq!(chosen(Vec::new(), &[(name, "x")]), refused);
+        }
     }
 }

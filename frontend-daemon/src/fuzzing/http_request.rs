@@ -25,6 +25,7 @@ use crate::{
     lifecycle::shutdown::Shutdown,
     memory::budget::{Budget, Budgets, MAX_UNFINISHED},
     process::channel::line::MAX_LINE,
+    runners::Runners,
     session::Shared,
     upload::{Uploads, download::Downloads},
 };
@@ -72,6 +73,7 @@ fn service_without_helper() -> (Runtime, Arc<App>) {
     let uploads = Uploads::new(HelperAddress::new(address.clone()), Downloads::new(false));
     let budgets = Budgets::new(MAX_LINE, 1024 * 1024);
     let shared = Shared {
+        runners: Arc::new(Runners::new(&[]).expect("the owner of this file")),
         helpers: Arc::new(HelperPool::new(address, 8)),
         uploads: Arc::new(uploads),
         kept: Arc::new(KeptPrograms::new(KeptLimits::new(&config.keep, &budgets), None)),

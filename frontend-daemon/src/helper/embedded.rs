@@ -112,6 +112,8 @@ mod own {
     fn arguments(config: &Config, account: Option<&User>) -> io::Result<Vec<String>> {
         let package = PathBuf::from(PYTHON_PACKAGE);
         let package = package.is_dir().then_some(package);
+        let runners_dirs = config.runners_dirs();
+        let runners_dirs = runners_dirs.iter().map(|dir| Ok(text(Some(dir))?.unwrap_or_default()));
         let options = [
             ("--exit-with-parent", Some(std::process::id().to_string())),
             ("--frontend-user", account.map(|account| account.name.clone())),
@@ -122,6 +124,7 @@ mod own {
             ("--temp-dir", text(config.temp_dir.as_ref())?),
             ("--user-token-file", text(config.user_token_file.as_ref())?),
             ("--python-path", text(package.as_ref())?),
+            ("--runners-dirs", Some(runners_dirs.collect::<io::Result<Vec<_>>>()?.join(","))),
         ];
         let given = options.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", value?)));
         Ok(given.collect())

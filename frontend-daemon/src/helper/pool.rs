@@ -304,7 +304,7 @@ impl Conversation {
 
 #[cfg(test)]
 mod tests {
-    use further_link_proto::{Identity, Run, Runner, Step};
+    use further_link_proto::{Identity, Run, RunnerId, Step};
 
     use super::*;
 
@@ -313,7 +313,8 @@ mod tests {
         let (listener, address) = further_link_proto::bind_listener(None).unwrap();
         let helpers = HelperPool::new(address, 1);
         let identity = Identity::default();
-        let run = Run { identity, runner: Runner::Exec, path: None, code: None, terminal: None };
+        let runner = RunnerId::new("exec").unwrap();
+        let run = Run { identity, runner, path: None, details: None, code: None, terminal: None };
         let request = Request::Run(run);
         for answers in [true, false] {
             // Its helper does not answer in this time, nor in any other.

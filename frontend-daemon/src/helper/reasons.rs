@@ -1,19 +1,28 @@
 //! Turns the helper's answers into the errors that a client is told.
 
 use further_link_api::{FailedStep, StartFailure, UploadFailure, UserFailure};
-use further_link_proto::{Event, Refusal, Runner, Step};
+use further_link_proto::{Event, Refusal, RunnerId, Step};
 use rustix::io::Errno;
 
-use crate::config::setting;
+use crate::{config::setting, runners::Runners};
 
 /// The setting that allows users.
 const ALLOW_USERS: &str = setting!("--allow-user", "FURTHER_LINK_ALLOW_USERS");
 
 /// Why the helper did not start a program.
-pub(crate) fn not_started(event: &Event, runner: Runner, user: Option<&str>) -> StartFailure {
+pub(crate) fn not_started(
+    event: &Event,
+    runner: &RunnerId,
+    runners: &Runners,
+    user: Option<&str>,
+) -> StartFailure {
     match event {
         Event::Refused(refusal) => refused(*refusal, user).into(),
-        Event::Failed { step, errno } => failed_start(*step, Errno::from_raw_os_error(*errno), runner),
+        Event::Failed { step: Step::FindProgram, .. } => runners.not_installed(runner),
+        Event::Failed { step: Step::ReadRunner, errno } => {
+            runners.not_usable(runner, &std::io::Error::from_raw_os_error(*errno))
+        }
+        Event::Failed { step, errno } => failed_start(*step, Errno::from_raw_os_error(*errno)),
         _ => StartFailure::NoHelper,
     }
 }
@@ -55,10 +64,9 @@ fn refused(refusal: Refusal, user: Option<&str>) -> UserFailure {
     }
 }
 
-fn failed_start(step: Step, errno: Errno, runner: Runner) -> StartFailure {
+fn failed_start(step: Step, errno: Errno) -> StartFailure {
     let reason = std::io::Error::from(errno).to_string();
     match (step, errno) {
-        (Step::Execute, Errno::NOENT) if runner == Runner::Python3 => StartFailure::NoPython,
         (Step::Execute, Errno::NOENT) => StartFailure::NoFile,
         (Step::Execute, Errno::NOEXEC) => StartFailure::NotAProgram,
         (Step::Execute, Errno::ACCESS) => StartFailure::NotExecutable,
@@ -77,12 +85,20 @@ mod tests {
 
     #[test]
     fn a_failed_start_says_what_to_do() {
-        let refused = not_started(&Event::Refused(Refusal::UserNotAllowed), Runner::Shell, Some("root"));
+        let runners = Runners::new(&[]).unwrap();
+        let id = |id| RunnerId::new(id).unwrap();
+        let not_allowed = Event::Refused(Refusal::UserNotAllowed);
+        let refused = not_started(&not_allowed, &id("shell"), &runners, Some("root"));
         assert!(refused.to_string().contains(ALLOW_USERS), "{refused}");
-        let failed = |errno: Errno, runner| {
-            not_started(&Event::Failed { step: Step::Execute, errno: errno.raw_os_error() }, runner, None)
+        let failed = |step, errno: Errno, runner| {
+            not_started(&Event::Failed { step, errno: errno.raw_os_error() }, &id(runner), &runners, None)
         };
-        assert_eq!(failed(Errno::NOEXEC, Runner::Exec), StartFailure::NotAProgram);
-        assert_eq!(failed(Errno::NOENT, Runner::Python3), StartFailure::NoPython);
+        assert_eq!(failed(Step::Execute, Errno::NOEXEC, "exec"), StartFailure::NotAProgram);
+        let missing = failed(Step::FindProgram, Errno::NOENT, "python3");
+        assert!(matches!(missing, StartFailure::NotInstalled { .. }), "{missing}");
+        let own = |errno| failed(Step::ReadRunner, errno, "~mine").to_string();
+        assert!(own(Errno::NOENT).contains("there is no runner \"~mine\""));
+        assert!(own(Errno::PERM).contains("no other user may write it"));
+        assert!(own(Errno::INVAL).contains("names line and field"));
     }
 }

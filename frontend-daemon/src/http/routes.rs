@@ -137,6 +137,10 @@ pub(crate) fn routes(
         .and(warp::get())
         .and(with(app))
         .then(|package: String, app: Arc<App>| async move { apt_version(&app, &package).await });
+    let runners = warp::path!("runners").and(warp::get()).and(with(app)).map(|app: Arc<App>| {
+        let runners = serde_json::json!({ "runners": app.shared.runners.entries() });
+        warp::reply::json(&runners).into_response()
+    });
     let run = endpoint(warp::path!("run"), Dialect::Run, app);
     let run_py = endpoint(warp::path!("run-py"), Dialect::RunPy, app);
     let upload = upload(app);
@@ -146,6 +150,7 @@ pub(crate) fn routes(
                 .or(status)
                 .or(version)
                 .or(apt_version)
+                .or(runners)
                 .or(run)
                 .or(run_py)
                 .or(upload)

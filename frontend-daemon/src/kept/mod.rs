@@ -107,7 +107,7 @@ pub(crate) struct Plan {
     pub(crate) who: Who,
     /// The account that the client has named.
     pub(crate) user: Option<String>,
-    pub(crate) runner: &'static str,
+    pub(crate) runner: String,
     pub(crate) path: Option<String>,
     pub(crate) terminal: Option<WindowSize>,
 }
@@ -161,13 +161,8 @@ impl KeptPrograms {
         let _one_start = self.starting();
         let evicted = self.make_room(&owner)?;
         let (id, key, view_key) = (keys.session.clone(), Hash::of(&keys.key), Hash::of(&keys.view_key));
-        let about = About {
-            started: SystemTime::now(),
-            runner: runner.to_owned(),
-            path,
-            user,
-            has_terminal: terminal.is_some(),
-        };
+        let about =
+            About { started: SystemTime::now(), runner, path, user, has_terminal: terminal.is_some() };
         let seconds = Duration::from_secs(keep.seconds);
         let known = Known::new((&key, &view_key), &owner, &about, seconds, keep.when_full);
         let saved = self.store.as_ref().and_then(|store| saved(store, &id, &known, terminal));

@@ -49,6 +49,7 @@ use crate::{
     process::input::{Input, NotTaken},
     process::output::{Output, OutputKind},
     process::phase::{Phase, Transition, stopped},
+    runners::Runners,
     transcript::Audience,
     transcript::saved::{Relay, Saved},
 };
@@ -84,6 +85,7 @@ enum StartError {
 
 /// A program to start, and what its task needs.
 pub(crate) struct Start {
+    pub(crate) runners: Arc<Runners>,
     pub(crate) helpers: Arc<HelperPool>,
     /// How many programs the pool has slots for.
     pub(crate) max_programs: usize,
@@ -92,6 +94,7 @@ pub(crate) struct Start {
     pub(crate) audience: Audience,
     pub(crate) caller: Caller,
     pub(crate) run: Run,
+    pub(crate) details: Option<Vec<u8>>,
     pub(crate) code: Option<String>,
 }
 
@@ -298,7 +301,7 @@ impl Start {
             }
         }
         let user = self.run.identity.user.as_ref().map_or("the default user", UserName::as_str);
-        let (connection, runner) = (self.connection(), self.run.runner.name());
+        let (connection, runner) = (self.connection(), &self.run.runner);
         info!("connection {connection}: started {runner} as {user} for {}, pid {pid}", self.caller);
         let supervisor = Supervisor { conversation, state, audience: self.audience, exited: None };
         supervisor.run(streams, copies, &self.budgets, Vec::new()).await;
@@ -319,7 +322,7 @@ impl Start {
             Err(StartError::Client(failure)) => failure,
             Err(StartError::Answer(event @ (Event::Refused(_) | Event::Failed { .. }))) => {
                 let user = self.run.identity.user.as_ref().map(UserName::as_str);
-                not_started(&event, self.run.runner, user)
+                not_started(&event, &self.run.runner, &self.runners, user)
             }
             Err(StartError::Helper(HelperError::Busy)) => {
                 StartFailure::DeviceFull { most: self.max_programs }
@@ -339,7 +342,8 @@ impl Start {
         let request = Request::Run(self.run.clone());
         let (conversation, mut event, mut descriptors) = self.helpers.ask(&request).await?;
         if event == Event::Data {
-            write_code(descriptors, self.code.as_deref().unwrap_or_default()).await?;
+            let parts = [self.details.as_deref(), self.code.as_deref().map(str::as_bytes)];
+            write_parts(descriptors, parts.into_iter().flatten()).await?;
             (event, descriptors) = conversation.recv().await?;
         }
         match event {
@@ -349,13 +353,21 @@ impl Start {
     }
 }
 
-async fn write_code(descriptors: Vec<OwnedFd>, code: &str) -> Result<(), StartError> {
+async fn write_parts(
+    descriptors: Vec<OwnedFd>,
+    parts: impl Iterator<Item = &[u8]>,
+) -> Result<(), StartError> {
     let Ok([pipe]) = <[OwnedFd; 1]>::try_from(descriptors) else {
         return Err(StartError::Answer(Event::Data));
     };
-    if let Err(error) = Stream::new(pipe, Interest::WRITABLE)?.write_all(code.as_bytes()).await {
-        // The other side could not write the file: its event, which comes next, says why.
-        debug!("program text: {error}");
+    let pipe = Stream::new(pipe, Interest::WRITABLE)?;
+    for part in parts {
+        if let Err(error) = pipe.write_all(part).await {
+            // The other side could not write the file, or has no use for the text: its event, which comes
+            // next, says why.
+            debug!("program text: {error}");
+            break;
+        }
     }
     Ok(())
 }

@@ -11,12 +11,12 @@ use further_link_api::{
     Attach, BadMessage, ClientError, ClientMessage, Dialect, Hello, HelloAnswer, Integer, Keep, KeptLimits,
     KeptMessage, MAX_MESSAGE, ProcessId, ServerMessage, Signal, Start, StartFailure, VERSION,
 };
-use further_link_proto::{Run, WindowSize};
+use further_link_proto::WindowSize;
 use tokio::{task::JoinSet, time::timeout};
 use tracing::{debug, info};
 
 use crate::{
-    access::run_as::{self, RunOptions},
+    access::run_as::{self, Requested, RunOptions},
     access::tokens::TokenAttempts,
     device::names,
     helper::pool::HelperPool,
@@ -24,6 +24,7 @@ use crate::{
     memory::budget::Budgets,
     outbox::{Disconnected, Outbox},
     process::{self, Process, Settled},
+    runners::Runners,
     session::entry::Entry,
     transcript::Audience,
     upload::Uploads,
@@ -33,13 +34,14 @@ use crate::{
 /// The client hears of a start before anything else (B4.8), unless it takes longer: it hangs then.
 const START_PATIENCE: Duration = Duration::from_millis(50);
 /// What a client may find here that a server of the original does not have.
-const FEATURES: [&str; 4] = [KEEP, "end", "signal", "size"];
+const FEATURES: [&str; 5] = [KEEP, "end", "runners", "signal", "size"];
 /// Kept programs, unless the settings allow none.
 const KEEP: &str = "keep";
 
 /// What all sessions share.
 #[derive(Clone)]
 pub(crate) struct Shared {
+    pub(crate) runners: Arc<Runners>,
     pub(crate) helpers: Arc<HelperPool>,
     pub(crate) uploads: Arc<Uploads>,
     pub(crate) kept: Arc<KeptPrograms>,
@@ -143,13 +145,14 @@ impl Session {
 
     async fn start(&mut self, id: ProcessId, start: Start) -> Result<(), ClientError> {
         self.has_place_for(&id)?;
-        let run = run_as::request(&self.options, &start)?;
+        let runner = self.shared.runners.choose(&start)?;
+        let requested = run_as::request(&self.options, &start, runner)?;
         let another_hangs = self.processes.values().any(Entry::is_starting);
         let settled = if let Some(keep) = start.keep {
-            self.start_kept(id, keep, start, run).await?
+            self.start_kept(id, keep, start, requested).await?
         } else {
             let audience = Audience::Client { outbox: self.outbox.clone(), id: id.clone() };
-            let start = self.process_start(audience, run, start.code);
+            let start = self.process_start(audience, requested, start.code);
             let (process, settled) = Process::start(start, &mut self.tasks);
             self.processes.insert(id, Entry::Own(process));
             settled
@@ -161,15 +164,22 @@ impl Session {
         Ok(())
     }
 
-    fn process_start(&self, audience: Audience, run: Run, code: Option<String>) -> process::Start {
+    fn process_start(
+        &self,
+        audience: Audience,
+        requested: Requested,
+        code: Option<String>,
+    ) -> process::Start {
         process::Start {
+            runners: Arc::clone(&self.shared.runners),
             helpers: Arc::clone(&self.shared.helpers),
             max_programs: self.shared.max_programs,
             budgets: self.shared.budgets.clone(),
             attempts: self.attempts.clone(),
             audience,
             caller: self.options.caller.clone(),
-            run,
+            run: requested.run,
+            details: requested.details,
             code,
         }
     }
@@ -179,20 +189,20 @@ impl Session {
         id: ProcessId,
         keep: Keep,
         start: Start,
-        run: Run,
+        requested: Requested,
     ) -> Result<Settled, ClientError> {
         let plan = Plan {
             keep,
             owner: self.owner.clone(),
             who: self.options.who(),
             user: self.options.user.clone(),
-            runner: start.runner.name(),
+            runner: requested.run.runner.as_str().to_owned(),
             path: start.path,
-            terminal: run.terminal,
+            terminal: requested.run.terminal,
         };
         let kept = Arc::clone(&self.shared.kept);
         let (attachment, settled) =
-            kept.start(plan, |audience| self.process_start(audience, run, start.code)).await?;
+            kept.start(plan, |audience| self.process_start(audience, requested, start.code)).await?;
         self.serve_kept(id, attachment, None);
         Ok(settled)
     }
@@ -231,6 +241,7 @@ impl Session {
                 text: kept.transcript.text,
                 text_of_all: kept.text_of_all,
             },
+            runners: self.shared.runners.entries(),
         };
         self.outbox.send(ServerMessage::Kept(KeptMessage::Hello(answer)), None).await
     }

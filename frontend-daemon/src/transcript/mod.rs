@@ -451,8 +451,8 @@ impl Transcript {
         }
     }
 
-    /// Says the last word to a viewer and takes it out, in one step: its id is free before the client hears of
-    /// it (B6.1), and what is said of another one with that id comes behind it.
+    /// Says the last word to a viewer and takes it out, in one step: its id is free before the client hears
+    /// of it (B6.1), and what is said of another one with that id comes behind it.
     fn last_word<T>(&self, viewer: ViewerId, say: impl FnOnce() -> T) -> T {
         let mut state = self.lock();
         state.viewers.remove(viewer);

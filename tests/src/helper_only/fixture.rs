@@ -77,5 +77,5 @@ pub fn traced(run: Run) -> Run {
 #[track_caller]
 pub fn with_user(name: &[u8]) -> Vec<u8> {
     let length = u8::try_from(name.len()).expect("short");
-    [&[VERSION, 0, 1, length], name, &[0, 0, 2, 1, 12], b"../tmp/trace", &[0, 0]].concat()
+    [&[VERSION, 0, 1, length], name, &[0, 0, 5], b"shell", &[1, 12], b"../tmp/trace", &[0, 0, 0]].concat()
 }

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use further_link_proto::{
-    CodeLength, Connection, Event, ExitStatus, Identity, PathText, Refusal, Request, Run, Runner,
+    CodeLength, Connection, Event, ExitStatus, Identity, PathText, Refusal, Request, Run, RunnerId,
     SocketError, UserName, WindowSize,
 };
 use nix::errno::Errno;
@@ -264,19 +264,20 @@ fn readable(descriptor: BorrowedFd<'_>, end: Instant) -> bool {
 }
 
 /// A run of the default user without path, text or terminal.
-pub fn run(runner: Runner) -> Run {
-    Run { identity: Identity::default(), runner, path: None, code: None, terminal: None }
+pub fn run(runner: &str) -> Run {
+    let runner = RunnerId::new(runner).expect("the id of a runner");
+    Run { identity: Identity::default(), runner, path: None, details: None, code: None, terminal: None }
 }
 
 /// Starts this file.
 #[track_caller]
 pub fn exec(path: &str) -> Run {
-    Run { path: Some(PathText::new(path).expect("a path")), ..run(Runner::Exec) }
+    Run { path: Some(PathText::new(path).expect("a path")), ..run("exec") }
 }
 
 /// Starts program text of this length.
 #[track_caller]
-pub fn with_text(runner: Runner, length: usize) -> Run {
+pub fn with_text(runner: &str, length: usize) -> Run {
     Run { code: Some(CodeLength::new(length).expect("a length")), ..run(runner) }
 }
 

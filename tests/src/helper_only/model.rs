@@ -5,7 +5,7 @@
 //! something come without another word of the frontend. Time is not in it: what crosses on the way may be
 //! heard in either order.
 
-use further_link_proto::{Event, ExitStatus, Refusal, Request, Run, Runner, Step};
+use further_link_proto::{Event, ExitStatus, Refusal, Request, Run, Step};
 
 use super::frontend::{as_user, exec, on_terminal, run, with_text};
 
@@ -55,8 +55,8 @@ impl Kind {
             Self::Absent => exec("/no/such/program"),
             Self::Ends(terminal) => sized(terminal, exec("/bin/true")),
             Self::Stays(terminal) => sized(terminal, exec("/usr/bin/cat")),
-            Self::Shell => Run { code: with_text(Runner::Exec, 9).code, ..run(Runner::Shell) },
-            Self::Text { .. } => with_text(Runner::Exec, self.text().len()),
+            Self::Shell => run("shell"),
+            Self::Text { .. } => with_text("exec", self.text().len()),
         }
     }
 

@@ -3,7 +3,7 @@
 //!
 //! How a stop looks to clients is tested in `cleanup.rs`.
 
-use further_link_proto::{ExitStatus, Request, Runner, Signal};
+use further_link_proto::{ExitStatus, Request, Signal};
 use further_link_tests::helper_only::{HelperOnly, Running, frontend};
 
 /// Python that says which of the signals it gets, and goes on.
@@ -19,7 +19,7 @@ while True:
 
 #[track_caller]
 fn start(helper: &HelperOnly, terminal: bool, text: &[u8]) -> Running {
-    let run = frontend::with_text(Runner::Python3, text.len());
+    let run = frontend::with_text("python3", text.len());
     let run = if terminal { frontend::on_terminal(run) } else { run };
     let mut running = helper.connect().start(&run, text);
     assert_eq!(running.read_line().trim_end(), "ready");

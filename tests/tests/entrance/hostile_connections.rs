@@ -9,7 +9,7 @@
 use std::fs::File;
 use std::io::Write;
 
-use further_link_proto::{Event, ExitStatus, Request, Runner, VERSION};
+use further_link_proto::{Event, ExitStatus, Request, VERSION};
 use further_link_tests::helper_only::fixture::traced;
 use further_link_tests::helper_only::frontend::{as_user, bytes_of, exec, on_terminal, run, with_text};
 use further_link_tests::helper_only::{Fixture, Frontend, Heard, HelperOnly, Running};
@@ -65,7 +65,7 @@ fn thousands_of_connections_that_close_at_once_leave_nothing() {
             0 => {}
             // Something is on its way when the connection is gone.
             1 => frontend.send(&Request::Stop { first: None }),
-            _ => frontend.send(&Request::Run(as_user("root", traced(run(Runner::Shell))))),
+            _ => frontend.send(&Request::Run(as_user("root", traced(run("shell"))))),
         }
         drop(frontend);
         if number % 1_000 == 0 {
@@ -82,10 +82,10 @@ fn closing_at_any_stage_of_a_start_leaves_nothing() {
     let text = STUBBORN;
     for terminal in [false, true] {
         let with_size = |run| if terminal { on_terminal(run) } else { run };
-        let announced = with_size(with_text(Runner::Exec, text.len()));
+        let announced = with_size(with_text("exec", text.len()));
         // Before `Run`; right after it, with and without text to come.
         drop(fixture.helper.connect());
-        for run in [with_size(exec("/usr/bin/cat")), with_size(run(Runner::Shell)), announced.clone()] {
+        for run in [with_size(exec("/usr/bin/cat")), with_size(run("shell")), announced.clone()] {
             let frontend = fixture.helper.connect();
             frontend.send(&Request::Run(run));
         }
@@ -117,7 +117,7 @@ fn closing_at_any_stage_of_a_run_leaves_nothing() {
     let mut fixture = Fixture::of(helper);
     for terminal in [false, true] {
         let stubborn = || {
-            let run = with_text(Runner::Exec, STUBBORN.len());
+            let run = with_text("exec", STUBBORN.len());
             let run = if terminal { on_terminal(run) } else { run };
             let mut running = fixture.helper.connect().start(&run, STUBBORN);
             assert_eq!(running.read_line().trim_end(), "ready");
@@ -153,7 +153,7 @@ fn a_frontend_that_never_reads_holds_up_nobody() {
         frontend.send(&Request::Run(match number % 3 {
             0 => exec("/bin/true"),
             1 => exec("/bin/no-such-file"),
-            _ => as_user("root", traced(run(Runner::Shell))),
+            _ => as_user("root", traced(run("shell"))),
         }));
         deaf.push(frontend);
     }
@@ -217,11 +217,11 @@ except PermissionError:
 fn strangers_are_not_answered_and_nothing_is_done_for_them() {
     let mut fixture = Fixture::new();
     let socket = fixture.helper.socket.to_str().expect("UTF-8").to_owned();
-    let shell = Request::Run(traced(run(Runner::Shell)));
+    let shell = Request::Run(traced(run("shell")));
     // As the helper makes it, the socket is not even theirs to connect to.
     assert_eq!(stranger("linkother", &socket, &shell), "no way in\n");
     set_mode(&fixture.helper.socket, 0o666);
-    for request in [shell, Request::Stop { first: None }, Request::Run(with_text(Runner::Python3, 10))] {
+    for request in [shell, Request::Stop { first: None }, Request::Run(with_text("python3", 10))] {
         for user in ["linkother", "pi"] {
             let answer = stranger(user, &socket, &request);
             assert!(["closed\n", "heard b''\n"].contains(&answer.as_str()), "{user}: {answer}");
@@ -238,7 +238,7 @@ fn text_that_is_written_and_never_completed_stays_in_its_pipe() {
     let mut held: Vec<(Frontend, File)> = Vec::new();
     for _ in 0..20 {
         let frontend = fixture.helper.connect();
-        frontend.send(&Request::Run(with_text(Runner::Python3, 1024 * 1024)));
+        frontend.send(&Request::Run(with_text("python3", 1024 * 1024)));
         let mut pipe = frontend.expect_code();
         pipe.write_all(&vec![b'#'; 1024 * 512]).expect("the child takes it");
         held.push((frontend, pipe));

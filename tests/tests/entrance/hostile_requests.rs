@@ -6,7 +6,7 @@
 
 use std::io::Write;
 
-use further_link_proto::{Event, ExitStatus, MAX_CODE, Refusal, Request, Runner, SocketError, Step};
+use further_link_proto::{Event, ExitStatus, MAX_CODE, Refusal, Request, SocketError, Step};
 use further_link_tests::helper_only::fixture::{traced, with_user};
 use further_link_tests::helper_only::frontend::{as_user, bytes_of, exec, on_terminal, run, with_text};
 use further_link_tests::helper_only::{Fixture, Frontend, Heard, HelperOnly};
@@ -16,12 +16,9 @@ use further_link_tests::helper_only::{Fixture, Frontend, Heard, HelperOnly};
 fn users_who_are_not_allowed_or_do_not_exist_run_nothing() {
     let mut fixture = Fixture::new();
     for name in ["root", "nobody", "linkother", "daemon", "www-data"] {
-        for request in [
-            run(Runner::Shell),
-            with_text(Runner::Python3, 1),
-            with_text(Runner::Exec, 1),
-            on_terminal(run(Runner::Shell)),
-        ] {
+        for request in
+            [run("shell"), with_text("python3", 1), with_text("exec", 1), on_terminal(run("shell"))]
+        {
             let frontend = fixture.helper.connect();
             frontend.send(&Request::Run(as_user(name, traced(request))));
             frontend.expect_refused(Refusal::UserNotAllowed);
@@ -35,7 +32,7 @@ fn users_who_are_not_allowed_or_do_not_exist_run_nothing() {
     }
     fixture.assert_unharmed("users who may not");
     // That these would have left something: what is not refused does.
-    drop(fixture.helper.connect().start(&traced(run(Runner::Shell)), &[]));
+    drop(fixture.helper.connect().start(&traced(run("shell")), &[]));
     assert!(fixture.helper.scratch().temp().join("trace").is_dir());
 }
 
@@ -43,7 +40,7 @@ fn users_who_are_not_allowed_or_do_not_exist_run_nothing() {
 #[test]
 fn a_user_who_is_allowed_and_does_not_exist_runs_nothing() {
     let mut fixture = Fixture::of(HelperOnly::builder().allow_users(&["pi", "no-such-user"]).start());
-    for request in [run(Runner::Shell), with_text(Runner::Python3, 1)] {
+    for request in [run("shell"), with_text("python3", 1)] {
         let frontend = fixture.helper.connect();
         frontend.send(&Request::Run(as_user("no-such-user", traced(request))));
         frontend.expect_refused(Refusal::UnknownUser);
@@ -93,7 +90,7 @@ fn numbers_paths_and_options_are_no_user_names() {
 #[test]
 fn a_second_run_ends_the_first_and_starts_nothing() {
     let mut fixture = Fixture::new();
-    let again = Request::Run(traced(run(Runner::Shell)));
+    let again = Request::Run(traced(run("shell")));
     // At once, so that the helper finds it while the first one starts.
     let frontend = fixture.helper.connect();
     frontend.send(&Request::Run(exec("/usr/bin/cat")));
@@ -106,7 +103,7 @@ fn a_second_run_ends_the_first_and_starts_nothing() {
     }
     // Where text is awaited, and where the program runs.
     let frontend = fixture.helper.connect();
-    frontend.send(&Request::Run(with_text(Runner::Python3, 10)));
+    frontend.send(&Request::Run(with_text("python3", 10)));
     let text = frontend.expect_code();
     frontend.send(&again);
     frontend.expect_end();
@@ -117,7 +114,7 @@ fn a_second_run_ends_the_first_and_starts_nothing() {
     assert!(!running.program.is_alive());
     // While it is being stopped: the grace is over then.
     let ignoring = b"#!/usr/bin/python3 -u\nimport signal, time\nsignal.signal(15, lambda *_: print('told'))\nprint('ready')\nwhile True: time.sleep(600)\n";
-    let mut running = fixture.helper.connect().start(&with_text(Runner::Exec, ignoring.len()), ignoring);
+    let mut running = fixture.helper.connect().start(&with_text("exec", ignoring.len()), ignoring);
     assert_eq!(running.read_line(), "ready\n");
     running.frontend.send(&Request::Stop { first: None });
     assert_eq!(running.read_line(), "told\n");
@@ -134,7 +131,7 @@ fn a_stop_without_a_run_ends_the_conversation_and_ten_thousand_are_one() {
     let frontend = fixture.helper.connect();
     frontend.send(&Request::Stop { first: None });
     // What stands behind it is not looked at any more.
-    let (Ok(()) | Err(_)) = frontend.send_bytes(&bytes_of(&Request::Run(traced(run(Runner::Shell)))));
+    let (Ok(()) | Err(_)) = frontend.send_bytes(&bytes_of(&Request::Run(traced(run("shell")))));
     frontend.expect_end();
 
     let running = fixture.helper.connect().start(&exec("/usr/bin/cat"), &[]);
@@ -157,14 +154,14 @@ fn program_text_of_another_length_than_announced_is_never_run_whole() {
     let text = b"print('all of it', flush=True)\ninput()\nprint('and more')\n";
     // More text than announced: what was announced is the program.
     let announced = text.iter().position(|byte| *byte == b'\n').expect("a line") + 1;
-    let mut running = fixture.helper.connect().start(&with_text(Runner::Python3, announced), text);
+    let mut running = fixture.helper.connect().start(&with_text("python3", announced), text);
     assert_eq!(running.read_line(), "all of it\n");
     assert_eq!(running.frontend.wait_exited(), ExitStatus::Exited(0));
     // The most that may be announced, and nothing of it sent.
     let most = usize::try_from(MAX_CODE).expect("fits");
     let frontends: Vec<_> = (0..20).map(|_| fixture.helper.connect()).collect();
     for frontend in &frontends {
-        frontend.send(&Request::Run(with_text(Runner::Exec, most)));
+        frontend.send(&Request::Run(with_text("exec", most)));
     }
     let pipes: Vec<_> = frontends.iter().map(Frontend::expect_code).collect();
     drop(frontends);
@@ -179,7 +176,7 @@ fn program_text_that_ends_early_fails_the_start() {
     let mut fixture = Fixture::new();
     for sent in [&b""[..], b"print('half of it')\n"] {
         let frontend = fixture.helper.connect();
-        frontend.send(&Request::Run(with_text(Runner::Python3, 300)));
+        frontend.send(&Request::Run(with_text("python3", 300)));
         frontend.expect_code().write_all(sent).expect("the pipe takes it");
         let heard = frontend.hear();
         let failed = matches!(heard, Heard::Event(Event::Failed { step: Step::WriteCode, .. }, _));

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use further_link_proto::{Refusal, Request, Run, Runner, Token};
+use further_link_proto::{Refusal, Request, Run, Token};
 use further_link_tests::daemon::Builder;
 use further_link_tests::helper_only::fixture::traced;
 use further_link_tests::helper_only::frontend::{as_user, exec, run, with_text};
@@ -55,8 +55,7 @@ fn runs_as(fixture: &Fixture, request: &Run, uid: u64) {
 #[test]
 fn a_frontend_that_was_taken_over_is_not_root_without_the_token() {
     let (mut fixture, _) = fixture();
-    let requests =
-        [run(Runner::Shell), exec("/usr/bin/id"), with_text(Runner::Python3, 1), with_text(Runner::Exec, 1)];
+    let requests = [run("shell"), exec("/usr/bin/id"), with_text("python3", 1), with_text("exec", 1)];
     for request in requests {
         let root = |token| with_token(token, as_user("root", traced(request.clone())));
         refused(&fixture, root(None), Refusal::TokenMissing);
@@ -84,7 +83,7 @@ fn a_frontend_that_was_taken_over_is_not_root_without_the_token() {
 #[test]
 fn an_empty_token_ends_the_conversation() {
     let (mut fixture, _) = fixture();
-    let request = with_token(Some("QQQQ"), as_user("root", traced(run(Runner::Shell))));
+    let request = with_token(Some("QQQQ"), as_user("root", traced(run("shell"))));
     let bytes = further_link_tests::helper_only::frontend::bytes_of(&Request::Run(request));
     let at = bytes.windows(5).position(|window| window == b"\x04QQQQ").expect("length and text");
     let empty = [&bytes[..at], b"\0", &bytes[at + 5..]].concat();

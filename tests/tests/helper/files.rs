@@ -17,8 +17,8 @@ use std::{
 };
 
 use further_link_proto::{
-    Event, FileMode, Identity, PathText, Refusal, RelativePath, Request, Run, Runner, Step, Token, Upload,
-    UserName, VERSION,
+    Event, FileMode, Identity, PathText, Refusal, RelativePath, Request, Run, Step, Token, Upload, UserName,
+    VERSION,
 };
 use further_link_tests::{
     DEADLINE, accounts,
@@ -329,7 +329,7 @@ fn of_two_uploads_to_one_name_one_wins_whole() {
 fn a_running_program_keeps_its_working_directory() {
     let helper = HelperOnly::start();
     store(&helper, &upload(None, "project"), &[("level", b"one")]);
-    let shell = Run { path: Some(PathText::new("project").unwrap()), ..run(Runner::Shell) };
+    let shell = Run { path: Some(PathText::new("project").unwrap()), ..run("shell") };
     let mut program = helper.connect().start(&shell, &[]);
     program.write_line("echo ready");
     assert_eq!(program.read_line(), "ready\n");
@@ -610,7 +610,7 @@ fn uploads_are_for_listed_users_and_guarded_ones_need_the_token() {
 fn a_helper_for_uploads_starts_no_program() {
     let helper = HelperOnly::builder().allow_users(&["pi"]).argument("files").start();
     let frontend = helper.connect();
-    frontend.send(&Request::Run(run(Runner::Shell)));
+    frontend.send(&Request::Run(run("shell")));
     frontend.expect_end();
     store(&helper, &upload(None, "project"), &[("f", b"")]);
 }
@@ -620,7 +620,7 @@ fn messages_out_of_place_end_the_upload() {
     let helper = HelperOnly::start();
     for request in [
         Request::Stop { first: None },
-        Request::Run(run(Runner::Shell)),
+        Request::Run(run("shell")),
         Request::Upload(upload(None, "other")),
         Request::Piece { length: 1 },
         Request::Downloaded,

@@ -17,7 +17,7 @@ use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 
 use further_link_proto::{
-    CodecError, Event, MAX_MESSAGE, Refusal, Request, Run, Runner, Step, Upload, UserName, VERSION, decode,
+    CodecError, Event, MAX_MESSAGE, Refusal, Request, Run, Step, Upload, UserName, VERSION, decode,
 };
 use further_link_tests::helper_only::fixture::traced;
 use further_link_tests::helper_only::frontend::{
@@ -31,11 +31,11 @@ const COUNT_VARIABLE: &str = "FURTHER_LINK_TESTS_MESSAGES";
 /// Requests of every form.
 fn valid_requests() -> Vec<Request> {
     let runs = [
-        run(Runner::Shell),
+        run("shell"),
         as_user("pi", exec("/bin/true")),
-        as_user("root", with_text(Runner::Python3, 300)),
-        as_user("root", on_terminal(traced(with_text(Runner::Exec, 70_000)))),
-        as_user("linkother", traced(run(Runner::Shell))),
+        as_user("root", with_text("python3", 300)),
+        as_user("root", on_terminal(traced(with_text("exec", 70_000)))),
+        as_user("linkother", traced(run("shell"))),
         as_user("nobody", exec(&"x/".repeat(2047))),
     ];
     runs.into_iter().map(Request::Run).chain([Request::Stop { first: None }]).collect()

@@ -22,7 +22,7 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::time::Duration;
 
-use further_link_proto::{Event, Request, Run, Runner, Step};
+use further_link_proto::{Event, Request, Run, Step};
 use further_link_tests::helper_only::frontend::{as_user, on_terminal, with_text};
 use further_link_tests::helper_only::injector::{Fault, Identity, Injector, Report, Who};
 use further_link_tests::helper_only::{Frontend, Heard, HelperOnly, Inventory};
@@ -112,7 +112,7 @@ struct Bench {
 impl Bench {
     fn new(user: &str) -> Self {
         let helper = HelperOnly::builder().allow_users(&["pi", "root"]).argument("--grace=0").start();
-        let run = as_user(user, on_terminal(with_text(Runner::Exec, PROGRAM.len())));
+        let run = as_user(user, on_terminal(with_text("exec", PROGRAM.len())));
         let before = helper.inventory();
         Self { helper, run, before, right: None }
     }
@@ -230,9 +230,12 @@ fn number_of(step: Step) -> usize {
         Step::Fork,
         Step::Attach,
         Step::Identity,
+        Step::ReadDetails,
+        Step::ReadRunner,
         Step::MakeDirectory,
         Step::WriteCode,
         Step::ChangeDirectory,
+        Step::FindProgram,
         Step::Execute,
     ];
     steps.iter().position(|one| *one == step).expect("all are listed")

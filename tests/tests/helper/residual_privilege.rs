@@ -12,7 +12,6 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
-use further_link_proto::Runner;
 use further_link_tests::helper_only::HelperOnly;
 use further_link_tests::helper_only::frontend::{as_user, on_terminal, with_text};
 use further_link_tests::processes::{Status, descriptors};
@@ -82,7 +81,7 @@ fn after_the_start_the_helper_holds_its_connection_and_nothing_of_the_program() 
         for with_code in [false, true] {
             let running = if with_code {
                 let text = "import sys\nfor line in sys.stdin: print(line, end='', flush=True)\n".as_bytes();
-                let run = as_user(user, with_text(Runner::Python3, text.len()));
+                let run = as_user(user, with_text("python3", text.len()));
                 let run = if terminal { on_terminal(run) } else { run };
                 helper.connect().start(&run, text)
             } else {
@@ -203,7 +202,7 @@ fn a_program_can_neither_signal_nor_trace_nor_slow_down_a_helper() {
         };
         for user in ["pi", "linkother"] {
             let text = targets("os.getppid()");
-            let run = as_user(user, with_text(Runner::Python3, text.len()));
+            let run = as_user(user, with_text("python3", text.len()));
             let mut running = helper.connect().start(&run, text.as_bytes());
             let answers = running.read_rest();
             assert!(answers.lines().all(|line| line.ends_with(" refused")), "{user}: {answers}");

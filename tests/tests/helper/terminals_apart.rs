@@ -4,7 +4,7 @@
 
 use std::fs;
 
-use further_link_proto::{Event, ExitStatus, Runner, Step};
+use further_link_proto::{Event, ExitStatus, Step};
 use further_link_tests::helper_only::frontend::{as_user, exec, on_terminal, with_text};
 use further_link_tests::helper_only::{Heard, HelperOnly, Running};
 use nix::libc;
@@ -18,7 +18,7 @@ fn terminal_of(running: &Running) -> String {
 #[track_caller]
 fn opens(helper: &HelperOnly, user: &str, terminal: &str) -> bool {
     let text = format!("#!/bin/sh\nexec 3<> {terminal}\n");
-    let run = as_user(user, with_text(Runner::Exec, text.len()));
+    let run = as_user(user, with_text("exec", text.len()));
     match helper.connect().start(&run, text.as_bytes()).frontend.wait_exited() {
         ExitStatus::Exited(code) => code == 0,
         other => panic!("{other:?}"),
