@@ -13,6 +13,16 @@ pub enum OutputStream {
     Stdout,
     /// Standard error.
     Stderr,
+    /// What the compiler says.
+    Compiler,
+}
+
+/// A part of a run before the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stage {
+    /// The compiler runs.
+    Compile,
 }
 
 /// What such a client is told.
@@ -33,6 +43,9 @@ pub enum KeptMessage<'a> {
     Stderr {
         output: Cow<'a, str>,
         seq: u64,
+        /// None: the program itself has said it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        stage: Option<Stage>,
     },
     Stopped {
         exit_code: i32,

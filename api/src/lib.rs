@@ -21,7 +21,7 @@ pub use error::{BadMessage, ClientError, FailedStep, StartFailure, UploadFailure
 pub use json_size::JsonSize;
 pub use keep::{Attach, CLIENT_SECRET, EndReason, Hello, Keep, Mode, Secret, VERSION, WhenFull};
 pub use kept_message::{
-    Attached, HelloAnswer, KeptLimits, KeptMessage, KeptSession, KeptState, OutputStream, RunnerEntry,
+    Attached, HelloAnswer, KeptLimits, KeptMessage, KeptSession, KeptState, OutputStream, RunnerEntry, Stage,
 };
 pub use limits::{MAX_ID, MAX_MESSAGE, MAX_VALUES};
 pub use message::{

@@ -8,12 +8,14 @@ use crate::{
     error::ClientError,
     escape::push_string,
     keep::EndReason,
-    kept_message::KeptMessage,
+    kept_message::{KeptMessage, Stage},
     message::{Dialect, ProcessId},
 };
 
 /// More than what stands around the text of an output message, but for a long id.
 const OUTPUT_SPARE: usize = 128;
+/// A field of the compiler's output.
+const OF_COMPILER: &str = ",\"stage\":\"compile\"";
 /// Room for one more byte in so many of text: a line feed in each line.
 const SHARE_OF_ESCAPES: usize = 32;
 
@@ -37,6 +39,8 @@ pub enum ServerMessage<'a> {
     Stdout(Cow<'a, str>),
     /// Standard error.
     Stderr(Cow<'a, str>),
+    /// What the compiler says. Standard error for clients that have not said `hello`.
+    Compiler(Cow<'a, str>),
     /// A picture as text.
     Video(Cow<'a, str>),
     /// The program wants to hear of this key.
@@ -90,15 +94,18 @@ impl ServerMessage<'_> {
             Self::Started => write("started", (), process),
             Self::Uploaded => write("uploaded", (), process),
             Self::Stopped { exit_code } => write("stopped", Stopped { exit_code: *exit_code }, process),
-            Self::Stdout(text) => output("stdout", text, None, process),
-            Self::Stderr(text) => output("stderr", text, None, process),
-            Self::Video(text) => output("video", text, None, process),
+            Self::Stdout(text) => output("stdout", text, "", process),
+            Self::Compiler(text) if dialect == Dialect::Version1 => {
+                output("stderr", text, OF_COMPILER, process)
+            }
+            Self::Stderr(text) | Self::Compiler(text) => output("stderr", text, "", process),
+            Self::Video(text) => output("video", text, "", process),
             Self::KeyListen(key) => write("keylisten", KeyListen { output: key, key }, process),
             Self::Kept(KeptMessage::Stdout { output: text, seq }) => {
-                output("stdout", text, Some(*seq), process)
+                output("stdout", text, &format!(",\"seq\":{seq}"), process)
             }
-            Self::Kept(KeptMessage::Stderr { output: text, seq }) => {
-                output("stderr", text, Some(*seq), process)
+            Self::Kept(KeptMessage::Stderr { output: text, seq, stage: None }) => {
+                output("stderr", text, &format!(",\"seq\":{seq}"), process)
             }
             Self::Kept(message) => {
                 serde_json::to_string(&KeptEnvelope { message, process }).unwrap_or_default()
@@ -120,17 +127,15 @@ fn write<D: Serialize>(kind: &str, data: D, process: Option<&str>) -> String {
     serde_json::to_string(&Envelope { r#type: kind, data, process }).unwrap_or_default()
 }
 
-/// A message whose data is the text of `output`, in one piece of memory: the bulk of all traffic.
-fn output(kind: &str, text: &str, seq: Option<u64>, process: Option<&str>) -> String {
+/// A message whose data is the text of `output`, and more fields, in one piece of memory: the bulk of all
+/// traffic.
+fn output(kind: &str, text: &str, more: &str, process: Option<&str>) -> String {
     let mut json = String::with_capacity(text.len() + text.len() / SHARE_OF_ESCAPES + OUTPUT_SPARE);
     for part in ["{\"type\":\"", kind, "\",\"data\":{\"output\":"] {
         json.push_str(part);
     }
     push_string(&mut json, text);
-    if let Some(seq) = seq {
-        json.push_str(",\"seq\":");
-        json.push_str(&seq.to_string());
-    }
+    json.push_str(more);
     json.push_str("},\"process\":");
     match process {
         Some(process) => push_string(&mut json, process),
@@ -178,6 +183,7 @@ struct RawData {
     seq: Option<u64>,
     session: Option<String>,
     reason: Option<EndReason>,
+    stage: Option<Stage>,
 }
 
 /// The types that only clients get which have said `hello`.
@@ -207,6 +213,9 @@ impl Received {
             ("error", RawData { message: Some(text), .. }) => ServerMessage::Error(text.into()),
             ("stopped", RawData { exit_code: Some(exit_code), .. }) => ServerMessage::Stopped { exit_code },
             ("stdout", RawData { output: Some(text), .. }) => ServerMessage::Stdout(text.into()),
+            ("stderr", RawData { output: Some(text), stage: Some(Stage::Compile), .. }) => {
+                ServerMessage::Compiler(text.into())
+            }
             ("stderr", RawData { output: Some(text), .. }) => ServerMessage::Stderr(text.into()),
             ("video", RawData { output: Some(text), .. }) => ServerMessage::Video(text.into()),
             ("keylisten", RawData { key: Some(key), .. }) => ServerMessage::KeyListen(key.into()),
@@ -314,7 +323,8 @@ mod tests {
             KeptMessage::Hello(hello),
             KeptMessage::Started { session: text(), key: text(), view_key: text() },
             KeptMessage::Stdout { output: text(), seq: 4 },
-            KeptMessage::Stderr { output: text(), seq: 1 << 52 },
+            KeptMessage::Stderr { output: text(), seq: 1 << 52, stage: None },
+            KeptMessage::Stderr { output: text(), seq: 0, stage: Some(Stage::Compile) },
             KeptMessage::Stopped { exit_code: -9, reason: EndReason::Memory },
             KeptMessage::Attached(attached),
             KeptMessage::Screen { output: text(), seq: 0 },

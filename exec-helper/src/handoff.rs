@@ -62,6 +62,9 @@ pub(crate) struct Handoff {
 pub(crate) enum Report {
     /// This will be made for the run.
     Planned(Temporary),
+    /// The launcher compiles the program before it becomes it. Without a terminal the reading end of a pipe
+    /// comes with it: what the compiler says.
+    Compiling,
     /// The last word: the run is nothing.
     Failed(Event),
 }
@@ -83,6 +86,7 @@ pub(crate) struct Wire {
 #[derive(Encode, Decode)]
 pub(crate) enum WireReport {
     Planned { channel: Vec<u8>, private: Option<Vec<u8>>, entrypoint: Option<WireEntrypoint> },
+    Compiling,
     Failed(Event),
 }
 
@@ -140,6 +144,7 @@ impl From<WireReport> for Report {
     fn from(wire: WireReport) -> Self {
         match wire {
             WireReport::Failed(event) => Self::Failed(event),
+            WireReport::Compiling => Self::Compiling,
             WireReport::Planned { channel, private, entrypoint } => Self::Planned(Temporary {
                 channel: path(channel),
                 private: private.map(path),

@@ -8,10 +8,11 @@
 use std::{
     ffi::OsString,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use further_link_proto::Run;
-use further_link_runners::{Runner, Values, Word, fill};
+use further_link_runners::{Compile, Runner, Values, Word, fill};
 
 use crate::{account::Account, check::Permitted};
 
@@ -65,10 +66,23 @@ pub(crate) struct Plan {
     pub(crate) program: Program,
     /// With the program's name first.
     pub(crate) args: Vec<OsString>,
+    /// The stage before.
+    pub(crate) compile: Option<Stage>,
     pub(crate) cwd: PathBuf,
     /// Made with its parents before anything else.
     pub(crate) directory: Option<PathBuf>,
     pub(crate) temporary: Temporary,
+}
+
+/// The compiler of a program.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Stage {
+    pub(crate) program: Program,
+    pub(crate) args: Vec<OsString>,
+    /// How long it may take.
+    pub(crate) limit: Duration,
+    /// What it and the program need, looked for before.
+    pub(crate) requires: Vec<String>,
 }
 
 /// What is executed.
@@ -155,13 +169,23 @@ pub(crate) fn plan(layout: &Layout, runner: &Runner, with_text: bool, args: &[St
         }
     };
     let out = private.join("program");
-    let args = fill(&runner.run, &Values { file: &file, out: &out, args, shell });
-    let program = match runner.run.first() {
-        Some(Word::File) => Program::Script(file),
-        Some(Word::Text(name)) if !name.contains('/') => Program::Search(name.clone()),
-        _ => Program::File(args.first().map(PathBuf::from).unwrap_or_default()),
+    let filled = |words: &[Word], args: &[String]| {
+        let args = fill(words, &Values { file: &file, out: &out, args, shell });
+        let program = match words.first() {
+            Some(Word::File) => Program::Script(file.clone()),
+            Some(Word::Text(name)) if !name.contains('/') => Program::Search(name.clone()),
+            _ => Program::File(args.first().map(PathBuf::from).unwrap_or_default()),
+        };
+        (program, args)
     };
-    Plan { program, args, cwd, directory, temporary }
+    let compile = runner.compile.as_ref().map(|Compile { argv, seconds }| {
+        temporary.private = Some(private.clone());
+        let (program, args) = filled(argv, &[]);
+        let limit = Duration::from_secs((*seconds).into());
+        Stage { program, args, limit, requires: runner.requires.clone() }
+    });
+    let (program, args) = filled(&runner.run, args);
+    Plan { program, args, compile, cwd, directory, temporary }
 }
 
 #[cfg(test)]
@@ -283,6 +307,25 @@ mod tests {
         let plan = planned_with(&runner, Some("p"), true, &args);
         assert_eq!(plan.args, words(&["x", &format!("{PRIVATE}/Main.x"), "a b"]));
         assert_eq!((plan.cwd, plan.directory), ("/w/p".into(), Some("/w/p".into())));
+        assert_eq!(plan.temporary.private.as_deref(), Some(Path::new(PRIVATE)));
+    }
+
+    #[test]
+    fn what_the_compiler_makes_lies_in_a_private_directory_and_is_what_runs() {
+        let text = "id = \"x\"\ntitle = \"X\"\nentry = \"{number}.x\"\nrequires = [\"xc\"]\n\
+            [compile]\nargv = [\"xc\", \"-o\", \"{out}\", \"{file}\"]\nseconds = 9\n\
+            [run]\nargv = [\"{out}\", \"{args}\"]\n";
+        let runner = further_link_runners::parse(text, "x").unwrap();
+        let out = format!("{PRIVATE}/program");
+        let plan = planned_with(&runner, Some("a.x"), false, &["b".to_owned()]);
+        let stage = plan.compile.unwrap();
+        assert_eq!(stage.program, Program::Search("xc".to_owned()));
+        assert_eq!(stage.args, words(&["xc", "-o", &out, "/w/a.x"]));
+        assert_eq!((stage.limit.as_secs(), stage.requires), (9, vec!["xc".to_owned()]));
+        assert_eq!((plan.program, plan.args), (Program::File(out.clone().into()), words(&[&out, "b"])));
+        assert_eq!(plan.temporary.private.as_deref(), Some(Path::new(PRIVATE)));
+        let plan = planned_with(&runner, Some("p"), true, &[]);
+        assert_eq!(plan.temporary.entrypoint.unwrap().file, Path::new("/w/p/7.x"));
         assert_eq!(plan.temporary.private.as_deref(), Some(Path::new(PRIVATE)));
     }
 }

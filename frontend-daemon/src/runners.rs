@@ -200,8 +200,8 @@ mod tests {
     use super::*;
 
     /// Those of the package, and one that is broken.
-    fn runners() -> (Runners, PathBuf) {
-        let own = std::env::temp_dir().join(format!("further-link-runners.{}", std::process::id()));
+    fn runners(test: &str) -> (Runners, PathBuf) {
+        let own = std::env::temp_dir().join(format!("further-link-runners-{test}.{}", std::process::id()));
         fs::create_dir_all(&own).unwrap();
         fs::write(own.join("broken.toml"), "id = \"broken\"\ntitle = 7\n").unwrap();
         let missing = "id = \"missing\"\ntitle = \"M\"\nrequires = [\"no-such-program\"]\nhint = \"buy it\"\n[run]\nargv = [\"no-such-program\"]\n";
@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn a_start_has_the_runner_that_it_names_or_that_its_file_tells() {
-        let (runners, own) = runners();
+        let (runners, own) = runners("choose");
         let chosen = |start: Start| runners.choose(&start).map(|id| id.as_str().to_owned());
         let with = |path: Option<&str>, code: Option<&str>| {
             let (path, code) = (path.map(str::to_owned), code.map(str::to_owned));
@@ -228,7 +228,7 @@ mod tests {
         for (path, code) in [(Some("a"), None), (None, Some("print()")), (None, None), (None, Some("#!\n"))] {
             assert_eq!(with(path, code), Err(StartFailure::NoRunner), "{path:?} {code:?}");
         }
-        for id in ["cobol", "", "../python3", "Python3", &"x".repeat(100)] {
+        for id in ["klingon", "", "../python3", "Python3", &"x".repeat(100)] {
             assert!(matches!(chosen(Start::new(id)), Err(StartFailure::UnknownRunner { .. })), "{id}");
         }
         let broken = chosen(Start::new("broken")).unwrap_err().to_string();
@@ -238,7 +238,7 @@ mod tests {
 
     #[test]
     fn what_is_not_installed_comes_with_what_to_do() {
-        let (runners, own) = runners();
+        let (runners, own) = runners("missing");
         let entries = runners.entries();
         let missing = entries.iter().find(|entry| entry.id == "missing").unwrap();
         assert_eq!((missing.available, missing.hint.as_deref()), (false, Some("buy it")));

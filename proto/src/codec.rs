@@ -142,6 +142,7 @@ mod tests {
         agrees("cached", &Event::Cached);
         agrees("missing", &Event::Missing);
         agrees("stored", &Event::Stored);
+        agrees("compiled", &Event::Compiled);
         agrees("started", &Event::Started { pid: 4711 });
         agrees("refused", &Event::Refused(Refusal::UserNotAllowed));
         agrees("failed", &Event::Failed { step: Step::Execute, errno: 8 });

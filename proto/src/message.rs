@@ -131,8 +131,9 @@ pub enum Event {
     /// With one descriptor: write the client's choices and the program text, or what the files of an upload
     /// have in them, into this pipe.
     Data,
-    /// The program runs. With the pty leader, or with the pipes stdin, stdout, stderr in this order; then the
-    /// listening socket of the user channel.
+    /// The program runs, or is compiled before it does. With the pty leader, or with the pipes stdin, stdout,
+    /// stderr in this order; then the listening socket of the user channel. If it is compiled and has no
+    /// terminal a pipe follows, with what the compiler says.
     Started {
         /// Its pid, which is its process group and its session too.
         pid: u32,
@@ -154,6 +155,8 @@ pub enum Event {
     Missing,
     /// The directory is in its place. The last message.
     Stored,
+    /// The compiler is through, and the program runs. After `Started` of a run that is compiled first.
+    Compiled,
 }
 
 /// Why the helper refuses.

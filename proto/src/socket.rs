@@ -22,7 +22,7 @@ use rustix::net::{
 use crate::codec::{self, CodecError, MAX_MESSAGE};
 
 /// Most descriptors in one message: the three pipes of `Started`, and the socket of the user channel.
-pub const MAX_DESCRIPTORS: usize = 4;
+pub const MAX_DESCRIPTORS: usize = 5;
 
 /// Waiting connections of a listener: more starts at one moment than `MaxConnections=` of the unit lets
 /// through.

@@ -157,7 +157,7 @@ const ABOUT_ONE: [&str; 13] = [
 fn is_of_kept(kind: &str, data: &Value) -> bool {
     const NEW: [&str; 9] =
         ["hello", "attached", "detached", "screen", "lost", "sessions", "holder", "viewers", "resized"];
-    let is_marked = ["session", "seq", "reason"].iter().any(|mark| !data[*mark].is_null());
+    let is_marked = ["session", "seq", "reason", "stage"].iter().any(|mark| !data[*mark].is_null());
     NEW.contains(&kind) || is_marked
 }
 

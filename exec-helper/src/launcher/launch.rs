@@ -7,17 +7,13 @@
 
 use std::{
     convert::Infallible,
-    ffi::{CString, OsStr, OsString},
-    fs::{self, DirBuilder, Permissions},
+    fs::{self, DirBuilder},
     io,
     os::{
         fd::{AsFd, OwnedFd},
-        unix::{
-            ffi::OsStrExt,
-            fs::{DirBuilderExt, MetadataExt, PermissionsExt},
-        },
+        unix::fs::DirBuilderExt,
     },
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use further_link_proto::{Connection, Run, Step};
@@ -30,23 +26,22 @@ use nix::{
 use rustix::net::SocketAddrUnix;
 
 use super::{
-    Programs,
-    environment::{Variable, environment},
-    from_client::FromClient,
-    runner,
+    Programs, compile::compile, environment::environment, execute, from_client::FromClient, runner,
     stdio::Theirs,
 };
 use crate::{
     check::Permitted,
     handoff::WireReport,
     identity,
-    plan::{self, Layout, Plan, Program},
+    plan::{self, Layout, Program},
     step_error::StepError,
     sys,
 };
 
 /// The variable that tells programs where the user channel of their run is.
 const CHANNEL: &str = "FURTHER_LINK_CHANNEL";
+/// The exit code of a program that could not be executed (sh(1)).
+const NOT_EXECUTABLE: i32 = 126;
 /// Programs of one run that connect at the same moment.
 const CHANNEL_BACKLOG: i32 = 64;
 
@@ -103,7 +98,19 @@ impl Start<'_> {
             return Err(at(Step::Execute)(Errno::EPIPE.into()));
         }
         let environment = environment(account, &plan.cwd, &passed, details.env);
-        execute(&plan, &environment)
+        if let Some(stage) = &plan.compile {
+            compile(user, self.watcher, stage, run.terminal.is_some(), &environment)?;
+            let Err(error) = execute::program(&plan.program, &plan.args, &environment);
+            eprintln!("further-link: cannot execute what the compiler has made: {error}");
+            std::process::exit(NOT_EXECUTABLE);
+        }
+        let Err(error) = execute::program(&plan.program, &plan.args, &environment);
+        let is_missing = error.raw_os_error() == Some(libc::ENOENT);
+        let step = match plan.program {
+            Program::Search(_) if is_missing => Step::FindProgram,
+            _ => Step::Execute,
+        };
+        Err(StepError::new(step, &error))
     }
 }
 
@@ -139,67 +146,6 @@ fn attach(theirs: &Theirs) -> io::Result<()> {
     sys::reset_signals()?;
     umask(Mode::S_IWGRP | Mode::S_IWOTH);
     Ok(())
-}
-
-fn execute(plan: &Plan, environment: &[Variable]) -> Result<Infallible, StepError> {
-    let search = environment.iter().find_map(|(name, value)| (name == "PATH").then_some(value.as_str()));
-    let candidates = match &plan.program {
-        Program::File(file) => vec![file.clone()],
-        Program::Script(file) => {
-            make_executable(file);
-            vec![file.clone()]
-        }
-        Program::Search(name) => {
-            search.unwrap_or_default().split(':').map(|dir| Path::new(dir).join(name)).collect()
-        }
-    };
-    let Err(error) = execute_first(&candidates, &plan.args, environment);
-    let is_missing = error.raw_os_error() == Some(libc::ENOENT);
-    let step = match plan.program {
-        Program::Search(_) if is_missing => Step::FindProgram,
-        _ => Step::Execute,
-    };
-    Err(StepError::new(step, &error))
-}
-
-/// Tries each file as execvp(3) does: one that is not there or may not be executed lets the next one try.
-/// Unlike execvp it does not hand a file without an interpreter line to a shell.
-fn execute_first(
-    candidates: &[PathBuf],
-    args: &[OsString],
-    environment: &[Variable],
-) -> io::Result<Infallible> {
-    let args: Vec<_> = args.iter().map(|arg| c_string(arg)).collect::<io::Result<_>>()?;
-    let environment: Vec<_> = environment
-        .iter()
-        .map(|(name, value)| c_string(OsStr::new(&format!("{name}={value}"))))
-        .collect::<io::Result<_>>()?;
-    let mut reason = Errno::ENOENT;
-    for file in candidates {
-        let Err(errno) = nix::unistd::execve(&c_string(file.as_os_str())?, &args, &environment);
-        match errno {
-            Errno::ENOENT | Errno::ENOTDIR => {}
-            Errno::EACCES => reason = errno,
-            _ => return Err(errno.into()),
-        }
-    }
-    Err(reason.into())
-}
-
-/// An uploaded file is 0644: its owner may execute it all the same (B8, `exec`). As the owner, so D6 cannot
-/// happen; if it does not work, execve says why.
-fn make_executable(file: &Path) {
-    if let Ok(metadata) = fs::metadata(file)
-        && metadata.is_file()
-        && metadata.mode() & 0o111 == 0
-    {
-        let readers_execute = metadata.mode() | ((metadata.mode() & 0o444) >> 2);
-        if let Err(_visible_in_execve) = fs::set_permissions(file, Permissions::from_mode(readers_execute)) {}
-    }
-}
-
-fn c_string(text: &OsStr) -> io::Result<CString> {
-    Ok(CString::new(text.as_bytes())?)
 }
 
 #[cfg(test)]

@@ -4,9 +4,12 @@
 //! The launcher tells its parent, the watcher, what it is about to become (`handoff`), with the
 //! frontend's ends of the streams. Then, as the user, it reads the runner's file and says what it makes for
 //! the run. At last the watcher sees the end of the file, when the launcher is the program, or the event of
-//! the step that failed.
+//! the step that failed. A program that is compiled first is a run already: the compiler is a child of this
+//! process.
 
+mod compile;
 mod environment;
+mod execute;
 mod from_client;
 mod launch;
 mod runner;

@@ -117,11 +117,14 @@ impl Watcher {
 
 impl Progress {
     /// Call it when readable. Nothing if the launcher is the program now.
-    pub(crate) fn report(&self) -> Option<Report> {
-        match self.launcher.recv::<WireReport>() {
-            Ok(report) => Some(report.into()),
+    pub(crate) fn report(&self) -> Option<(Report, Vec<OwnedFd>)> {
+        match self.launcher.recv_with::<WireReport>() {
+            Ok((report, descriptors)) => Some((report.into(), descriptors)),
             Err(SocketError::Closed) => None,
-            Err(error) => Some(Report::Failed(StepError::new(Step::Fork, &io::Error::other(error)).event())),
+            Err(error) => {
+                let failed = StepError::new(Step::Fork, &io::Error::other(error)).event();
+                Some((Report::Failed(failed), Vec::new()))
+            }
         }
     }
 }

@@ -43,6 +43,8 @@ pub(crate) struct Watch<'a> {
     streams: Vec<OwnedFd>,
     /// The launcher's reports, until the last has come.
     progress: Option<Progress>,
+    /// The launcher is not the program yet, and the client knows that the run goes on.
+    is_compiling: bool,
     state: State,
     /// The processes that handle the signal sent last.
     handlers: Option<Handlers>,
@@ -70,6 +72,7 @@ impl<'a> Watch<'a> {
             pid: progress.pid,
             streams,
             progress: Some(progress),
+            is_compiling: false,
             state: State::Starting,
             handlers: None,
             status: None,
@@ -87,7 +90,8 @@ impl<'a> Watch<'a> {
     /// has closed.
     pub(crate) fn run(&mut self, record: &Record) -> Result<Event, WatchError> {
         loop {
-            let report = self.progress.as_ref().filter(|_| self.is_starting()).map(AsFd::as_fd);
+            let awaited = self.is_starting() || self.is_compiling;
+            let report = self.progress.as_ref().filter(|_| awaited).map(AsFd::as_fd);
             let now_if_more = self.children.may_have_ended().then(Instant::now);
             let deadline = now_if_more.or(self.state.deadline());
             let ready = self.inputs.wait(self.frontend.is_some(), report, deadline)?;
@@ -145,19 +149,30 @@ impl<'a> Watch<'a> {
         self.state == State::Starting && self.progress.is_some()
     }
 
-    /// Takes a report of the launcher while the run is starting.
+    /// Takes a report of the launcher.
     fn on_report(&mut self, record: &Record) -> Result<Option<Event>, WatchError> {
-        let Some(progress) = self.progress.as_ref().filter(|_| self.is_starting()) else {
-            return Ok(None);
-        };
+        let Some(progress) = &self.progress else { return Ok(None) };
         match progress.report() {
-            Some(Report::Planned(temporary)) => {
-                self.temporary = Some(temporary);
-                return Ok(None);
+            Some((Report::Planned(temporary), _)) => self.temporary = Some(temporary),
+            Some((Report::Compiling, output)) => {
+                self.streams.extend(output);
+                self.is_compiling = true;
+                self.on_start(record)?;
             }
-            Some(Report::Failed(failed)) => return Ok(Some(failed)),
-            None => self.progress = None,
+            Some((Report::Failed(failed), _)) => return Ok(Some(failed)),
+            None => {
+                self.progress = None;
+                if !std::mem::take(&mut self.is_compiling) {
+                    self.on_start(record)?;
+                } else if let Some(frontend) = self.frontend {
+                    frontend.send(&Event::Compiled)?;
+                }
+            }
         }
+        Ok(None)
+    }
+
+    fn on_start(&mut self, record: &Record) -> Result<(), WatchError> {
         let descriptors: Vec<_> = self.streams.iter().map(AsFd::as_fd).collect();
         let pid = self.pid.as_raw().unsigned_abs();
         if let Some(frontend) = self.frontend {
@@ -166,7 +181,7 @@ impl<'a> Watch<'a> {
         record.started();
         self.streams.clear();
         self.happen(Transition::Started);
-        Ok(None)
+        Ok(())
     }
 
     fn on_message(&mut self) -> Result<(), WatchError> {
@@ -318,7 +333,7 @@ impl<'a> Watch<'a> {
             || self.inputs.wait(false, Some(progress.as_fd()), now).is_ok_and(|ready| ready.report);
         while is_there() {
             match progress.report() {
-                Some(Report::Planned(temporary)) if self.temporary.is_some() => {
+                Some((Report::Planned(temporary), _)) if self.temporary.is_some() => {
                     self.temporary = Some(temporary);
                 }
                 Some(_) => {}

@@ -55,6 +55,11 @@ pub(crate) fn outbox(dialect: Dialect) -> (Outbox, OutboxReceiver) {
 }
 
 impl Outbox {
+    /// The client has said `hello`.
+    pub(crate) fn speak(&mut self, dialect: Dialect) {
+        self.dialect = dialect;
+    }
+
     /// Queues a message, waiting for room.
     pub(crate) async fn send(
         &self,

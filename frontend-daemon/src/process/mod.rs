@@ -47,7 +47,7 @@ use crate::{
     process::channel::connection::Inherited,
     process::channel::keys::Keyboard,
     process::input::{Input, NotTaken},
-    process::output::{Output, OutputKind},
+    process::output::{Output, OutputKind, overdue},
     process::phase::{Phase, Transition, stopped},
     runners::Runners,
     transcript::Audience,
@@ -63,6 +63,9 @@ const RELAY_INPUT: &str = "relayin";
 const INPUT: &str = "stdin";
 const OUTPUT: &str = "stdout";
 const ERRORS: &str = "stderr";
+
+/// Descriptors of a run on pipes whose compiler says something.
+const WITH_COMPILER: usize = 5;
 
 /// A start that takes longer than this (a file system that hangs) is given up.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
@@ -136,6 +139,8 @@ struct Streams {
     terminal: Option<Arc<Stream>>,
     /// The listening socket of the user channel.
     channel: Stream,
+    /// What the compiler says before the program runs, where that is told apart.
+    compiler: Option<Output>,
 }
 
 /// The copies of a process's descriptors in the service manager's store.
@@ -374,20 +379,25 @@ async fn write_parts(
 
 fn streams(mut descriptors: Vec<OwnedFd>) -> Result<Streams, StartError> {
     let neither = || io::Error::other("neither a terminal nor three pipes, with a user channel");
-    let channel = Stream::new(descriptors.pop().ok_or_else(neither)?, Interest::READABLE)?;
+    let readable = |descriptor| Stream::new(descriptor, Interest::READABLE);
+    let compiler = (descriptors.len() == WITH_COMPILER).then(|| descriptors.pop()).flatten();
+    let compiler =
+        compiler.map(|pipe| Ok::<_, io::Error>(Output::new(OutputKind::Compiler, Arc::new(readable(pipe)?))));
+    let channel = readable(descriptors.pop().ok_or_else(neither)?)?;
     let mut descriptors = descriptors.into_iter();
-    match (descriptors.next(), descriptors.next(), descriptors.next()) {
-        (Some(leader), None, None) => Ok(Streams::of_terminal(leader, channel)?),
-        (Some(stdin), Some(stdout), Some(stderr)) => Ok(Streams::of_pipes([stdin, stdout, stderr], channel)?),
-        _ => Err(neither().into()),
-    }
+    let streams = match (descriptors.next(), descriptors.next(), descriptors.next()) {
+        (Some(leader), None, None) => Streams::of_terminal(leader, channel)?,
+        (Some(stdin), Some(stdout), Some(stderr)) => Streams::of_pipes([stdin, stdout, stderr], channel)?,
+        _ => return Err(neither().into()),
+    };
+    Ok(Streams { compiler: compiler.transpose()?, ..streams })
 }
 
 impl Streams {
     fn of_terminal(leader: OwnedFd, channel: Stream) -> io::Result<Self> {
         let leader = Arc::new(Stream::new(leader, Interest::READABLE | Interest::WRITABLE)?);
         let outputs = vec![Output::new(OutputKind::Terminal, Arc::clone(&leader))];
-        Ok(Self { input: Arc::clone(&leader), outputs, terminal: Some(leader), channel })
+        Ok(Self { input: Arc::clone(&leader), outputs, terminal: Some(leader), channel, compiler: None })
     }
 
     fn of_pipes([stdin, stdout, stderr]: [OwnedFd; 3], channel: Stream) -> io::Result<Self> {
@@ -400,6 +410,7 @@ impl Streams {
             ],
             terminal: None,
             channel,
+            compiler: None,
         })
     }
 
@@ -441,7 +452,7 @@ impl Supervisor {
     /// Moves all that is read and written until the program has ended and all of it was said; or until this
     /// process leaves the program to the next one.
     async fn run(self, streams: Streams, mut copies: Copies, budgets: &Budgets, inherited: Vec<Inherited>) {
-        let Streams { input: stdin, outputs, terminal, channel } = streams;
+        let Streams { input: stdin, outputs, terminal, channel, compiler } = streams;
         let kind = if terminal.is_some() { OutputKind::Terminal } else { OutputKind::Stderr };
         let phase = &self.state.phase;
         let channel = UserChannel {
@@ -457,10 +468,24 @@ impl Supervisor {
         };
         let channel = channel.serve(inherited).fuse();
         tokio::pin!(channel);
-        let outputs = outputs.into_iter().map(|output| output.run(&self.audience, phase.subscribe()));
-        let output = futures_util::future::join_all(outputs);
+        let (is_compiled, mut compiled) = watch::channel(false);
+        let outputs =
+            outputs.into_iter().map(|output| output.run(&self.audience, overdue(phase.subscribe())));
+        let output = async {
+            if let Some(compiler) = compiler {
+                // A process that the compiler has left may hold its pipe.
+                let until = async {
+                    tokio::select! {
+                        Ok(_) | Err(_) = compiled.wait_for(|compiled| *compiled) => {}
+                        () = overdue(phase.subscribe()) => {}
+                    }
+                };
+                compiler.run(&self.audience, until).await;
+            }
+            futures_util::future::join_all(outputs).await
+        };
         let end = async {
-            let status = self.exit_status().await;
+            let status = self.exit_status(&is_compiled).await;
             let was_stopped = *phase.borrow() == Phase::Stopping;
             self.state.moved(Transition::Exited);
             (status, was_stopped)
@@ -497,21 +522,29 @@ impl Supervisor {
     }
 
     /// Waits for the helper's last event. A helper that is gone without one was killed, and its run with it.
-    async fn exit_status(&self) -> ExitStatus {
+    async fn exit_status(&self, is_compiled: &watch::Sender<bool>) -> ExitStatus {
         if let Some(status) = self.exited {
             return status;
         }
-        match self.conversation.recv_last().await {
-            Ok((Event::Exited(status), _)) => {
-                if let Some(saved) = self.audience.saved() {
-                    saved.exited(status);
+        loop {
+            match self.conversation.recv_last().await {
+                Ok((Event::Compiled, _)) => drop(is_compiled.send_replace(true)),
+                Ok((Event::Exited(status), _)) => {
+                    if let Some(saved) = self.audience.saved() {
+                        saved.exited(status);
+                    }
+                    return status;
                 }
-                return status;
+                Ok(_) => {
+                    warn!("the helper of a run gave an answer out of place");
+                    return ExitStatus::Signaled(9);
+                }
+                Err(error) => {
+                    warn!("the helper of a run has gone: {error}");
+                    return ExitStatus::Signaled(9);
+                }
             }
-            Ok(_) => warn!("the helper of a run gave an answer out of place"),
-            Err(error) => warn!("the helper of a run has gone: {error}"),
         }
-        ExitStatus::Signaled(9)
     }
 }
 

@@ -45,6 +45,7 @@ pub(crate) enum OutputKind {
     Terminal,
     Stdout,
     Stderr,
+    Compiler,
 }
 
 impl OutputKind {
@@ -55,9 +56,9 @@ impl OutputKind {
     fn patience(self, gathered: &[u8]) -> Option<Duration> {
         match self {
             Self::Terminal => gathered.contains(&b'\n').then_some(Duration::from_millis(10)),
-            Self::Stdout | Self::Stderr if !gathered.ends_with(b"\n") => Some(MAX_GATHER),
+            Self::Stdout | Self::Stderr | Self::Compiler if !gathered.ends_with(b"\n") => Some(MAX_GATHER),
             Self::Stdout => Some(Duration::from_millis(2)),
-            Self::Stderr => Some(Duration::from_millis(25)),
+            Self::Stderr | Self::Compiler => Some(Duration::from_millis(25)),
         }
     }
 
@@ -75,6 +76,7 @@ impl OutputKind {
         match self {
             Self::Terminal | Self::Stdout => OutputStream::Stdout,
             Self::Stderr => OutputStream::Stderr,
+            Self::Compiler => OutputStream::Compiler,
         }
     }
 }
@@ -107,11 +109,10 @@ impl Output {
         Self { buffer: bytes, saved: Some((Arc::clone(saved), relay)), ..self }
     }
 
-    /// Ends at the end of the stream; or when the process is draining, nothing is written, and the time is
-    /// over. Without a client the output is read all the same, so that a program which is being stopped
-    /// does not hang in a write.
-    pub(crate) async fn run(mut self, audience: &Audience, phase: watch::Receiver<Phase>) {
-        let overdue = overdue(phase);
+    /// Ends at the end of the stream; or when it is overdue (the process is draining, and the time is over)
+    /// and nothing is written. Without a client the output is read all the same, so that a program which is
+    /// being stopped does not hang in a write.
+    pub(crate) async fn run(mut self, audience: &Audience, overdue: impl Future<Output = ()>) {
         tokio::pin!(overdue);
         let mut is_overdue = false;
         let mut decoder = Utf8Decoder::default();

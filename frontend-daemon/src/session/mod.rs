@@ -218,6 +218,7 @@ impl Session {
 
     async fn hello(&mut self, hello: &Hello) -> Result<(), Disconnected> {
         self.dialect = Dialect::Version1;
+        self.outbox.speak(self.dialect);
         if let Some(client) = &hello.client {
             self.owner = Owner::Client(Hash::of(client.as_str()));
         }

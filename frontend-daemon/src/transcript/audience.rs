@@ -73,10 +73,13 @@ impl Audience {
                 let message = match stream {
                     OutputStream::Stdout => ServerMessage::Stdout(text.into()),
                     OutputStream::Stderr => ServerMessage::Stderr(text.into()),
+                    OutputStream::Compiler => ServerMessage::Compiler(text.into()),
                 };
                 outbox.send(message, Some(id)).await
             }
             Self::Kept(transcript) => {
+                // Nothing of the compiler is left to the next process of this service but what was said.
+                let read = if stream == OutputStream::Compiler { 0 } else { read };
                 transcript.append(stream, read, text).await;
                 Ok(())
             }

@@ -9,7 +9,7 @@ use std::{
 
 use further_link_api::{
     Attached, Dialect, EndReason, KeptMessage, KeptState, Mode, OutputStream, ProcessId, ServerMessage,
-    StartFailure, WhenFull,
+    Stage, StartFailure, WhenFull,
 };
 use further_link_proto::WindowSize;
 
@@ -393,8 +393,9 @@ impl State {
             Entry::Text { stream: OutputStream::Stdout, text, seq } => {
                 (KeptMessage::Stdout { output: text.into(), seq }, text.len() >= LARGE)
             }
-            Entry::Text { stream: OutputStream::Stderr, text, seq } => {
-                (KeptMessage::Stderr { output: text.into(), seq }, text.len() >= LARGE)
+            Entry::Text { stream, text, seq } => {
+                let stage = (stream == OutputStream::Compiler).then_some(Stage::Compile);
+                (KeptMessage::Stderr { output: text.into(), seq, stage }, text.len() >= LARGE)
             }
         };
         let json = in_json(message, process);

@@ -9,6 +9,7 @@ mod first_page;
 mod http;
 mod kept;
 mod kept_cuts;
+mod languages;
 mod output;
 mod pressure;
 mod python_package;

@@ -1,0 +1,132 @@
+//! The stage before a run: the compiler, a child of this process, which waits for it and then becomes what it
+//! has made. All of it as the user.
+
+use std::{
+    convert::Infallible,
+    fs::File,
+    io::{self, Write},
+    os::fd::{AsFd, OwnedFd},
+    process,
+    time::Instant,
+};
+
+use further_link_proto::{Connection, SocketError, Step};
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, poll},
+    unistd::Pid,
+};
+use rustix::{
+    pipe::{PipeFlags, pipe_with},
+    process::{PidfdFlags, Signal, WaitOptions, WaitStatus, pidfd_open, pidfd_send_signal, waitpid},
+};
+
+use super::{environment::Variable, execute};
+use crate::{handoff::WireReport, identity::IsUser, inputs, plan::Stage, step_error::StepError, sys};
+
+/// The exit code of a run whose compiler took too long (timeout(1)).
+const TIMED_OUT: i32 = 124;
+/// What a shell adds to the number of a signal.
+const BY_SIGNAL: i32 = 128;
+/// The exit code of a command that could not be executed (sh(1)).
+const NOT_EXECUTED: u8 = 127;
+
+/// What the compiler says, where that is told apart.
+struct Output {
+    reading: OwnedFd,
+    writing: OwnedFd,
+}
+
+/// Has the program compiled. Returns if that went well; else this process ends with the compiler's exit code.
+pub(crate) fn compile(
+    user: IsUser,
+    watcher: &Connection,
+    stage: &Stage,
+    on_terminal: bool,
+    environment: &[Variable],
+) -> Result<(), StepError> {
+    for program in &stage.requires {
+        if execute::find(program, environment).is_none() {
+            return Err(StepError::new(Step::FindProgram, &Errno::ENOENT.into()));
+        }
+    }
+    let at = |error: io::Error| StepError::new(Step::Streams, &error);
+    let output = if on_terminal { None } else { Some(output().map_err(at)?) };
+    let reading: Vec<_> = output.iter().map(|output| output.reading.as_fd()).collect();
+    let told: Result<(), SocketError> = watcher.send_with(&WireReport::Compiling, &reading);
+    told.map_err(io::Error::other).map_err(at)?;
+    // From here on the run is under way: what goes wrong is said where the compiler says it.
+    let mut says: Box<dyn Write> = match &output {
+        Some(output) => match output.writing.try_clone() {
+            Ok(copy) => Box::new(File::from(copy)),
+            Err(_) => Box::new(io::stderr()),
+        },
+        None => Box::new(io::stderr()),
+    };
+    let writing = output.map(|output| output.writing);
+    let child = sys::fork(|| {
+        let Err(error) = become_compiler(user, stage, writing.as_ref(), environment);
+        eprintln!("further-link: cannot execute the compiler: {error}");
+        NOT_EXECUTED
+    });
+    let ended = child.and_then(|child| wait(child, Instant::now() + stage.limit));
+    let (code, words) = match ended {
+        Ok(Some(status)) => match (status.exit_status(), status.terminating_signal()) {
+            (Some(0), _) => return Ok(()),
+            (Some(code), _) => (code, None),
+            (None, signal) => {
+                let signal = signal.unwrap_or_default();
+                (BY_SIGNAL + signal, Some(format!("the compiler was ended by signal {signal}")))
+            }
+        },
+        Ok(None) => {
+            let seconds = stage.limit.as_secs();
+            (TIMED_OUT, Some(format!("the compiler took longer than {seconds} seconds, and was ended")))
+        }
+        Err(error) => (1, Some(format!("cannot run the compiler: {error}"))),
+    };
+    if let Some(words) = words {
+        let (Ok(()) | Err(_)) = writeln!(says, "further-link: {words}");
+    }
+    process::exit(code)
+}
+
+fn output() -> io::Result<Output> {
+    let (reading, writing) = pipe_with(PipeFlags::CLOEXEC)?;
+    Ok(Output { reading, writing })
+}
+
+/// Turns the child into the compiler, which has no input.
+fn become_compiler(
+    _: IsUser,
+    stage: &Stage,
+    output: Option<&OwnedFd>,
+    environment: &[Variable],
+) -> io::Result<Infallible> {
+    rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
+    if let Some(output) = output {
+        rustix::stdio::dup2_stdout(output)?;
+        rustix::stdio::dup2_stderr(output)?;
+    }
+    execute::program(&stage.program, &stage.args, environment)
+}
+
+/// Waits for the child's end. None if that has not come in time, and it was killed.
+fn wait(child: Pid, until: Instant) -> io::Result<Option<WaitStatus>> {
+    let raw = rustix::process::Pid::from_raw(child.as_raw()).ok_or(Errno::ESRCH)?;
+    let process = pidfd_open(raw, PidfdFlags::empty())?;
+    let mut in_time = true;
+    while in_time {
+        match poll(&mut [PollFd::new(process.as_fd(), PollFlags::POLLIN)], inputs::timeout(Some(until))) {
+            Ok(0) => in_time = until > Instant::now(),
+            Ok(_) => break,
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    if !in_time {
+        pidfd_send_signal(&process, Signal::KILL)?;
+    }
+    let ended = waitpid(Some(raw), WaitOptions::empty())?;
+    Ok(ended.map(|(_, status)| status).filter(|_| in_time))
+}
