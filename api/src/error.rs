@@ -189,6 +189,26 @@ pub enum StartFailure {
         /// What to do.
         hint: String,
     },
+    /// `venv` or `install` for a language without environments of packages.
+    #[error("{title} has no environments of packages here; leave venv and install out")]
+    NoVenvs {
+        /// The runner's title.
+        title: String,
+    },
+    /// The environment that the client named is not there.
+    #[error("there is no such environment of packages; make the project's with install, or leave venv out")]
+    VenvMissing,
+    /// `install` without a folder to install into.
+    #[error("install needs path, the folder of the project, and neither code nor args")]
+    InstallWhere,
+    /// Not the name of a package.
+    #[error(
+        "{name:?} is no package to install: a name such as requests, with a version if you like (requests==2.31)"
+    )]
+    PackageName {
+        /// As the client wrote it, cut.
+        name: String,
+    },
     /// Too many arguments.
     #[error("more than {most} arguments; join some, or give them by stdin")]
     ArgsTooMany {
@@ -397,6 +417,10 @@ mod tests {
             StartFailure::NoRunner,
             StartFailure::BrokenRunner { id: "ID".to_owned(), reason: reason() },
             StartFailure::NotInstalled { title: "TITLE".to_owned(), hint: "HINT".to_owned() },
+            StartFailure::NoVenvs { title: "TITLE".to_owned() },
+            StartFailure::VenvMissing,
+            StartFailure::InstallWhere,
+            StartFailure::PackageName { name: "NAME".to_owned() },
             StartFailure::ArgsTooMany { most: 256 },
             StartFailure::ArgsTooLong { most: 65_536 },
             StartFailure::Nul,

@@ -114,9 +114,6 @@ pub struct RunnerEntry {
     /// What to do if they are not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
-    /// What the program says of its version, if it was asked already.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub version: Option<String>,
 }
 
 /// Limits that a client may want to know.

@@ -25,7 +25,8 @@ pub use kept_message::{
 };
 pub use limits::{MAX_ID, MAX_MESSAGE, MAX_VALUES};
 pub use message::{
-    ClientMessage, Dialect, EXEC, Integer, ORIGINAL_RUNNERS, PYTHON3, ProcessId, SHELL, Signal, Start,
+    ClientMessage, Dialect, EXEC, Install, Integer, ORIGINAL_RUNNERS, PYTHON3, ProcessId, SHELL, Signal,
+    Start,
 };
 pub use parse::parse;
 pub use server::{Malformed, Received, ServerMessage};

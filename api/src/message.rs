@@ -114,10 +114,23 @@ pub struct Start {
     pub args: Vec<String>,
     /// Variables for the program, by name and value.
     pub env: Vec<(String, String)>,
+    /// The folder of an environment of packages.
+    pub venv: Option<String>,
+    /// Packages to install, instead of a program.
+    pub install: Option<Install>,
     /// The size of the terminal, rows and columns, from the beginning.
     pub size: Option<(u16, u16)>,
     /// Whether the program outlives its connection.
     pub keep: Option<Keep>,
+}
+
+/// What to install into a project's environment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Install {
+    /// These packages.
+    Packages(Vec<String>),
+    /// Those that a file of the project names.
+    Requirements(String),
 }
 
 /// The signals that a client may send.
@@ -255,6 +268,14 @@ impl Start {
             if let Some(keep) = self.keep {
                 data.insert("keep".to_owned(), keep.data());
             }
+            if let Some(venv) = &self.venv {
+                data.insert("venv".to_owned(), venv.as_str().into());
+            }
+            match &self.install {
+                Some(Install::Packages(packages)) => drop(data.insert("install".to_owned(), json!(packages))),
+                Some(Install::Requirements(file)) => drop(data.insert("install".to_owned(), json!(file))),
+                None => {}
+            }
             if !self.args.is_empty() {
                 data.insert("args".to_owned(), json!(self.args));
             }
@@ -341,6 +362,20 @@ impl Raw {
         match self.data.remove("args") {
             None => Ok(Vec::new()),
             Some(Value::Array(args)) => args.into_iter().map(|arg| in_text(arg).ok_or(wrong)).collect(),
+            Some(_) => Err(wrong),
+        }
+    }
+
+    /// `install` of a start.
+    pub(crate) fn install(&mut self) -> Result<Option<Install>, BadMessage> {
+        let wrong = BadMessage::Field("data.install");
+        match self.data.remove("install") {
+            None => Ok(None),
+            Some(Value::String(file)) => Ok(Some(Install::Requirements(file))),
+            Some(Value::Array(packages)) => {
+                let packages = packages.into_iter().map(|one| in_text(one).ok_or(wrong));
+                Ok(Some(Install::Packages(packages.collect::<Result<_, _>>()?)))
+            }
             Some(_) => Err(wrong),
         }
     }
@@ -439,7 +474,13 @@ mod tests {
             path: Some("a.c".to_owned()),
             args: vec!["a b".to_owned(), String::new()],
             env: vec![("NAME".to_owned(), "ü".to_owned())],
+            venv: Some("v".to_owned()),
+            install: Some(Install::Packages(vec!["p".to_owned()])),
             ..Start::default()
+        };
+        let required = Start {
+            install: Some(Install::Requirements("requirements.txt".to_owned())),
+            ..Start::new(PYTHON3)
         };
         let attach = |after, size| Attach { session: "s".to_owned(), key: Secret::new("k"), after, size };
         let stdin =
@@ -448,6 +489,7 @@ mod tests {
             ClientMessage::Start { process: process.clone(), start: start(WhenFull::Drop) },
             ClientMessage::Start { process: process.clone(), start: start(WhenFull::Wait) },
             ClientMessage::Start { process: process.clone(), start: chosen },
+            ClientMessage::Start { process: process.clone(), start: required },
             ClientMessage::Start { process: process.clone(), start: Start::new("my-basic") },
             stdin(Some(1)),
             stdin(Some(u64::MAX)),
@@ -482,6 +524,9 @@ mod tests {
             r#"{"type":"start","process":"1","data":{"runner":"shell","args":"x"}}"#,
             r#"{"type":"start","process":"1","data":{"runner":"shell","args":[1]}}"#,
             r#"{"type":"start","process":"1","data":{"runner":"shell","env":["x"]}}"#,
+            r#"{"type":"start","process":"1","data":{"runner":"shell","install":{}}}"#,
+            r#"{"type":"start","process":"1","data":{"runner":"shell","install":[1]}}"#,
+            r#"{"type":"start","process":"1","data":{"runner":"shell","venv":1}}"#,
             r#"{"type":"start","process":"1","data":{"runner":"shell","env":{"x":null}}}"#,
             r#"{"type":"stdin","process":"1","data":{"input":"x","n":0}}"#,
             r#"{"type":"stdin","process":"1","data":{"input":"x","n":-1}}"#,

@@ -101,7 +101,13 @@ fn start(mut raw: Raw, dialect: Dialect) -> Result<Start, BadMessage> {
     if !is_new {
         return Ok(start);
     }
-    Ok(Start { keep: raw.keep()?, args: raw.args()?, env: raw.env()?, ..start })
+    let names_venv = raw.data.contains_key("venv");
+    let venv = raw.filled("venv");
+    if names_venv && venv.is_none() {
+        return Err(BadMessage::Field("data.venv"));
+    }
+    let (keep, args, env, install) = (raw.keep()?, raw.args()?, raw.env()?, raw.install()?);
+    Ok(Start { args, env, venv, install, keep, ..start })
 }
 
 #[cfg(test)]

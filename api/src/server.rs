@@ -294,7 +294,6 @@ mod tests {
                 extensions: vec!["c".to_owned()],
                 available: false,
                 hint: Some("install it".to_owned()),
-                version: None,
             }],
         };
         let attached = Attached {

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use further_link_proto::Run;
+use further_link_proto::{Details, Run};
 use further_link_runners::{Compile, Runner, Values, Word, fill};
 
 use crate::{account::Account, check::Permitted};
@@ -30,27 +30,22 @@ impl Directories {
         self.work.clone().unwrap_or_else(|| account.home.join("further"))
     }
 
-    /// Where this path is: absolute, below the home (`~/`, as a person would type it), or else below the work
-    /// dir.
-    fn resolve(&self, account: &Account, path: &str) -> PathBuf {
-        match path.strip_prefix('~') {
-            Some("") => account.home.clone(),
-            Some(rest) if rest.starts_with('/') => account.home.join(rest.trim_start_matches('/')),
-            _ => self.work_dir_of(account).join(path),
-        }
-    }
-
     /// Where the copies of this user's projects go (B11.12).
     pub(crate) fn projects_dir_of(&self, account: &Account) -> PathBuf {
         self.projects.clone().unwrap_or_else(|| account.home.join("Desktop/Projects/Further"))
     }
 }
 
+/// How long it may take to make an environment of packages: an SD card is slow.
+const MAKE_LIMIT: Duration = Duration::from_mins(10);
+
 /// Where the things of a run are, or will be.
 #[derive(Debug)]
 pub(crate) struct Layout {
     /// The client's path.
     pub(crate) path: Option<PathBuf>,
+    home: PathBuf,
+    work: PathBuf,
     pub(crate) temp: PathBuf,
     /// The socket of the user channel, of mode 0600.
     pub(crate) channel: PathBuf,
@@ -60,6 +55,18 @@ pub(crate) struct Layout {
     number: u32,
 }
 
+impl Layout {
+    /// Where this path is: absolute, below the home (`~/`, as a person would type it), or else below the work
+    /// dir.
+    fn resolve(home: &Path, work: &Path, path: &str) -> PathBuf {
+        match path.strip_prefix('~') {
+            Some("") => home.to_owned(),
+            Some(rest) if rest.starts_with('/') => home.join(rest.trim_start_matches('/')),
+            _ => work.join(path),
+        }
+    }
+}
+
 /// What to run.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Plan {
@@ -67,16 +74,31 @@ pub(crate) struct Plan {
     /// With the program's name first.
     pub(crate) args: Vec<OsString>,
     /// The stage before.
-    pub(crate) compile: Option<Stage>,
+    pub(crate) before: Option<Stage>,
+    /// Which environment of packages it has, for a language that knows them.
+    pub(crate) venv: Option<VenvRule>,
     pub(crate) cwd: PathBuf,
     /// Made with its parents before anything else.
     pub(crate) directory: Option<PathBuf>,
     pub(crate) temporary: Temporary,
 }
 
-/// The compiler of a program.
+/// Where an environment of packages is, if it is there.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum VenvRule {
+    /// The client has named it.
+    Named(PathBuf),
+    /// The project's; a run without a path has no project.
+    Project(Option<PathBuf>),
+    /// Packages go there. It is made if it is not there.
+    Install(PathBuf),
+}
+
+/// What runs before the program: its compiler, or what makes an environment of packages.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Stage {
+    /// What to call it.
+    pub(crate) name: &'static str,
     pub(crate) program: Program,
     pub(crate) args: Vec<OsString>,
     /// How long it may take.
@@ -130,26 +152,41 @@ pub(crate) struct Entrypoint {
 /// lay something in the way. There are two, since all users see the socket's name before the directory is
 /// made.
 pub(crate) fn layout(permitted: &Permitted<Run>, directories: &Directories, numbers: [u64; 2]) -> Layout {
+    let account = permitted.account();
+    let (home, work) = (account.home.clone(), directories.work_dir_of(account));
     let path = permitted.request().path.as_ref();
     let temp = directories.temp.clone();
     let [of_channel, number] = numbers;
     Layout {
-        path: path.map(|path| directories.resolve(permitted.account(), path.as_str())),
+        path: path.map(|path| Layout::resolve(&home, &work, path.as_str())),
         channel: temp.join(format!("further-link-{of_channel:016x}.sock")),
         private: temp.join(format!("further-link-{number:016x}")),
         // The low half is enough for one directory, and keeps the name that users see in tracebacks short.
         number: u32::try_from(number & u64::from(u32::MAX)).unwrap_or_default(),
+        home,
+        work,
         temp,
     }
 }
 
-/// Decides what to run. `with_text`: program text will come.
-pub(crate) fn plan(layout: &Layout, runner: &Runner, with_text: bool, args: &[String], shell: &Path) -> Plan {
-    let Layout { path, temp, channel, private, number } = layout;
+/// Decides what to run. `with_text`: program text will come. None if packages are to be installed for a
+/// language that has none.
+pub(crate) fn plan(
+    layout: &Layout,
+    runner: &Runner,
+    with_text: bool,
+    details: &Details,
+    shell: &Path,
+) -> Option<Plan> {
+    let Layout { path, temp, channel, private, number, home, work } = layout;
     let mut temporary = Temporary::channel(channel.clone());
+    let is_folder = with_text || runner.entry.is_none() || details.install;
     let (file, cwd, directory) = match (&runner.entry, path) {
-        // A shell: the path is where it works.
+        // A shell, or packages: the path is where it works.
         (None, path) => (PathBuf::new(), path.as_ref().unwrap_or(temp).clone(), path.clone()),
+        (Some(_), path) if details.install => {
+            (PathBuf::new(), path.as_ref().unwrap_or(temp).clone(), path.clone())
+        }
         (Some(_), Some(file)) if !with_text => {
             (file.clone(), file.parent().unwrap_or(Path::new("/")).to_owned(), None)
         }
@@ -168,9 +205,15 @@ pub(crate) fn plan(layout: &Layout, runner: &Runner, with_text: bool, args: &[St
             (file, path.as_ref().unwrap_or(temp).clone(), path.clone())
         }
     };
+    let project = path.as_ref().map(|path| if is_folder { path.as_path() } else { cwd.as_path() });
+    let venv = venv_rule(runner, details, project, (home, work));
     let out = private.join("program");
+    let named = match &venv {
+        Some(VenvRule::Named(venv) | VenvRule::Install(venv) | VenvRule::Project(Some(venv))) => venv.clone(),
+        Some(VenvRule::Project(None)) | None => PathBuf::new(),
+    };
     let filled = |words: &[Word], args: &[String]| {
-        let args = fill(words, &Values { file: &file, out: &out, args, shell });
+        let args = fill(words, &Values { file: &file, out: &out, args, shell, venv: &named });
         let program = match words.first() {
             Some(Word::File) => Program::Script(file.clone()),
             Some(Word::Text(name)) if !name.contains('/') => Program::Search(name.clone()),
@@ -178,14 +221,40 @@ pub(crate) fn plan(layout: &Layout, runner: &Runner, with_text: bool, args: &[St
         };
         (program, args)
     };
-    let compile = runner.compile.as_ref().map(|Compile { argv, seconds }| {
-        temporary.private = Some(private.clone());
-        let (program, args) = filled(argv, &[]);
-        let limit = Duration::from_secs((*seconds).into());
-        Stage { program, args, limit, requires: runner.requires.clone() }
-    });
-    let (program, args) = filled(&runner.run, args);
-    Plan { program, args, compile, cwd, directory, temporary }
+    let stage = |name, words: &[Word], limit| {
+        let (program, args) = filled(words, &[]);
+        Stage { name, program, args, limit, requires: runner.requires.clone() }
+    };
+    let (before, words) = match (&venv, &runner.venv, &runner.compile) {
+        (Some(VenvRule::Install(_)), Some(rule), _) => {
+            (Some(stage("the maker of the environment", &rule.make, MAKE_LIMIT)), &rule.install)
+        }
+        _ if details.install => return None,
+        (_, _, Some(Compile { argv, seconds })) => {
+            temporary.private = Some(private.clone());
+            (Some(stage("the compiler", argv, Duration::from_secs((*seconds).into()))), &runner.run)
+        }
+        _ => (None, &runner.run),
+    };
+    let (program, args) = filled(words, &details.args);
+    Some(Plan { program, args, before, venv, cwd, directory, temporary })
+}
+
+fn venv_rule(
+    runner: &Runner,
+    details: &Details,
+    project: Option<&Path>,
+    (home, work): (&Path, &Path),
+) -> Option<VenvRule> {
+    let rule = runner.venv.as_ref()?;
+    let named = details.venv.as_ref().map(|venv| Layout::resolve(home, work, venv));
+    let of_project = project.map(|project| project.join(&rule.folder));
+    Some(match (named, of_project) {
+        (Some(venv), _) if details.install => VenvRule::Install(venv),
+        (None, Some(venv)) if details.install => VenvRule::Install(venv),
+        (Some(venv), _) => VenvRule::Named(venv),
+        (None, of_project) => VenvRule::Project(of_project),
+    })
 }
 
 #[cfg(test)]
@@ -218,7 +287,8 @@ mod tests {
         let directories = Directories { work: Some("/w".into()), temp: "/t".into(), projects: None };
         let permitted = policy.check(run).unwrap();
         let layout = layout(&permitted, &directories, [3, 0xab_0000_0007]);
-        plan(&layout, runner, code, args, &permitted.account().shell)
+        let details = Details { args: args.to_vec(), ..Details::default() };
+        plan(&layout, runner, code, &details, &permitted.account().shell).unwrap()
     }
 
     fn no_directory(entrypoint: Option<Entrypoint>) -> Temporary {
@@ -318,7 +388,7 @@ mod tests {
         let runner = further_link_runners::parse(text, "x").unwrap();
         let out = format!("{PRIVATE}/program");
         let plan = planned_with(&runner, Some("a.x"), false, &["b".to_owned()]);
-        let stage = plan.compile.unwrap();
+        let stage = plan.before.unwrap();
         assert_eq!(stage.program, Program::Search("xc".to_owned()));
         assert_eq!(stage.args, words(&["xc", "-o", &out, "/w/a.x"]));
         assert_eq!((stage.limit.as_secs(), stage.requires), (9, vec!["xc".to_owned()]));

@@ -43,6 +43,8 @@ use crate::{
 const FIRST_PASSED: i32 = 3;
 /// Variables that programs always get, if this process has them.
 const PASSED: [&str; 4] = ["PATH", "LANG", "LC_ALL", "TZ"];
+/// The environment of packages for programs whose project has none, by the name that the original gave it.
+const VENV: &str = "FURTHER_VENV";
 /// B7.3
 const DEFAULT_TEMP_DIR: &str = "/tmp";
 
@@ -159,6 +161,7 @@ fn start(options: Options) -> Result<(), StartError> {
         passed: passed_variables(&options),
         runners: options.runners_dirs,
         trust: Trust::also(own_file_owner()?),
+        venv: std::env::var_os(VENV).filter(|venv| !venv.is_empty()).map(PathBuf::from),
     };
     let settings = Settings {
         serves: options.serves,

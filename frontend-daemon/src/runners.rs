@@ -62,6 +62,20 @@ impl Runners {
         Ok(Self { folders, trust, state: Mutex::default() })
     }
 
+    /// Refuses environments of packages where the language has none.
+    pub(crate) fn check(&self, start: &Start, id: &RunnerId) -> Result<(), StartFailure> {
+        if start.venv.is_none() && start.install.is_none() {
+            return Ok(());
+        }
+        match self.known().find(id.as_str()) {
+            Some(runner) if runner.venv.is_none() => {
+                Err(StartFailure::NoVenvs { title: runner.title.clone() })
+            }
+            // Of a user's own the helper knows.
+            _ => Ok(()),
+        }
+    }
+
     /// The runner of a start: the one that is named, or the one of the path's ending, or of the text's first
     /// line.
     pub(crate) fn choose(&self, start: &Start) -> Result<RunnerId, StartFailure> {
@@ -98,7 +112,7 @@ impl Runners {
             io::ErrorKind::PermissionDenied => {
                 "it has to belong to the user, or to root, and no other user may write it".to_owned()
             }
-            io::ErrorKind::InvalidInput => "further-link self-test names line and field".to_owned(),
+            io::ErrorKind::InvalidInput => "the log of further-link names its line and field".to_owned(),
             _ => error.to_string(),
         });
         StartFailure::BrokenRunner { id: id.as_str().to_owned(), reason }
@@ -184,7 +198,6 @@ fn entry(runner: &Runner) -> RunnerEntry {
         extensions: runner.extensions.clone(),
         available,
         hint: runner.hint.clone().filter(|_| !available),
-        version: None,
     }
 }
 

@@ -13,6 +13,10 @@ pub struct Details {
     pub args: Vec<String>,
     /// Variables, by name and value, that win over those of the account.
     pub env: Vec<(String, String)>,
+    /// The folder of an environment of packages, as the client wrote it.
+    pub venv: Option<String>,
+    /// Install the packages that `args` names into the project's environment, and run nothing else.
+    pub install: bool,
 }
 
 const CONFIG: config::Configuration<config::LittleEndian, config::Varint, config::Limit<MAX_DETAILS>> =
@@ -46,14 +50,19 @@ mod tests {
     #[test]
     fn what_arrives_is_what_was_chosen() {
         let args = ["", "a b", "'\"\n", "ü☃", "{file}"].map(str::to_owned).into();
-        let details = Details { args, env: vec![("NAME".to_owned(), "a=b".to_owned())] };
+        let details = Details {
+            args,
+            env: vec![("NAME".to_owned(), "a=b".to_owned())],
+            venv: Some("v".to_owned()),
+            install: true,
+        };
         assert_eq!(Details::from_bytes(&details.to_bytes().unwrap()).unwrap(), details);
         assert!(Details::default().is_empty() && !details.is_empty());
     }
 
     #[test]
     fn broken_bytes_are_an_error() {
-        let bytes = Details { args: vec!["x".to_owned()], env: Vec::new() }.to_bytes().unwrap();
+        let bytes = Details { args: vec!["x".to_owned()], ..Details::default() }.to_bytes().unwrap();
         for length in 0..bytes.len() {
             assert!(Details::from_bytes(&bytes[..length]).is_err(), "{length}");
         }

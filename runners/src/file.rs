@@ -23,12 +23,6 @@ const MAX_LIST: usize = 100;
 const COMPILE_SECONDS: u32 = 60;
 /// Bounds of the compiler's seconds.
 const COMPILE_RANGE: RangeInclusive<u32> = 1..=600;
-/// Bounds of a run's seconds: a week.
-const SECONDS_RANGE: RangeInclusive<u32> = 1..=604_800;
-/// Bounds of a run's memory in MiB: an interpreter, a terabyte.
-const MEMORY_RANGE: RangeInclusive<u32> = 16..=1_048_576;
-/// Bounds of a run's processes.
-const PROCESSES_RANGE: RangeInclusive<u32> = 4..=100_000;
 /// What stands for a random number in the name of the program's file.
 const NUMBER: &str = "{number}";
 
@@ -55,10 +49,10 @@ pub struct Runner {
     pub compile: Option<Compile>,
     /// The command line.
     pub run: Vec<Word>,
+    /// Environments of packages that a project can have.
+    pub venv: Option<Venv>,
     /// The command line that tells the version.
     pub version: Option<Vec<String>>,
-    /// What one run may use.
-    pub limits: Limits,
     /// How to see that it works.
     pub tests: Vec<Test>,
 }
@@ -76,15 +70,15 @@ pub struct Compile {
     pub seconds: u32,
 }
 
-/// What one run may use; none means what the service allows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Limits {
-    /// From the start to the end.
-    pub seconds: Option<u32>,
-    /// In MiB.
-    pub memory: Option<u32>,
-    /// Processes and threads.
-    pub processes: Option<u32>,
+/// How a project gets packages of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Venv {
+    /// Its name in the project's folder.
+    pub folder: String,
+    /// The command line that makes it.
+    pub make: Vec<Word>,
+    /// The command line that installs packages into it.
+    pub install: Vec<Word>,
 }
 
 /// A program, and what it has to do.
@@ -156,8 +150,8 @@ pub fn parse(text: &str, id: &str) -> Result<Runner, FileError> {
     let hint = fields.take("hint").map(|field| field.text(MAX_TEXT)).transpose()?;
     let compile = fields.take("compile").map(|field| field.compile(entry.is_some())).transpose()?;
     let run = fields.take("run").map(|field| field.run(entry.is_some(), compile.is_some())).transpose()?;
+    let venv = fields.take("venv").map(Field::venv).transpose()?;
     let version = fields.take("version").map(Field::version).transpose()?;
-    let limits = fields.take("limits").map(Field::limits).transpose()?.unwrap_or_default();
     let tests = fields.list("test", Field::test)?;
     let place = fields.finish()?;
     let run = match run {
@@ -182,8 +176,8 @@ pub fn parse(text: &str, id: &str) -> Result<Runner, FileError> {
         hint,
         compile,
         run,
+        venv,
         version,
-        limits,
         tests,
     };
     Ok(runner)
@@ -352,7 +346,8 @@ impl<'a, 'de> Field<'a, 'de> {
             let place = field.place.clone();
             let text = field.text(MAX_TEXT)?;
             let word = Word::new(&text).ok_or_else(|| {
-                let whole = "a placeholder is a word of its own: {file}, {dir}, {out}, {args}, {shell}";
+                let whole =
+                    "a placeholder is a word of its own: {file}, {dir}, {out}, {args}, {shell}, {venv}";
                 place.error(&format!("{text:?} is not a placeholder; {whole}"))
             });
             Ok((place, word?))
@@ -375,9 +370,9 @@ impl<'a, 'de> Field<'a, 'de> {
         let seconds = fields.take("seconds").map(|field| field.number(&COMPILE_RANGE)).transpose()?;
         let place = fields.finish()?;
         let argv = argv.ok_or_else(|| place.of("argv").error("is missing"))?;
-        let wrong = argv.iter().find(|(_, word)| matches!(word, Word::Args | Word::Shell));
+        let wrong = argv.iter().find(|(_, word)| matches!(word, Word::Args | Word::Shell | Word::Venv));
         if let Some((place, _)) = wrong {
-            return Err(place.error("a compiler gets neither {args} nor {shell}"));
+            return Err(place.error("a compiler gets neither {args} nor {shell} nor {venv}"));
         }
         Ok(Compile { argv: with_file(argv, has_file)?, seconds: seconds.unwrap_or(COMPILE_SECONDS) })
     }
@@ -394,6 +389,31 @@ impl<'a, 'de> Field<'a, 'de> {
         with_file(argv, has_file)
     }
 
+    fn venv(self) -> Result<Venv, FileError> {
+        let mut fields = self.fields()?;
+        let folder = fields.take("folder").map(Self::folder).transpose()?;
+        let make = fields.take("make").map(Self::words).transpose()?;
+        let install = fields.take("install").map(Self::words).transpose()?;
+        let place = fields.finish()?;
+        let missing = |name| place.of(name).error("is missing");
+        let folder = folder.ok_or_else(|| missing("folder"))?;
+        let make = make.ok_or_else(|| missing("make"))?;
+        let install = install.ok_or_else(|| missing("install"))?;
+        let words = |argv: Vec<(Place<'_>, Word)>| {
+            let is_wrong = |word: &Word| matches!(word, Word::File | Word::Dir | Word::Out | Word::Shell);
+            match argv.iter().find(|(_, word)| is_wrong(word)) {
+                Some((place, _)) => Err(place.error("only {venv} and {args} are known here")),
+                None => Ok(argv.into_iter().map(|(_, word)| word).collect()),
+            }
+        };
+        Ok(Venv { folder, make: words(make)?, install: words(install)? })
+    }
+
+    fn folder(self) -> Result<String, FileError> {
+        let is_right = |text: &str| !matches!(text, "" | "." | "..") && !text.contains('/');
+        self.checked(is_right, "has to be the name of a folder")
+    }
+
     fn version(self) -> Result<Vec<String>, FileError> {
         let mut fields = self.fields()?;
         let argv = fields.take("argv").map(Self::words).transpose()?;
@@ -404,18 +424,6 @@ impl<'a, 'de> Field<'a, 'de> {
             _ => Err(place.error("there is no program to name with a placeholder")),
         });
         words.collect()
-    }
-
-    fn limits(self) -> Result<Limits, FileError> {
-        let mut fields = self.fields()?;
-        let mut number = |name, range| fields.take(name).map(|field| field.number(&range)).transpose();
-        let limits = Limits {
-            seconds: number("seconds", SECONDS_RANGE)?,
-            memory: number("memory", MEMORY_RANGE)?,
-            processes: number("processes", PROCESSES_RANGE)?,
-        };
-        fields.finish()?;
-        Ok(limits)
     }
 
     fn test(self) -> Result<Test, FileError> {
@@ -440,6 +448,9 @@ impl<'a, 'de> Field<'a, 'de> {
 
 /// The words, if what they name can be there.
 fn with_file(argv: Vec<(Place<'_>, Word)>, has_file: bool) -> Result<Vec<Word>, FileError> {
+    if let Some((place, _)) = argv.iter().find(|(_, word)| *word == Word::Venv) {
+        return Err(place.error("{venv} is known in [venv] only"));
+    }
     let wrong = argv.iter().find(|(_, word)| !has_file && matches!(word, Word::File | Word::Dir));
     if let Some((place, _)) = wrong {
         return Err(place.error("needs a field entry: the name of the file for program text"));
@@ -538,17 +549,5 @@ stdout = "hi\n"
                 .to_string()
                 .contains("id: has at most")
         );
-    }
-
-    #[test]
-    fn limits_have_bounds() {
-        let with = |limits: &str| parse(&format!("{C}\n[limits]\n{limits}\n"), "c");
-        let limits = with("seconds = 10\nmemory = 512\nprocesses = 64").unwrap().limits;
-        assert_eq!(limits, Limits { seconds: Some(10), memory: Some(512), processes: Some(64) });
-        for wrong in
-            ["seconds = 0", "memory = 1", "processes = -1", "seconds = 1.5", "seconds = \"1\"", "cpu = 1"]
-        {
-            assert!(with(wrong).is_err(), "{wrong}");
-        }
     }
 }

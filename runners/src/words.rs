@@ -20,6 +20,8 @@ pub enum Word {
     Args,
     /// The login shell of the user.
     Shell,
+    /// The project's environment of packages.
+    Venv,
 }
 
 /// What the placeholders stand for.
@@ -33,6 +35,8 @@ pub struct Values<'a> {
     pub args: &'a [String],
     /// The login shell of the user.
     pub shell: &'a Path,
+    /// The project's environment of packages.
+    pub venv: &'a Path,
 }
 
 impl Word {
@@ -44,6 +48,7 @@ impl Word {
             "{out}" => Self::Out,
             "{args}" => Self::Args,
             "{shell}" => Self::Shell,
+            "{venv}" => Self::Venv,
             _ if has_placeholder(text) => return None,
             _ => Self::Text(text.to_owned()),
         })
@@ -69,6 +74,7 @@ pub fn fill(words: &[Word], values: &Values<'_>) -> Vec<OsString> {
             Word::Out => filled.push(values.out.into()),
             Word::Args => filled.extend(values.args.iter().map(OsString::from)),
             Word::Shell => filled.push(values.shell.into()),
+            Word::Venv => filled.push(values.venv.into()),
         }
     }
     filled
@@ -83,8 +89,13 @@ mod tests {
         let words = ["cc", "-o", "{out}", "{file}", "{dir}", "{shell}", "{args}", "{ x }", "{}"];
         let words: Vec<_> = words.into_iter().map(|word| Word::new(word).unwrap()).collect();
         let args = ["a b".to_owned(), "{file}".to_owned(), "$(id)".to_owned()];
-        let values =
-            Values { file: "/p/a.c".as_ref(), out: "/t/o".as_ref(), args: &args, shell: "/bin/sh".as_ref() };
+        let values = Values {
+            file: "/p/a.c".as_ref(),
+            out: "/t/o".as_ref(),
+            args: &args,
+            shell: "/bin/sh".as_ref(),
+            venv: "/p/.venv".as_ref(),
+        };
         let expected =
             ["cc", "-o", "/t/o", "/p/a.c", "/p", "/bin/sh", "a b", "{file}", "$(id)", "{ x }", "{}"];
         assert_eq!(fill(&words, &values), expected);

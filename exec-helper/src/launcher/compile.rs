@@ -51,6 +51,7 @@ pub(crate) fn compile(
         }
     }
     let at = |error: io::Error| StepError::new(Step::Streams, &error);
+    let name = stage.name;
     let output = if on_terminal { None } else { Some(output().map_err(at)?) };
     let reading: Vec<_> = output.iter().map(|output| output.reading.as_fd()).collect();
     let told: Result<(), SocketError> = watcher.send_with(&WireReport::Compiling, &reading);
@@ -66,7 +67,7 @@ pub(crate) fn compile(
     let writing = output.map(|output| output.writing);
     let child = sys::fork(|| {
         let Err(error) = become_compiler(user, stage, writing.as_ref(), environment);
-        eprintln!("further-link: cannot execute the compiler: {error}");
+        eprintln!("further-link: cannot execute {name}: {error}");
         NOT_EXECUTED
     });
     let ended = child.and_then(|child| wait(child, Instant::now() + stage.limit));
@@ -76,14 +77,14 @@ pub(crate) fn compile(
             (Some(code), _) => (code, None),
             (None, signal) => {
                 let signal = signal.unwrap_or_default();
-                (BY_SIGNAL + signal, Some(format!("the compiler was ended by signal {signal}")))
+                (BY_SIGNAL + signal, Some(format!("{name} was ended by signal {signal}")))
             }
         },
         Ok(None) => {
             let seconds = stage.limit.as_secs();
-            (TIMED_OUT, Some(format!("the compiler took longer than {seconds} seconds, and was ended")))
+            (TIMED_OUT, Some(format!("{name} took longer than {seconds} seconds, and was ended")))
         }
-        Err(error) => (1, Some(format!("cannot run the compiler: {error}"))),
+        Err(error) => (1, Some(format!("cannot run {name}: {error}"))),
     };
     if let Some(words) = words {
         let (Ok(()) | Err(_)) = writeln!(says, "further-link: {words}");

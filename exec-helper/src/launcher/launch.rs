@@ -27,13 +27,13 @@ use rustix::net::SocketAddrUnix;
 
 use super::{
     Programs, compile::compile, environment::environment, execute, from_client::FromClient, runner,
-    stdio::Theirs,
+    stdio::Theirs, venv,
 };
 use crate::{
     check::Permitted,
     handoff::WireReport,
     identity,
-    plan::{self, Layout, Program},
+    plan::{self, Layout, Program, VenvRule},
     step_error::StepError,
     sys,
 };
@@ -76,7 +76,8 @@ impl Start<'_> {
         let details = details.map_err(at(Step::ReadDetails))?.unwrap_or_default();
         let runner = runner::read(user, &run.runner, account, self.runners, self.programs.trust)
             .map_err(at(Step::ReadRunner))?;
-        let plan = plan::plan(self.layout, &runner, run.code.is_some(), &details.args, &account.shell);
+        let plan = plan::plan(self.layout, &runner, run.code.is_some(), &details, &account.shell);
+        let plan = plan.ok_or_else(|| at(Step::ReadDetails)(Errno::EINVAL.into()))?;
         let temporary = &plan.temporary;
         self.watcher.send(&WireReport::from(temporary)).map_err(io::Error::other).map_err(at(Step::Fork))?;
         if let Some(directory) = &plan.directory {
@@ -97,11 +98,29 @@ impl Start<'_> {
         if has_closed(self.frontend) {
             return Err(at(Step::Execute)(Errno::EPIPE.into()));
         }
-        let environment = environment(account, &plan.cwd, &passed, details.env);
-        if let Some(stage) = &plan.compile {
+        let mut environment = environment(account, &plan.cwd, &passed, details.env);
+        let mut before = plan.before.as_ref();
+        let venv = match plan.venv {
+            None => None,
+            Some(VenvRule::Install(venv)) => {
+                before = before.filter(|_| !venv::is_there(user, &venv));
+                Some(venv)
+            }
+            Some(VenvRule::Named(venv)) if venv::is_there(user, &venv) => Some(venv),
+            Some(VenvRule::Named(_)) => return Err(at(Step::ReadDetails)(Errno::ENOENT.into())),
+            Some(VenvRule::Project(venv)) => {
+                venv::of_project(user, venv, self.programs.venv.as_deref(), account.uid)
+            }
+        };
+        if let Some(stage) = before {
             compile(user, self.watcher, stage, run.terminal.is_some(), &environment)?;
+        }
+        if let Some(venv) = &venv {
+            venv::activate(venv, &mut environment);
+        }
+        if before.is_some() {
             let Err(error) = execute::program(&plan.program, &plan.args, &environment);
-            eprintln!("further-link: cannot execute what the compiler has made: {error}");
+            eprintln!("further-link: cannot execute the program: {error}");
             std::process::exit(NOT_EXECUTABLE);
         }
         let Err(error) = execute::program(&plan.program, &plan.args, &environment);

@@ -14,6 +14,7 @@ mod from_client;
 mod launch;
 mod runner;
 mod stdio;
+mod venv;
 
 use std::{
     io,
@@ -46,6 +47,8 @@ pub(crate) struct Programs {
     pub(crate) runners: Vec<PathBuf>,
     /// Whose runner files count, beside those of root: those of the owner of this program file.
     pub(crate) trust: Trust,
+    /// The environment of packages for programs whose project has none.
+    pub(crate) venv: Option<PathBuf>,
     /// Variables that programs get from the helper. The rest of its environment is none of their business
     /// (D15).
     pub(crate) passed: Vec<Variable>,

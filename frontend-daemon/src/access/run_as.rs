@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use further_link_api::{EXEC, Start, StartFailure, UserFailure};
+use further_link_api::{EXEC, Install, Start, StartFailure, UserFailure};
 use further_link_proto::{
     CodeLength, Details, DetailsLength, Identity, MAX_CODE, PathText, Run, RunnerId, Token, UserName,
     WindowSize,
@@ -43,6 +43,8 @@ const MAX_ARGS: usize = 256;
 const MAX_ARGS_BYTES: usize = 64 * 1024;
 /// Most bytes of all variables, names and values.
 const MAX_ENV_BYTES: usize = 64 * 1024;
+/// Longest name of a package, with its version.
+const MAX_PACKAGE: usize = 200;
 /// Longest name of a variable.
 const MAX_VARIABLE: usize = 128;
 /// Variables of the account and of interpreters: a program that had others would not be what its file says.
@@ -148,11 +150,48 @@ fn details(start: &Start) -> Result<Option<Vec<u8>>, StartFailure> {
             return Err(StartFailure::EnvRefused { name: name.clone() });
         }
     }
-    let details = Details { args: args.clone(), env: env.clone() };
+    let packages = packages(start)?;
+    let details = Details {
+        install: packages.is_some(),
+        args: packages.unwrap_or_else(|| args.clone()),
+        env: env.clone(),
+        venv: start.venv.clone(),
+    };
     if details.is_empty() {
         return Ok(None);
     }
     details.to_bytes().map(Some).map_err(|_| StartFailure::ArgsTooLong { most: MAX_ARGS_BYTES })
+}
+
+/// The arguments that install what the client named.
+fn packages(start: &Start) -> Result<Option<Vec<String>>, StartFailure> {
+    let Some(install) = &start.install else { return Ok(None) };
+    if start.path.is_none() || start.code.is_some() || !start.args.is_empty() {
+        return Err(StartFailure::InstallWhere);
+    }
+    let wrong = |name: &str| StartFailure::PackageName { name: name.chars().take(MAX_QUOTED).collect() };
+    match install {
+        Install::Requirements(file) if is_package(file) => Ok(Some(vec!["-r".to_owned(), file.clone()])),
+        Install::Requirements(file) => Err(wrong(file)),
+        Install::Packages(names) => {
+            if names.len() > MAX_ARGS {
+                return Err(StartFailure::ArgsTooMany { most: MAX_ARGS });
+            }
+            match names.iter().find(|name| !is_package(name)) {
+                Some(name) => Err(wrong(name)),
+                None if names.is_empty() => Err(wrong("")),
+                None => Ok(Some(names.clone())),
+            }
+        }
+    }
+}
+
+/// A name, a version, extras, or a file: never an option.
+fn is_package(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-[]=<>!~,/+ ".contains(&byte);
+    (1..=MAX_PACKAGE).contains(&text.len())
+        && text.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric())
+        && text.bytes().all(plain)
 }
 
 /// A name as POSIX has it for environments.
@@ -239,5 +278,34 @@ mod tests {
             let refused = Err(StartFailure::EnvRefused { name: name.to_owned() });
             assert_eq!(chosen(Vec::new(), &[(name, "x")]), refused);
         }
+    }
+
+    #[test]
+    fn packages_are_names_and_never_options() {
+        let with = |install: Install| {
+            let path = Some("project".to_owned());
+            requested_start(None, &Start { path, install: Some(install), ..Start::new("python3") })
+        };
+        let packages =
+            |names: &[&str]| with(Install::Packages(names.iter().map(|&name| name.to_owned()).collect()));
+        let requested =
+            packages(&["requests", "numpy==1.26.*", "a[b,c]>=1,<2"].map(|name| name.trim_matches('*')))
+                .unwrap();
+        let details = Details::from_bytes(&requested.details.unwrap()).unwrap();
+        assert!(details.install && details.args.len() == 3);
+        let requested = with(Install::Requirements("requirements.txt".to_owned())).unwrap();
+        assert_eq!(
+            Details::from_bytes(&requested.details.unwrap()).unwrap().args,
+            ["-r", "requirements.txt"]
+        );
+        for name in ["", "--break-system-packages", "-t/", " x", "a;b", "a\nb", "$(id)"] {
+            assert!(matches!(packages(&[name]), Err(StartFailure::PackageName { .. })), "{name:?}");
+            let file = with(Install::Requirements(name.to_owned()));
+            assert!(matches!(file, Err(StartFailure::PackageName { .. })), "{name:?}");
+        }
+        assert!(packages(&[]).is_err());
+        let (install, code) = (Some(Install::Packages(vec!["a".to_owned()])), Some(String::new()));
+        let nowhere = Start { install, code, ..Start::new("python3") };
+        assert_eq!(requested_start(None, &nowhere), Err(StartFailure::InstallWhere));
     }
 }

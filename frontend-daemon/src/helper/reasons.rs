@@ -67,6 +67,7 @@ fn refused(refusal: Refusal, user: Option<&str>) -> UserFailure {
 fn failed_start(step: Step, errno: Errno) -> StartFailure {
     let reason = std::io::Error::from(errno).to_string();
     match (step, errno) {
+        (Step::ReadDetails, Errno::NOENT) => StartFailure::VenvMissing,
         (Step::Execute, Errno::NOENT) => StartFailure::NoFile,
         (Step::Execute, Errno::NOEXEC) => StartFailure::NotAProgram,
         (Step::Execute, Errno::ACCESS) => StartFailure::NotExecutable,
@@ -99,6 +100,6 @@ mod tests {
         let own = |errno| failed(Step::ReadRunner, errno, "~mine").to_string();
         assert!(own(Errno::NOENT).contains("there is no runner \"~mine\""));
         assert!(own(Errno::PERM).contains("no other user may write it"));
-        assert!(own(Errno::INVAL).contains("names line and field"));
+        assert!(own(Errno::INVAL).contains("names its line and field"));
     }
 }

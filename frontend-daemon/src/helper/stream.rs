@@ -99,6 +99,19 @@ impl Stream {
         }
     }
 
+    /// The same, and asks the kernel whatever this process knows: nothing is all there is.
+    pub(crate) fn read_rest(
+        &self,
+        buffer: &mut Vec<u8>,
+        take: impl Fn(BorrowedFd<'_>, &mut Vec<u8>) -> rustix::io::Result<usize>,
+        drained: impl Fn(usize, usize) -> bool,
+    ) -> io::Result<Read> {
+        match self.read_now(buffer, take, drained) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Read::Drained),
+            found => found,
+        }
+    }
+
     /// A terminal whose programs have all closed it answers EIO (pty(7)).
     fn read_now(
         &self,

@@ -205,13 +205,23 @@ impl Output {
         }
     }
 
-    /// Reads without waiting until nothing is there or the piece is full.
+    /// Reads without waiting until nothing is known to be there or the piece is full.
     fn take_available(&mut self) -> ControlFlow<()> {
+        self.take_while(false)
+    }
+
+    /// The same, or, if it is the rest, until nothing is there.
+    fn take_while(&mut self, is_rest: bool) -> ControlFlow<()> {
         while self.buffer.len() < MAX_PIECE {
             make_room(&mut self.buffer);
             let Self { kind, stream, buffer, saved } = self;
             let take = |from: BorrowedFd<'_>, buffer: &mut _| take(*kind, from, saved.as_ref(), buffer);
-            let result = stream.try_read(buffer, take, |length, room| kind.drained(length, room));
+            let drained = |length, room| kind.drained(length, room);
+            let result = if is_rest {
+                stream.read_rest(buffer, take, drained)
+            } else {
+                stream.try_read(buffer, take, drained)
+            };
             let emptied = matches!(result, Ok(Read::Drained));
             if more(result) == ControlFlow::Break(()) {
                 return ControlFlow::Break(());
@@ -225,7 +235,7 @@ impl Output {
 
     /// After the limit: the last piece, and then another, until nothing is there.
     fn leftovers(&mut self) -> ControlFlow<()> {
-        let more = self.take_available();
+        let more = self.take_while(true);
         if self.buffer.is_empty() { ControlFlow::Break(()) } else { more }
     }
 }

@@ -146,6 +146,7 @@ impl Session {
     async fn start(&mut self, id: ProcessId, start: Start) -> Result<(), ClientError> {
         self.has_place_for(&id)?;
         let runner = self.shared.runners.choose(&start)?;
+        self.shared.runners.check(&start, &runner)?;
         let requested = run_as::request(&self.options, &start, runner)?;
         let another_hangs = self.processes.values().any(Entry::is_starting);
         let settled = if let Some(keep) = start.keep {

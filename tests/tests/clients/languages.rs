@@ -192,7 +192,7 @@ fn a_compiler_that_fails_hangs_or_leaves_a_process_ends_as_it_should() {
         ("fails", 4, "no good\n"),
         ("dies", 137, "further-link: the compiler was ended by signal 9\n"),
         ("hangs", 124, "begins\nfurther-link: the compiler took longer than 2 seconds, and was ended\n"),
-        ("nothing", 126, "further-link: cannot execute what the compiler has made: "),
+        ("nothing", 126, "further-link: cannot execute the program: "),
     ] {
         let finished = client.run(id, json!({"runner": id, "code": "#!/bin/sh\necho ran\n"}));
         assert_eq!((finished.exit_code, finished.stdout.as_str()), (exit, ""), "{id}: {}", finished.stderr);
@@ -321,4 +321,69 @@ fn the_list_of_runners_says_what_there_is_and_what_to_install() {
     assert!(of("lua").is_none(), "the administrator has taken it out");
     let text = refused(&mut client(&daemon), json!({"runner": "lua", "code": ""}));
     assert!(text.contains("there is no runner"), "{text}");
+}
+
+/// Makes a package without code but a name, as pip installs it without a network.
+const WHEEL: &str = "import sys, zipfile
+info = 'demo-1.0.dist-info/'
+with zipfile.ZipFile('demo-1.0-py3-none-any.whl', 'w') as wheel:
+    wheel.writestr('demo.py', 'NAME = \"of the project\"')
+    wheel.writestr(info + 'METADATA', 'Metadata-Version: 2.1\\nName: demo\\nVersion: 1.0\\n')
+    wheel.writestr(info + 'WHEEL', 'Wheel-Version: 1.0\\nGenerator: x\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n')
+    wheel.writestr(info + 'RECORD', '')
+";
+
+#[test]
+fn a_project_has_packages_of_its_own_and_the_system_is_left_alone() {
+    let daemon = Daemon::start();
+    let mut client = client(&daemon);
+    client.run("1", json!({"runner": "python3", "path": "project", "code": WHEEL}));
+    let quiet = json!({"PIP_DISABLE_PIP_VERSION_CHECK": "1"});
+    let wheel = "demo-1.0-py3-none-any.whl";
+    let install = json!({"runner": "python3", "path": "project", "install": [wheel], "env": quiet});
+    // Twice: the second time the environment is there.
+    for _ in 0..2 {
+        client.start("1", install.clone());
+        let exit = client.wait_stopped_within(LIMIT, "1");
+        assert_eq!(exit, 0, "{} {}", client.stdout("1"), client.stderr("1"));
+    }
+    fs::write(daemon.work().join("project/requirements.txt"), format!("./{wheel}\n")).unwrap();
+    let mut required = install.clone();
+    required["install"] = json!("requirements.txt");
+    client.start("1", required);
+    assert_eq!(client.wait_stopped_within(LIMIT, "1"), 0, "{}", client.stderr("1"));
+    let shows = "import demo, PIL, sys; print(demo.NAME, sys.prefix != sys.base_prefix)";
+    fs::write(daemon.work().join("project/shows.py"), shows).unwrap();
+    for data in [
+        json!({"runner": "python3", "path": "project", "code": shows}),
+        json!({"path": "project/shows.py"}),
+        json!({"runner": "python3", "code": shows, "venv": "project/.venv"}),
+    ] {
+        let finished = client.run("1", data);
+        assert_eq!(finished.stdout, "of the project True\n", "{}", finished.stderr);
+    }
+    let plain = json!({"runner": "python3", "path": "elsewhere", "code": "import demo"});
+    assert!(client.run("1", plain).stderr.contains("No module named 'demo'"));
+    // What another user has laid there is not used.
+    let planted = daemon.work().join("planted/.venv/bin");
+    fs::create_dir_all(&planted).unwrap();
+    rustix::fs::chown(&planted, Some(rustix::fs::Uid::from_raw(65_534)), None).unwrap();
+    let prefix = json!({"runner": "python3", "path": "planted", "code": "import os; print(os.environ.get('VIRTUAL_ENV'))"});
+    rustix::fs::chmod(daemon.work().join("planted").as_path(), 0o777.into()).unwrap();
+    assert_eq!(client.run("1", prefix).stdout, "None\n");
+    for (wrong, said) in [
+        (json!({"code": "", "venv": "nowhere"}), "there is no such environment of packages"),
+        (json!({"install": ["demo"]}), "install needs path"),
+        (json!({"path": "p", "install": ["--break-system-packages"]}), "is no package to install"),
+        (json!({"path": "p", "install": []}), "is no package to install"),
+        (
+            json!({"path": "p", "install": ["demo"], "runner": "lua"}),
+            "Lua has no environments of packages here",
+        ),
+    ] {
+        let mut data = json!({"runner": "python3"});
+        data.as_object_mut().unwrap().extend(wrong.as_object().unwrap().clone());
+        let text = refused(&mut client, data);
+        assert!(text.contains(said), "{text}");
+    }
 }
