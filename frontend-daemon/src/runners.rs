@@ -52,6 +52,8 @@ struct Known {
     runners: Vec<Runner>,
     /// By id, what is wrong with a file.
     broken: Vec<(String, String)>,
+    /// What is wrong with a folder: it takes out all that is not in one before it.
+    broken_folder: Option<String>,
 }
 
 impl Runners {
@@ -108,7 +110,11 @@ impl Runners {
         if error.kind() == io::ErrorKind::NotFound {
             return StartFailure::UnknownRunner { id: id.as_str().to_owned() };
         }
+        let may_not_read = Some(rustix::io::Errno::ACCESS.raw_os_error());
         let reason = known.reason(id.as_str()).unwrap_or_else(|| match error.kind() {
+            io::ErrorKind::PermissionDenied if error.raw_os_error() == may_not_read => {
+                "the user may not read it, or its folder (chmod a+rX)".to_owned()
+            }
             io::ErrorKind::PermissionDenied => {
                 "it has to belong to the user, or to root, and no other user may write it".to_owned()
             }
@@ -138,15 +144,23 @@ impl Runners {
         if state.read_at.is_none_or(|at| at.elapsed() > FRESH) {
             let (runners, errors) = list(&self.folders, self.trust);
             let mut broken = Vec::new();
+            let mut broken_folder = None;
             for error in errors {
                 let reason = error.to_string();
+                if self.folders.iter().any(|folder| folder.path() == error.path()) {
+                    if state.logged.insert(reason.clone()) {
+                        warn!("the runners of a folder, and of those behind it, are left out: {reason}");
+                    }
+                    broken_folder = Some(reason);
+                    continue;
+                }
                 let id = error.path().file_stem().unwrap_or_default().to_string_lossy().into_owned();
                 if state.logged.insert(reason.clone()) {
                     warn!("the runner {id} is left out: {reason}");
                 }
                 broken.push((id, reason));
             }
-            state.known = Arc::new(Known { runners, broken });
+            state.known = Arc::new(Known { runners, broken, broken_folder });
             state.read_at = Some(Instant::now());
         }
         Arc::clone(&state.known)
@@ -163,7 +177,10 @@ impl Known {
     }
 
     fn reason(&self, id: &str) -> Option<String> {
-        self.broken.iter().find(|(broken, _)| broken == id).map(|(_, reason)| reason.clone())
+        let of_file = self.broken.iter().find(|(broken, _)| broken == id).map(|(_, reason)| reason.clone());
+        of_file.or_else(|| {
+            self.broken_folder.clone().filter(|_| self.find(id).is_none() && !id.starts_with('~'))
+        })
     }
 
     fn of_ending(&self, path: &str) -> Option<&Runner> {
@@ -213,8 +230,8 @@ mod tests {
     use super::*;
 
     /// Those of the package, and one that is broken.
-    fn runners(test: &str) -> (Runners, PathBuf) {
-        let own = std::env::temp_dir().join(format!("further-link-runners-{test}.{}", std::process::id()));
+    fn runners(name: &str) -> (Runners, PathBuf) {
+        let own = std::env::temp_dir().join(format!("further-link-{name}.{}", std::process::id()));
         fs::create_dir_all(&own).unwrap();
         fs::write(own.join("broken.toml"), "id = \"broken\"\ntitle = 7\n").unwrap();
         let missing = "id = \"missing\"\ntitle = \"M\"\nrequires = [\"no-such-program\"]\nhint = \"buy it\"\n[run]\nargv = [\"no-such-program\"]\n";
@@ -227,7 +244,7 @@ mod tests {
 
     #[test]
     fn a_start_has_the_runner_that_it_names_or_that_its_file_tells() {
-        let (runners, own) = runners("choose");
+        let (runners, own) = runners("chosen");
         let chosen = |start: Start| runners.choose(&start).map(|id| id.as_str().to_owned());
         let with = |path: Option<&str>, code: Option<&str>| {
             let (path, code) = (path.map(str::to_owned), code.map(str::to_owned));
@@ -246,6 +263,24 @@ mod tests {
         }
         let broken = chosen(Start::new("broken")).unwrap_err().to_string();
         assert!(broken.contains("broken.toml, line 2: title: has to be a text"), "{broken}");
+        fs::remove_dir_all(own).unwrap();
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_trusted_is_named() {
+        let (mut runners, own) = runners("folder");
+        fs::set_permissions(&own, fs::Permissions::from_mode(0o777)).unwrap();
+        runners.folders.reverse();
+        let named = |runners: &Runners, id| runners.choose(&Start::new(id)).unwrap_err().to_string();
+        assert!(runners.choose(&Start::new("perl")).is_ok(), "a folder before it counts");
+        assert!(named(&runners, "missing").contains("chmod go-w"), "{}", named(&runners, "missing"));
+        runners.folders.reverse();
+        runners.lock().read_at = None;
+        assert!(named(&runners, "perl").contains(&own.display().to_string()), "{}", named(&runners, "perl"));
+        // The helper answers for these, and its reason is found all the same.
+        let refused = io::Error::from_raw_os_error(rustix::io::Errno::PERM.raw_os_error());
+        let said = runners.not_usable(&RunnerId::new("python3").unwrap(), &refused).to_string();
+        assert!(said.contains("chmod go-w") && said.contains(&own.display().to_string()), "{said}");
         fs::remove_dir_all(own).unwrap();
     }
 

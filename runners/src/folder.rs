@@ -42,6 +42,11 @@ impl Folder {
         Self { path, opened }
     }
 
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// None if there is no such folder.
     fn open(&self, trust: Trust) -> Result<Option<OwnedFd>, ReadError> {
         let is_there = |opened: &&OwnedFd| fstat(opened).is_ok_and(|stat| stat.st_nlink > 0);
@@ -129,6 +134,7 @@ pub fn read(folders: &[Folder], id: &str, trust: Trust) -> Result<Option<Runner>
 }
 
 /// All runners, by id, from folders whose first has the last word. Each file that is broken takes out itself.
+/// A folder that cannot be read takes out those behind it, as for [`read`]: its files would win.
 pub fn list(folders: &[Folder], trust: Trust) -> (Vec<Runner>, Vec<ReadError>) {
     let mut found: BTreeMap<String, Option<Runner>> = BTreeMap::new();
     let mut errors = Vec::new();
@@ -142,7 +148,7 @@ pub fn list(folders: &[Folder], trust: Trust) -> (Vec<Runner>, Vec<ReadError>) {
             Ok(found) => found,
             Err(error) => {
                 errors.push(error);
-                continue;
+                break;
             }
         };
         for id in ids {
@@ -304,6 +310,17 @@ mod tests {
             let path = folders.0.join("etc");
             assert!(read(&[Folder::new(path)], "a", Trust::also(1)).unwrap().is_some());
         }
+    }
+
+    #[test]
+    fn a_folder_that_others_can_write_takes_out_those_behind_it() {
+        let folders = Folders::new("behind");
+        folders.write("usr/a.toml", &runner("a", "package"));
+        let open_to_others = std::fs::Permissions::from_mode(0o775);
+        std::fs::set_permissions(folders.0.join("etc"), open_to_others).unwrap();
+        let (runners, errors) = folders.list();
+        assert_eq!((runners.len(), errors.len()), (0, 1), "{errors:?}");
+        assert!(folders.read("a").is_err());
     }
 
     #[test]
