@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use further_link_proto::{Details, Run};
+use further_link_proto::{Details, Run, Step};
 use further_link_runners::{Compile, Runner, Values, Word, fill};
 
 use crate::{account::Account, check::Permitted};
@@ -135,9 +135,11 @@ impl Temporary {
         Self { channel, private: None, entrypoint: None }
     }
 
-    /// What is left if the file could not be made since there was one before, or such a directory.
-    pub(crate) fn without_entrypoint(self) -> Self {
-        Self::channel(self.channel)
+    /// What is left if this step could not be done since there was a file of that name before, or such a
+    /// directory. The directory is made before the file.
+    pub(crate) fn without_existing(self, step: Step) -> Self {
+        let private = self.private.filter(|_| step == Step::WriteCode);
+        Self { private, entrypoint: None, ..self }
     }
 }
 
@@ -325,6 +327,17 @@ mod tests {
             let entrypoint = Some(Entrypoint { file, mode: 0o755 });
             assert_eq!(plan.temporary, no_directory(entrypoint));
         }
+    }
+
+    #[test]
+    fn a_file_that_was_there_before_stays_and_the_directory_made_before_it_goes() {
+        let text = "id = \"x\"\ntitle = \"X\"\nentry = \"{number}.x\"\n[compile]\nargv = [\"xc\"]\n\
+            [run]\nargv = [\"{out}\"]\n";
+        let runner = further_link_runners::parse(text, "x").unwrap();
+        let Plan { temporary, .. } = planned_with(&runner, Some("p"), true, &[]);
+        let left = temporary.clone().without_existing(Step::WriteCode);
+        assert_eq!((left.private.as_deref(), left.entrypoint), (Some(Path::new(PRIVATE)), None));
+        assert_eq!(temporary.without_existing(Step::MakeDirectory), no_directory(None));
     }
 
     #[test]

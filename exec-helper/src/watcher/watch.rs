@@ -279,9 +279,9 @@ impl<'a> Watch<'a> {
     }
 
     fn finish_failed(&mut self, failed: Event) -> Result<Event, WatchError> {
-        if matches!(failed, Event::Failed { errno: libc::EEXIST, .. }) {
+        if let Event::Failed { step, errno: libc::EEXIST } = failed {
             // What has that name was there before, and is not this run's.
-            self.temporary = self.temporary.take().map(Temporary::without_entrypoint);
+            self.temporary = self.temporary.take().map(|temporary| temporary.without_existing(step));
         }
         self.finish(failed)
     }
