@@ -111,7 +111,14 @@ impl ServiceManager {
     /// Starts a frontend, with room for so many descriptors, and its helper.
     #[track_caller]
     pub fn start(builder: Builder, room: u16) -> Self {
-        let options = ["--listen", "SOCKET", "--frontend-user", &service()];
+        Self::start_with(builder, room, &[])
+    }
+
+    /// The same, with these options for the helper.
+    #[track_caller]
+    pub fn start_with(builder: Builder, room: u16, more: &[&str]) -> Self {
+        let service = service();
+        let options = [&["--listen", "SOCKET", "--frontend-user", &service], more].concat();
         let helper = Helper::start(builder.scratch(), &[], &options);
         let directory = builder.scratch().root();
         let place = directory.to_str().unwrap();

@@ -20,8 +20,8 @@ use crate::{
     process::input::Input,
     process::phase::Phase,
     process::{
-        CHANNEL, Copies, ERRORS, HELPER, INPUT, OUTPUT, Process, RELAY_INPUT, RELAY_OUTPUT, Reach, State,
-        Streams, Supervisor, TERMINAL,
+        CHANNEL, COMPILER, Copies, ERRORS, HELPER, INPUT, OUTPUT, Process, RELAY_INPUT, RELAY_OUTPUT, Reach,
+        State, Streams, Supervisor, TERMINAL, of_compiler,
     },
     transcript::Audience,
     transcript::saved::{Connection, Relay, Saved},
@@ -71,7 +71,8 @@ impl Descriptors {
             Err(_) if input_ended => pipe_with(PipeFlags::CLOEXEC)?.1,
             input => input?,
         };
-        Streams::of_pipes([input, self.take(OUTPUT)?, self.take(ERRORS)?], channel)
+        let streams = Streams::of_pipes([input, self.take(OUTPUT)?, self.take(ERRORS)?], channel)?;
+        Ok(Streams { compiler: self.take(COMPILER).ok().map(of_compiler).transpose()?, ..streams })
     }
 
     fn relay(&mut self) -> Option<Relay> {
@@ -131,6 +132,7 @@ impl Process {
         if !has_terminal {
             copies.input = Some(saved.holds(INPUT));
         }
+        copies.compiler = streams.compiler.as_ref().map(|_| saved.holds(COMPILER));
         let mut relay = descriptors.relay();
         let roles = if has_terminal { &[TERMINAL, RELAY_OUTPUT, RELAY_INPUT][..] } else { &[OUTPUT, ERRORS] };
         let roles = [HELPER, CHANNEL].iter().chain(roles);

@@ -63,6 +63,7 @@ const RELAY_INPUT: &str = "relayin";
 const INPUT: &str = "stdin";
 const OUTPUT: &str = "stdout";
 const ERRORS: &str = "stderr";
+const COMPILER: &str = "compiler";
 
 /// Descriptors of a run on pipes whose compiler says something.
 const WITH_COMPILER: usize = 5;
@@ -147,6 +148,8 @@ struct Streams {
 #[derive(Default)]
 struct Copies {
     input: Option<Stored>,
+    /// Until the program runs.
+    compiler: Option<Stored>,
     others: Vec<Stored>,
 }
 
@@ -379,18 +382,20 @@ async fn write_parts(
 
 fn streams(mut descriptors: Vec<OwnedFd>) -> Result<Streams, StartError> {
     let neither = || io::Error::other("neither a terminal nor three pipes, with a user channel");
-    let readable = |descriptor| Stream::new(descriptor, Interest::READABLE);
     let compiler = (descriptors.len() == WITH_COMPILER).then(|| descriptors.pop()).flatten();
-    let compiler =
-        compiler.map(|pipe| Ok::<_, io::Error>(Output::new(OutputKind::Compiler, Arc::new(readable(pipe)?))));
-    let channel = readable(descriptors.pop().ok_or_else(neither)?)?;
+    let compiler = compiler.map(of_compiler).transpose()?;
+    let channel = Stream::new(descriptors.pop().ok_or_else(neither)?, Interest::READABLE)?;
     let mut descriptors = descriptors.into_iter();
     let streams = match (descriptors.next(), descriptors.next(), descriptors.next()) {
         (Some(leader), None, None) => Streams::of_terminal(leader, channel)?,
         (Some(stdin), Some(stdout), Some(stderr)) => Streams::of_pipes([stdin, stdout, stderr], channel)?,
         _ => return Err(neither().into()),
     };
-    Ok(Streams { compiler: compiler.transpose()?, ..streams })
+    Ok(Streams { compiler, ..streams })
+}
+
+fn of_compiler(pipe: OwnedFd) -> io::Result<Output> {
+    Ok(Output::new(OutputKind::Compiler, Arc::new(Stream::new(pipe, Interest::READABLE)?)))
 }
 
 impl Streams {
@@ -435,6 +440,8 @@ impl Streams {
         let others = [(HELPER, conversation.as_fd()), (CHANNEL, self.channel.as_fd())];
         let all = others.into_iter().chain(outputs);
         copies.others = all.filter_map(|(role, descriptor)| saved.put(role, descriptor)).collect();
+        // Without a reader the next thing that the compiler says would end it.
+        copies.compiler = self.compiler.as_ref().and_then(|compiler| saved.put(COMPILER, compiler.as_fd()));
         (copies, relay)
     }
 }
@@ -471,6 +478,7 @@ impl Supervisor {
         let (is_compiled, mut compiled) = watch::channel(false);
         let outputs =
             outputs.into_iter().map(|output| output.run(&self.audience, overdue(phase.subscribe())));
+        let copy_of_compiler = copies.compiler.take();
         let output = async {
             if let Some(compiler) = compiler {
                 // A process that the compiler has left may hold its pipe.
@@ -482,6 +490,7 @@ impl Supervisor {
                 };
                 compiler.run(&self.audience, until).await;
             }
+            drop(copy_of_compiler);
             futures_util::future::join_all(outputs).await
         };
         let end = async {

@@ -3,6 +3,9 @@
 //! A stand-in for systemd keeps their descriptors; `tests/boot` has the real one.
 #![expect(clippy::indexing_slicing, reason = "helpers of tests may fail the test")]
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
 use further_link_tests::programs::{CHANNEL, program, python};
 use further_link_tests::service_manager::ServiceManager;
 use further_link_tests::session::Session;
@@ -120,7 +123,7 @@ fn input_arrives_once_also_what_the_program_had_not_read() {
         second.ping();
         // The end of input is one, whatever has copies of the stream.
         restart(&mut manager, signal);
-        std::fs::write(manager.daemon.work().join(format!("inputs{signal}/go")), "").unwrap();
+        fs::write(manager.daemon.work().join(format!("inputs{signal}/go")), "").unwrap();
         let mut third = client(&manager, "");
         session.attach(&mut third, "1", &json!({"after": 6}));
         assert_eq!(third.wait_stopped("1"), 0);
@@ -161,7 +164,7 @@ fn what_ends_while_there_is_no_frontend_is_told_by_the_next_one() {
         let process = first.wait_pid("1");
         let seq = last_seq(&first, "1");
         assert_eq!(manager.end_frontend(signal), if signal == TERM { 0 } else { -KILL });
-        std::fs::write(manager.daemon.work().join(name).join("go"), "").unwrap();
+        fs::write(manager.daemon.work().join(name).join("go"), "").unwrap();
         wait_until(DEADLINE, "its end", || !process.is_alive());
         manager.start_frontend();
         // And once more, when all that has come was read.
@@ -304,6 +307,40 @@ fn a_program_for_which_the_store_has_no_room_ends_with_the_frontend() {
     assert!(process.is_alive());
     let mut again = client(&manager, "");
     first.attach(&mut again, "1", &json!({}));
+}
+
+#[test]
+fn a_compiler_that_goes_on_talking_is_heard_by_the_next_frontend() {
+    let builder = Daemon::builder();
+    let folder = builder.scratch().root().join("runners.d");
+    let go = builder.scratch().root().join("go");
+    fs::create_dir(&folder).unwrap();
+    let script =
+        r#"echo one >&2; until [ -e "$0" ]; do sleep 0.01; done; echo two >&2; cp "$1" "$2"; chmod +x "$2""#;
+    let text = format!(
+        "id = \"waits\"\ntitle = \"W\"\nentry = \"{{number}}.x\"\n[compile]\n\
+         argv = [\"sh\", \"-c\", '{script}', \"{}\", \"{{file}}\", \"{{out}}\"]\n[run]\nargv = [\"{{out}}\"]\n",
+        go.display()
+    );
+    fs::write(folder.join("waits.toml"), text).unwrap();
+    for (path, mode) in [(folder.clone(), 0o755), (folder.join("waits.toml"), 0o644)] {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let dirs = format!("--runners-dirs={}", folder.display());
+    let mut manager = ServiceManager::start_with(builder.argument(&dirs), ROOM, &[&dirs]);
+    for signal in [TERM, KILL] {
+        let mut one = client(&manager, "");
+        let data = kept(json!({"runner": "waits", "code": "#!/bin/sh\necho ran; exit 3\n"}));
+        let session = Session::start(&mut one, "1", data);
+        one.read_until(DEADLINE, "the compiler", |client| client.stderr("1") == "one\n");
+        restart(&mut manager, signal);
+        fs::write(&go, "").unwrap();
+        let mut again = client(&manager, "");
+        session.attach(&mut again, "1", &json!({}));
+        assert_eq!(again.wait_stopped("1"), 3, "{}", again.stderr("1"));
+        assert_eq!((again.stderr("1").as_str(), again.stdout("1").as_str()), ("one\ntwo\n", "ran\n"));
+        fs::remove_file(&go).unwrap();
+    }
 }
 
 #[test]
