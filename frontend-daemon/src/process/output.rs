@@ -36,6 +36,8 @@ const FIRST_BUFFER: usize = 4 * 1024;
 /// How long streams may stay open after the program's end without a writer: a process outside of the run
 /// holds them. The original meant to wait as long (B6.9).
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
+/// Most bytes that a pipe of a user holds (`pipe-max-size` of proc(5)).
+const LARGEST_PIPE: usize = 1024 * 1024;
 /// The longest that a first byte waits for company: the original's tick (B6.7).
 const MAX_GATHER: Duration = Duration::from_millis(100);
 
@@ -49,6 +51,15 @@ pub(crate) enum OutputKind {
 }
 
 impl OutputKind {
+    /// How much is taken of what is there when its writer has ended. The program has to be heard then,
+    /// whatever a process that the compiler has left writes.
+    fn most_left(self) -> usize {
+        match self {
+            Self::Compiler => LARGEST_PIPE,
+            Self::Terminal | Self::Stdout | Self::Stderr => usize::MAX,
+        }
+    }
+
     /// How long to wait for more after these bytes. `python3 -u` writes a line and its end separately, and a
     /// traceback in dozens of pieces; on a busy device a whole time slice of the scheduler (some ms) may
     /// lie between two of them. So a line on a pipe waits for its end. A terminal waits only for what
@@ -115,6 +126,7 @@ impl Output {
     pub(crate) async fn run(mut self, audience: &Audience, overdue: impl Future<Output = ()>) {
         tokio::pin!(overdue);
         let mut is_overdue = false;
+        let mut left = self.kind.most_left();
         let mut decoder = Utf8Decoder::default();
         let mut client = Ok(());
         let mut more = ControlFlow::Continue(());
@@ -138,6 +150,12 @@ impl Output {
                         self.leftovers()
                     }
                 };
+            }
+            if is_overdue {
+                left = left.saturating_sub(self.buffer.len());
+                if left == 0 {
+                    more = ControlFlow::Break(());
+                }
             }
             let full = self.buffer.len() >= MAX_PIECE;
             client = self.deliver(&mut decoder, audience, client).await;

@@ -180,12 +180,14 @@ fn a_compiler_that_fails_hangs_or_leaves_a_process_ends_as_it_should() {
     let (fails, dies) = (compiler("echo no good >&2; exit 4"), compiler("kill -9 $$"));
     let (hangs, makes_nothing) = (compiler("echo begins; exec sleep 1000"), compiler("true"));
     let leaves = compiler(r#"sleep 1000 & cp "$1" "$2"; chmod +x "$2""#);
+    let floods = compiler(r#"yes & cp "$1" "$2"; chmod +x "$2""#);
     let daemon = daemon_with(&[
         ("fails", &fails),
         ("dies", &dies),
         ("hangs", &hangs),
         ("nothing", &makes_nothing),
         ("leaves", &leaves),
+        ("floods", &floods),
     ]);
     let mut client = client(&daemon);
     for (id, exit, said) in [
@@ -200,6 +202,11 @@ fn a_compiler_that_fails_hangs_or_leaves_a_process_ends_as_it_should() {
     }
     let finished = client.run("leaves", json!({"runner": "leaves", "code": "#!/bin/sh\necho ran\n"}));
     assert_eq!((finished.exit_code, finished.stdout.as_str()), (0, "ran\n"));
+    // What it has left may write for ever: the program is heard all the same.
+    client.start("floods", json!({"runner": "floods", "code": "#!/bin/sh\necho ran\nread word\n"}));
+    client.wait_stdout("floods", "ran\n");
+    client.stop("floods");
+    assert_eq!(client.wait_stopped("floods"), -15);
     client.start("stop", json!({"runner": "hangs", "code": ""}));
     client.read_until(DEADLINE, "the compiler", |client| client.stderr("stop") == "begins\n");
     client.stop("stop");
