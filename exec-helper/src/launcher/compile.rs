@@ -22,7 +22,14 @@ use rustix::{
 };
 
 use super::{environment::Variable, execute};
-use crate::{handoff::WireReport, identity::IsUser, inputs, plan::Stage, step_error::StepError, sys};
+use crate::{
+    handoff::WireReport,
+    identity::IsUser,
+    inputs,
+    plan::{Program, Stage},
+    step_error::StepError,
+    sys,
+};
 
 /// The exit code of a run whose compiler took too long (timeout(1)).
 const TIMED_OUT: i32 = 124;
@@ -45,7 +52,11 @@ pub(crate) fn compile(
     on_terminal: bool,
     environment: &[Variable],
 ) -> Result<(), StepError> {
-    for program in &stage.requires {
+    let compiler = match &stage.program {
+        Program::Search(name) => Some(name),
+        _ => None,
+    };
+    for program in stage.requires.iter().chain(compiler) {
         if execute::find(program, environment).is_none() {
             return Err(StepError::new(Step::FindProgram, &Errno::ENOENT.into()));
         }

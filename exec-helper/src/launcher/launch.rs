@@ -124,9 +124,9 @@ impl Start<'_> {
             std::process::exit(NOT_EXECUTABLE);
         }
         let Err(error) = execute::program(&plan.program, &plan.args, &environment);
-        let is_missing = error.raw_os_error() == Some(libc::ENOENT);
-        let step = match plan.program {
-            Program::Search(_) if is_missing => Step::FindProgram,
+        // A folder of PATH that the user may not look into gives another reason than "no such file".
+        let step = match &plan.program {
+            Program::Search(name) if execute::find(name, &environment).is_none() => Step::FindProgram,
             _ => Step::Execute,
         };
         Err(StepError::new(step, &error))

@@ -214,6 +214,22 @@ fn a_compiler_that_fails_hangs_or_leaves_a_process_ends_as_it_should() {
 }
 
 #[test]
+fn a_compiler_that_is_not_there_is_no_start_and_says_what_to_install() {
+    let file = "entry = \"x\"\nhint = \"install it\"\n[compile]\nargv = [\"no-such-compiler\"]\n[run]\nargv = [\"{out}\"]\n";
+    let daemon = daemon_with(&[("uncompiled", file)]);
+    let mut client = client(&daemon);
+    client.send_start("1", json!({"runner": "uncompiled", "code": ""}));
+    let said = client.next_error();
+    assert!(said.ends_with("install it"), "{said}");
+    assert_eq!(
+        client.run("1", json!({"runner": "exec", "code": "#!/bin/sh\n"})).exit_code,
+        0,
+        "the id is free"
+    );
+    assert_eq!(daemon.temporary_files(), Vec::<PathBuf>::new());
+}
+
+#[test]
 fn arguments_and_variables_arrive_as_they_are() {
     let daemon = Daemon::start();
     let mut client = client(&daemon);
