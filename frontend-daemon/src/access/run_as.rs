@@ -45,31 +45,6 @@ const MAX_ARGS_BYTES: usize = 64 * 1024;
 const MAX_ENV_BYTES: usize = 64 * 1024;
 /// Longest name of a package, with its version.
 const MAX_PACKAGE: usize = 200;
-/// Longest name of a variable.
-const MAX_VARIABLE: usize = 128;
-/// Variables of the account and of interpreters: a program that had others would not be what its file says.
-const REFUSED: [&str; 18] = [
-    "PATH",
-    "HOME",
-    "USER",
-    "LOGNAME",
-    "SHELL",
-    "IFS",
-    "ENV",
-    "BASH_ENV",
-    "PYTHONHOME",
-    "PYTHONPATH",
-    "PYTHONSTARTUP",
-    "PYTHONINSPECT",
-    "PYTHONPLATLIBDIR",
-    "PYTHONEXECUTABLE",
-    "PYTHONUSERBASE",
-    "PERL5OPT",
-    "RUBYOPT",
-    "NODE_OPTIONS",
-];
-/// The same by their beginnings: of the loader, and of this service.
-const REFUSED_BEGINNINGS: [&str; 2] = ["LD_", "FURTHER_LINK_"];
 /// Most characters of a name that is none in the error about it.
 const MAX_QUOTED: usize = 80;
 
@@ -143,10 +118,10 @@ fn details(start: &Start) -> Result<Option<Vec<u8>>, StartFailure> {
         return Err(StartFailure::Nul);
     }
     for (name, _) in env {
-        if !is_variable(name) {
+        if !Details::is_variable(name) {
             return Err(StartFailure::EnvName { name: name.chars().take(MAX_QUOTED).collect() });
         }
-        if is_refused(name) {
+        if Details::is_refused(name) {
             return Err(StartFailure::EnvRefused { name: name.clone() });
         }
     }
@@ -192,19 +167,6 @@ fn is_package(text: &str) -> bool {
     (1..=MAX_PACKAGE).contains(&text.len())
         && text.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric())
         && text.bytes().all(plain)
-}
-
-/// A name as POSIX has it for environments.
-fn is_variable(name: &str) -> bool {
-    let first = |byte: u8| byte.is_ascii_alphabetic() || byte == b'_';
-    name.len() <= MAX_VARIABLE
-        && name.bytes().next().is_some_and(first)
-        && name.bytes().all(|byte| first(byte) || byte.is_ascii_digit())
-}
-
-/// Whether the variable belongs to the account, the loader, an interpreter or this service.
-fn is_refused(name: &str) -> bool {
-    REFUSED.contains(&name) || REFUSED_BEGINNINGS.iter().any(|beginning| name.starts_with(beginning))
 }
 
 #[cfg(test)]
@@ -274,7 +236,7 @@ mod tests {
             let refused = chosen(Vec::new(), &[(name, "x")]);
             assert!(matches!(refused, Err(StartFailure::EnvName { .. })), "{name:?}");
         }
-        for name in ["PATH", "HOME", "LD_PRELOAD", "FURTHER_LINK_CHANNEL", "PYTHONPATH", "SHELL"] {
+        for name in ["PATH", "HOME", "LD_PRELOAD", "FURTHER_LINK_CHANNEL", "PYTHONPATH", "RUBYLIB"] {
             let refused = Err(StartFailure::EnvRefused { name: name.to_owned() });
             assert_eq!(chosen(Vec::new(), &[(name, "x")]), refused);
         }
