@@ -41,5 +41,7 @@ fuzz_target!(|bytes: &[u8]| {
     if let Some(path) = &run.path {
         assert!((1..=4095).contains(&path.as_str().len()) && !path.as_str().contains('\0'));
     }
+    let id = run.runner.as_str().trim_start_matches('~');
+    assert!((1..=32).contains(&id.len()) && !id.contains(['/', '\0', '~']) && !id.starts_with('.'));
     assert!(run.code.is_none_or(|code| code.bytes() <= 4 * 1024 * 1024));
 });
