@@ -21,7 +21,8 @@ use rustix::net::{
 
 use crate::codec::{self, CodecError, MAX_MESSAGE};
 
-/// Most descriptors in one message: the three pipes of `Started`, and the socket of the user channel.
+/// Most descriptors in one message: the three pipes of `Started`, the socket of the user channel,
+/// and the pipe of a compiler.
 pub const MAX_DESCRIPTORS: usize = 5;
 
 /// Waiting connections of a listener: more starts at one moment than `MaxConnections=` of the unit lets
