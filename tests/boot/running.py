@@ -22,6 +22,23 @@ class Running(Support):
             with Client(INSIDE) as client:
                 out, err, code = client.run(code="import getpass, sys; print(getpass.getuser()); sys.exit(3)")
                 equal((out, err, code), ("pi\n", "", 3))
+        with check("a language of the package runs, one of the administrator's too, and one that others can write does not"):
+            folder = "/etc/further-link/runners.d"
+            for name in "own", "open":
+                machine.write(f"{folder}/{name}.toml", f'id = "{name}"\ntitle = "Own"\nentry = "x"\n[run]\nargv = ["cat", "{{file}}"]\n')
+            machine.run("chmod", "666", f"{folder}/open.toml")
+            with Client(INSIDE) as client:
+                client.send("hello", version=1)
+                listed = {runner["id"]: runner for runner in client.expect("hello")["data"]["runners"]}
+                assert listed["bash"]["available"] and "own" in listed and "open" not in listed, listed
+                assert not listed["cobol"]["available"] and "apt install" in listed["cobol"]["hint"], listed["cobol"]
+                equal(client.run("1", "bash", code='echo "$1"', args=["a b"]), ("a b\n", "", 0))
+                equal(client.run("1", "own", code="of the administrator"), ("of the administrator", "", 0))
+                client.send("start", "2", runner="open", code="")
+                assert "others can write it" in client.receive()["data"]["message"]
+                client.send("start", "2", runner="cobol", code="")
+                assert "apt install gnucobol" in client.receive()["data"]["message"]
+            machine.run("rm", f"{folder}/own.toml", f"{folder}/open.toml")
         with check("its identity is a login's: ids, groups, session, umask, signals, descriptors"):
             found = self.identity("?user=pi")
             uid, gid = self.uid("pi"), int(machine.run("id", "-g", "pi"))
