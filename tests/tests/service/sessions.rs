@@ -202,7 +202,8 @@ fn on_a_terminal_nothing_is_left_of_what_was_watched() {
     let mut owner = client(&daemon, "pty=1", SECRET);
     let code = "print('\\x1b[?1049h\\x1b[?1000hon the other screen', flush=True); input()";
     let session = Session::start(&mut owner, "1", kept(python(code)));
-    owner.wait_stdout("1", "on the other screen");
+    // With the end of the line, which python writes by itself: a cursor behind the text is drawn apart.
+    owner.wait_stdout("1", "on the other screen\r\n");
     let own = binaries::frontend();
     let watch = format!(
         "{} sessions --admin-socket {} watch {}; stty -a; cat",
