@@ -6,7 +6,7 @@ use std::{
     fs, io,
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -50,6 +50,8 @@ struct State {
 #[derive(Default)]
 struct Known {
     runners: Vec<Runner>,
+    /// What clients are told of them. To know what is installed takes some hundred looks into folders.
+    entries: OnceLock<Vec<RunnerEntry>>,
     /// By id, what is wrong with a file.
     broken: Vec<(String, String)>,
     /// What is wrong with a folder: it takes out all that is not in one before it.
@@ -136,7 +138,8 @@ impl Runners {
 
     /// What clients are told of them.
     pub(crate) fn entries(&self) -> Vec<RunnerEntry> {
-        self.known().runners.iter().map(entry).collect()
+        let known = self.known();
+        known.entries.get_or_init(|| known.runners.iter().map(entry).collect()).clone()
     }
 
     fn known(&self) -> Arc<Known> {
@@ -160,7 +163,7 @@ impl Runners {
                 }
                 broken.push((id, reason));
             }
-            state.known = Arc::new(Known { runners, broken, broken_folder });
+            state.known = Arc::new(Known { runners, entries: OnceLock::new(), broken, broken_folder });
             state.read_at = Some(Instant::now());
         }
         Arc::clone(&state.known)
@@ -197,14 +200,15 @@ impl Known {
 /// The interpreter that a first line such as `#!/usr/bin/env python3` names.
 fn interpreter(line: &str) -> Option<&str> {
     let mut words = line.strip_prefix("#!")?.split_whitespace();
-    let name = |word: &'_ str| word.rsplit('/').next().map(str::len).map(|length| word.len() - length);
-    let first = words.next()?;
-    let first = first.get(name(first)?..)?;
+    let first = base_name(words.next()?);
     if first != "env" {
         return Some(first);
     }
-    let word = words.find(|word| !word.starts_with('-') && !word.contains('='))?;
-    word.get(name(word)?..)
+    words.find(|word| !word.starts_with('-') && !word.contains('=')).map(base_name)
+}
+
+fn base_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
 }
 
 fn entry(runner: &Runner) -> RunnerEntry {

@@ -546,14 +546,15 @@ impl Supervisor {
                 }
                 Ok(_) => {
                     warn!("the helper of a run gave an answer out of place");
-                    return ExitStatus::Signaled(9);
+                    break;
                 }
                 Err(error) => {
                     warn!("the helper of a run has gone: {error}");
-                    return ExitStatus::Signaled(9);
+                    break;
                 }
             }
         }
+        ExitStatus::Signaled(9)
     }
 }
 
