@@ -38,12 +38,6 @@ const BY_SIGNAL: i32 = 128;
 /// The exit code of a command that could not be executed (sh(1)).
 const NOT_EXECUTED: u8 = 127;
 
-/// What the compiler says, where that is told apart.
-struct Output {
-    reading: OwnedFd,
-    writing: OwnedFd,
-}
-
 /// Has the program compiled. Returns if that went well; else this process ends with the compiler's exit code.
 pub(crate) fn compile(
     user: IsUser,
@@ -63,19 +57,12 @@ pub(crate) fn compile(
     }
     let at = |error: io::Error| StepError::new(Step::Streams, &error);
     let name = stage.name;
-    let output = if on_terminal { None } else { Some(output().map_err(at)?) };
-    let reading: Vec<_> = output.iter().map(|output| output.reading.as_fd()).collect();
-    let told: Result<(), SocketError> = watcher.send_with(&WireReport::Compiling, &reading);
+    let output = if on_terminal { None } else { Some(pipe_with(PipeFlags::CLOEXEC)) };
+    let (reading, writing) = output.transpose().map_err(|errno| at(errno.into()))?.unzip();
+    let ends: Vec<_> = reading.iter().map(AsFd::as_fd).collect();
+    let told: Result<(), SocketError> = watcher.send_with(&WireReport::Compiling, &ends);
+    drop(reading);
     told.map_err(io::Error::other).map_err(at)?;
-    // From here on the run is under way: what goes wrong is said where the compiler says it.
-    let mut says: Box<dyn Write> = match &output {
-        Some(output) => match output.writing.try_clone() {
-            Ok(copy) => Box::new(File::from(copy)),
-            Err(_) => Box::new(io::stderr()),
-        },
-        None => Box::new(io::stderr()),
-    };
-    let writing = output.map(|output| output.writing);
     let child = sys::fork(|| {
         let Err(error) = become_compiler(user, stage, writing.as_ref(), environment);
         eprintln!("further-link: cannot execute {name}: {error}");
@@ -98,14 +85,14 @@ pub(crate) fn compile(
         Err(error) => (1, Some(format!("cannot run {name}: {error}"))),
     };
     if let Some(words) = words {
-        let (Ok(()) | Err(_)) = writeln!(says, "further-link: {words}");
+        // Where the compiler says it: the run is under way.
+        let words = format!("further-link: {words}\n");
+        let (Ok(()) | Err(_)) = match writing {
+            Some(pipe) => File::from(pipe).write_all(words.as_bytes()),
+            None => io::stderr().write_all(words.as_bytes()),
+        };
     }
     process::exit(code)
-}
-
-fn output() -> io::Result<Output> {
-    let (reading, writing) = pipe_with(PipeFlags::CLOEXEC)?;
-    Ok(Output { reading, writing })
 }
 
 /// Turns the child into the compiler, which has no input.

@@ -33,7 +33,7 @@ use crate::{
     check::Permitted,
     handoff::WireReport,
     identity,
-    plan::{self, Layout, Program, VenvRule},
+    plan::{self, Layout, Program, Stage, VenvRule},
     step_error::StepError,
     sys,
 };
@@ -99,31 +99,22 @@ impl Start<'_> {
             return Err(at(Step::Execute)(Errno::EPIPE.into()));
         }
         let mut environment = environment(account, &plan.cwd, &passed, details.env);
-        let mut before = plan.before.as_ref();
-        let venv = match plan.venv {
-            None => None,
-            Some(VenvRule::Install(venv)) => {
-                before = before.filter(|_| !venv::is_there(user, &venv));
-                Some(venv)
-            }
-            Some(VenvRule::Named(venv)) if venv::is_there(user, &venv) => Some(venv),
-            Some(VenvRule::Named(_)) => return Err(at(Step::ReadDetails)(Errno::ENOENT.into())),
-            Some(VenvRule::Project(venv)) => {
-                venv::of_project(user, venv, self.programs.venv.as_deref(), account.uid)
-            }
-        };
+        let venv = venv::find(user, plan.venv.as_ref(), self.programs.venv.as_deref(), account.uid);
+        let venv = venv.map_err(at(Step::ReadDetails))?;
+        let is_made = venv.is_some_and(|venv| venv::is_there(user, venv));
+        let is_needed = |_: &&Stage| !(is_made && matches!(plan.venv, Some(VenvRule::Install(_))));
+        let before = plan.before.as_ref().filter(is_needed);
         if let Some(stage) = before {
             compile(user, self.watcher, stage, run.terminal.is_some(), &environment)?;
         }
-        if let Some(venv) = &venv {
+        if let Some(venv) = venv {
             venv::activate(venv, &mut environment);
         }
+        let Err(error) = execute::program(&plan.program, &plan.args, &environment);
         if before.is_some() {
-            let Err(error) = execute::program(&plan.program, &plan.args, &environment);
             eprintln!("further-link: cannot execute the program: {error}");
             std::process::exit(NOT_EXECUTABLE);
         }
-        let Err(error) = execute::program(&plan.program, &plan.args, &environment);
         // A folder of PATH that the user may not look into gives another reason than "no such file".
         let step = match &plan.program {
             Program::Search(name) if execute::find(name, &environment).is_none() => Step::FindProgram,

@@ -1,31 +1,38 @@
 //! Environments of packages, such as those of python: which one a run has. As the user.
 
-use std::{
-    fs,
-    os::unix::fs::MetadataExt,
-    path::{Path, PathBuf},
-};
+use std::{fs, io, os::unix::fs::MetadataExt, path::Path};
 
-use nix::unistd::Uid;
+use nix::{errno::Errno, unistd::Uid};
 
 use super::environment::Variable;
-use crate::identity::IsUser;
+use crate::{identity::IsUser, plan::VenvRule};
 
 /// Where its programs are.
 const PROGRAMS: &str = "bin";
 
-/// The project's, if it has one that no other user could have laid there; else that of the settings.
-pub(crate) fn of_project(
-    _: IsUser,
-    project: Option<PathBuf>,
-    default: Option<&Path>,
+/// The environment of a run: the one that its client has named, which has to be there; else the project's, if
+/// it has one that no other user could have laid there; else that of the settings. Packages are installed
+/// into one that may still have to be made.
+pub(crate) fn find<'a>(
+    user: IsUser,
+    rule: Option<&'a VenvRule>,
+    default: Option<&'a Path>,
     own: Uid,
-) -> Option<PathBuf> {
-    let is_own = |venv: &PathBuf| {
+) -> io::Result<Option<&'a Path>> {
+    let is_own = |venv: &&Path| {
         fs::metadata(venv.join(PROGRAMS))
             .is_ok_and(|folder| folder.is_dir() && (folder.uid() == own.as_raw() || folder.uid() == 0))
     };
-    project.filter(is_own).or_else(|| default.map(Path::to_owned).filter(|venv| venv.join(PROGRAMS).is_dir()))
+    Ok(match rule {
+        None => None,
+        Some(VenvRule::Install(venv)) => Some(venv),
+        Some(VenvRule::Named(venv)) if is_there(user, venv) => Some(venv),
+        Some(VenvRule::Named(_)) => return Err(Errno::ENOENT.into()),
+        Some(VenvRule::Project(project)) => {
+            let project = project.as_deref().filter(is_own);
+            project.or_else(|| default.filter(|venv| is_there(user, venv)))
+        }
+    })
 }
 
 /// Whether it is there.
