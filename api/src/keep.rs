@@ -121,7 +121,30 @@ pub enum Mode {
     View,
 }
 
-/// Why a kept program has ended.
+/// How a program has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Outcome {
+    /// The exit code, or minus the signal number (B6.2).
+    pub exit_code: i32,
+    /// Why.
+    pub reason: EndReason,
+    /// What all its processes used, its compiler among them. None if this is not known.
+    #[serde(flatten)]
+    pub usage: Option<Usage>,
+}
+
+/// What a run used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Usage {
+    /// Processor time in milliseconds.
+    pub cpu_ms: u64,
+    /// The most memory in bytes that one of its processes had at once.
+    pub peak_memory: u64,
+}
+
+/// Why a program has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum EndReason {
@@ -135,6 +158,10 @@ pub enum EndReason {
     Evicted,
     /// It used too much memory.
     Memory,
+    /// It took longer than its runner allows.
+    Time,
+    /// It could make no more processes, and ended in its own way.
+    Processes,
     /// The service has ended.
     Shutdown,
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use crate::keep::{EndReason, Mode};
+use crate::keep::{Mode, Outcome};
 
 /// Which stream of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,10 +47,7 @@ pub enum KeptMessage<'a> {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         stage: Option<Stage>,
     },
-    Stopped {
-        exit_code: i32,
-        reason: EndReason,
-    },
+    Stopped(Outcome),
     Attached(Attached),
     /// What a terminal shows at this position.
     Screen {

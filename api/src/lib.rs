@@ -19,7 +19,9 @@ mod server;
 pub use admin::{AdminRequest, MAX_ADMIN_REQUEST};
 pub use error::{BadMessage, ClientError, FailedStep, StartFailure, UploadFailure, UserFailure};
 pub use json_size::JsonSize;
-pub use keep::{Attach, CLIENT_SECRET, EndReason, Hello, Keep, Mode, Secret, VERSION, WhenFull};
+pub use keep::{
+    Attach, CLIENT_SECRET, EndReason, Hello, Keep, Mode, Outcome, Secret, Usage, VERSION, WhenFull,
+};
 pub use kept_message::{
     Attached, HelloAnswer, KeptLimits, KeptMessage, KeptSession, KeptState, OutputStream, RunnerEntry, Stage,
 };

@@ -230,7 +230,7 @@ mod tests {
     use super::*;
     use crate::{
         error::BadMessage,
-        keep::Mode,
+        keep::{Mode, Outcome, Usage},
         kept_message::{Attached, HelloAnswer, KeptLimits, KeptSession, KeptState, RunnerEntry},
     };
 
@@ -324,7 +324,12 @@ mod tests {
             KeptMessage::Stdout { output: text(), seq: 4 },
             KeptMessage::Stderr { output: text(), seq: 1 << 52, stage: None },
             KeptMessage::Stderr { output: text(), seq: 0, stage: Some(Stage::Compile) },
-            KeptMessage::Stopped { exit_code: -9, reason: EndReason::Memory },
+            KeptMessage::Stopped(Outcome { exit_code: -9, reason: EndReason::Memory, usage: None }),
+            KeptMessage::Stopped(Outcome {
+                exit_code: 0,
+                reason: EndReason::Exited,
+                usage: Some(Usage { cpu_ms: 12, peak_memory: 9_000_000 }),
+            }),
             KeptMessage::Attached(attached),
             KeptMessage::Screen { output: text(), seq: 0 },
             KeptMessage::Lost { lost: 1, seq: 2 },

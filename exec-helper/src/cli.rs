@@ -59,6 +59,9 @@ SOCK_SEQPACKET socket: one accepted connection, or a listener.
   --work-dir DIR         where relative paths start, for all users [~/further]
   --temp-dir DIR         working directory of programs without a path [/tmp]
   --grace SECONDS        time between SIGTERM and SIGKILL [2], at most 60
+  --limits KIND          how the limits of runner files are kept: \"cgroup\" if each
+                         run has a control group of its own, as a unit gives it,
+                         which they are written to; else by rlimits [rlimit]
   --projects-dir DIR     where uploads with a project.cfg are copied to, for all
                          users [~/Desktop/Projects/Further]
   --pass-env NAMES       give programs these variables of the helper, separated
@@ -89,6 +92,8 @@ pub(crate) struct Options {
     pub(crate) runners_dirs: Vec<PathBuf>,
     pub(crate) python_path: Option<PathBuf>,
     pub(crate) grace: Duration,
+    /// Each run has a control group of its own.
+    pub(crate) has_group: bool,
     pub(crate) pass_env: Vec<String>,
     pub(crate) parent: Option<u32>,
 }
@@ -161,6 +166,7 @@ pub(crate) fn parse(mut args: impl Iterator<Item = String>) -> Result<Command, O
         runners_dirs: RUNNERS_DIRS.map(PathBuf::from).into(),
         python_path: None,
         grace: DEFAULT_GRACE,
+        has_group: false,
         pass_env: Vec::new(),
         parent: None,
     };
@@ -200,8 +206,8 @@ impl Options {
                 self.allow(value)?;
             }
             "--listen" | "--frontend-user" | "--user-token-file" | "--work-dir" | "--temp-dir"
-            | "--projects-dir" | "--runners-dirs" | "--python-path" | "--grace" | "--pass-env"
-            | "--exit-with-parent"
+            | "--projects-dir" | "--runners-dirs" | "--python-path" | "--grace" | "--limits"
+            | "--pass-env" | "--exit-with-parent"
                 if value.is_empty() => {}
             "--listen" => self.listen = Some(absolute()?),
             "--frontend-user" => self.frontend_user = Some(user(value)?),
@@ -223,6 +229,13 @@ impl Options {
                     .ok()
                     .filter(|grace| *grace <= MAX_GRACE)
                     .ok_or_else(|| bad("not between 0 and 60 seconds"))?;
+            }
+            "--limits" => {
+                self.has_group = match value {
+                    "cgroup" => true,
+                    "rlimit" => false,
+                    _ => return Err(bad("neither rlimit nor cgroup")),
+                }
             }
             "--pass-env" => self.pass_env.extend(words(value).map(str::to_owned)),
             "--exit-with-parent" => self.parent = Some(value.parse().map_err(|_| bad("not a pid"))?),

@@ -117,6 +117,7 @@ const CALLS: &[libc::c_long] = &[
     libc::SYS_write,
     libc::SYS_writev,
     libc::SYS_getpid,
+    libc::SYS_getrusage,
     libc::SYS_gettid,
     libc::SYS_clock_gettime,
     libc::SYS_gettimeofday,

@@ -9,6 +9,7 @@ use std::{
     ffi::OsString,
     os::unix::ffi::{OsStrExt, OsStringExt},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use bincode::{Decode, Encode};
@@ -60,8 +61,8 @@ pub(crate) struct Handoff {
 /// How the start goes on. The end of the connection says that the launcher is the program now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Report {
-    /// This will be made for the run.
-    Planned(Temporary),
+    /// This will be made for the run, which may take so long.
+    Planned { temporary: Temporary, limit: Option<Duration> },
     /// The launcher compiles the program before it becomes it. Without a terminal the reading end of a pipe
     /// comes with it: what the compiler says.
     Compiling,
@@ -85,7 +86,12 @@ pub(crate) struct Wire {
 /// A report as it is sent.
 #[derive(Encode, Decode)]
 pub(crate) enum WireReport {
-    Planned { channel: Vec<u8>, private: Option<Vec<u8>>, entrypoint: Option<WireEntrypoint> },
+    Planned {
+        channel: Vec<u8>,
+        private: Option<Vec<u8>>,
+        entrypoint: Option<WireEntrypoint>,
+        seconds: Option<u32>,
+    },
     Compiling,
     Failed(Event),
 }
@@ -128,14 +134,16 @@ impl From<Wire> for Handoff {
     }
 }
 
-impl From<&Temporary> for WireReport {
-    fn from(Temporary { channel, private, entrypoint }: &Temporary) -> Self {
+impl WireReport {
+    pub(crate) fn planned(temporary: &Temporary, seconds: Option<u32>) -> Self {
+        let Temporary { channel, private, entrypoint } = temporary;
         let entrypoint = entrypoint.as_ref();
         Self::Planned {
             channel: bytes(channel),
             private: private.as_deref().map(bytes),
             entrypoint: entrypoint
                 .map(|Entrypoint { file, mode }| WireEntrypoint { file: bytes(file), mode: *mode }),
+            seconds,
         }
     }
 }
@@ -145,12 +153,15 @@ impl From<WireReport> for Report {
         match wire {
             WireReport::Failed(event) => Self::Failed(event),
             WireReport::Compiling => Self::Compiling,
-            WireReport::Planned { channel, private, entrypoint } => Self::Planned(Temporary {
-                channel: path(channel),
-                private: private.map(path),
-                entrypoint: entrypoint
-                    .map(|WireEntrypoint { file, mode }| Entrypoint { file: path(file), mode }),
-            }),
+            WireReport::Planned { channel, private, entrypoint, seconds } => Self::Planned {
+                temporary: Temporary {
+                    channel: path(channel),
+                    private: private.map(path),
+                    entrypoint: entrypoint
+                        .map(|WireEntrypoint { file, mode }| Entrypoint { file: path(file), mode }),
+                },
+                limit: seconds.map(|seconds| Duration::from_secs(seconds.into())),
+            },
         }
     }
 }
@@ -192,9 +203,12 @@ mod tests {
             entrypoint: Some(Entrypoint { file: "/f".into(), mode: 0o755 }),
         };
         let failed = Event::Failed { step: Step::Execute, errno: 2 };
-        launcher.send(&WireReport::from(&temporary)).unwrap();
+        launcher.send(&WireReport::planned(&temporary, Some(7))).unwrap();
         launcher.send(&WireReport::Failed(failed.clone())).unwrap();
-        assert_eq!(Report::from(watcher.recv::<WireReport>().unwrap()), Report::Planned(temporary));
+        assert_eq!(
+            Report::from(watcher.recv::<WireReport>().unwrap()),
+            Report::Planned { temporary, limit: Some(Duration::from_secs(7)) }
+        );
         assert_eq!(Report::from(watcher.recv::<WireReport>().unwrap()), Report::Failed(failed));
     }
 }

@@ -12,7 +12,7 @@
 //!
 //! | layer | modules |
 //! | --- | --- |
-//! | ground | `sys`, `step_error` |
+//! | ground | `sys`, `step_error`, `cgroup` |
 //! | system | `account`, `confine`, `signals`, `reap` |
 //! | decisions | `check`, `identity`, `inputs` |
 //! | plan | `plan` |
@@ -23,6 +23,7 @@
 //! | start | `start` |
 
 mod account;
+mod cgroup;
 mod check;
 mod cli;
 mod confine;

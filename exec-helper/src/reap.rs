@@ -12,10 +12,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use further_link_proto::ExitStatus;
+use further_link_proto::{ExitStatus, Usage};
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::signal::kill,
+    sys::{
+        resource::{UsageWho, getrusage},
+        signal::kill,
+        time::{TimeVal, TimeValLike},
+    },
     unistd::Pid,
 };
 use rustix::process::{
@@ -93,6 +97,16 @@ impl Children {
             }
         }
         false
+    }
+}
+
+/// What all processes used that were collected, and those that these had collected.
+pub(crate) fn usage() -> Usage {
+    let Ok(usage) = getrusage(UsageWho::RUSAGE_CHILDREN) else { return Usage::default() };
+    let microseconds = |time: TimeVal| u64::try_from(time.num_microseconds()).unwrap_or_default();
+    Usage {
+        cpu: microseconds(usage.user_time()) + microseconds(usage.system_time()),
+        memory: u64::try_from(usage.max_rss()).unwrap_or_default(),
     }
 }
 

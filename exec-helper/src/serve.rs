@@ -22,7 +22,7 @@ use crate::{
     check::{CheckError, HasIdentity, Permitted, Policy},
     handoff::of_connection,
     inputs::EventSource,
-    launcher::{self, Launcher, Programs},
+    launcher::{self, Launcher, Opened, Programs},
     plan::{self, Directories},
     sys, upload,
     watcher::{self, ServiceAccount, Watcher},
@@ -110,7 +110,7 @@ fn answer(
     settings: &Settings,
     launcher: Option<Launcher>,
 ) -> Result<(), ServeError> {
-    let runners = if launcher.is_some() { settings.programs.open_runners() } else { Vec::new() };
+    let opened = if launcher.is_some() { settings.programs.open() } else { Opened::default() };
     if !inputs.is_request_there()? {
         warm_up(settings);
     }
@@ -123,7 +123,7 @@ fn answer(
             let Some(permitted) = permitted(connection, settings, run, &runner)? else { return Ok(()) };
             let numbers = [random_number()?, random_number()?];
             let layout = plan::layout(&permitted, &settings.directories, numbers);
-            Ok(launcher.launch(connection, &permitted, &layout, &settings.programs, &runners)?)
+            Ok(launcher.launch(connection, &permitted, &layout, &settings.programs, &opened)?)
         }
         (Some(Request::Upload(upload)), launcher) => {
             // Processes of the user shall have nothing that the watcher believes.

@@ -161,6 +161,7 @@ fn start(options: Options) -> Result<(), StartError> {
         passed: passed_variables(&options),
         runners: options.runners_dirs,
         trust: Trust::also(own_file_owner()?),
+        has_group: options.has_group,
         venv: std::env::var_os(VENV).filter(|venv| !venv.is_empty()).map(PathBuf::from),
     };
     let settings = Settings {

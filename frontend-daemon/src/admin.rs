@@ -175,8 +175,8 @@ async fn serve(stream: UnixStream, who: &Who, kept: &KeptPrograms, shutdown: &Sh
             }
         }
         Ok(AdminRequest::End { session }) => match kept.end(&session, who).await {
-            Ok((exit_code, reason)) => {
-                let stopped = KeptMessage::Stopped { exit_code, reason };
+            Ok(outcome) => {
+                let stopped = KeptMessage::Stopped(outcome);
                 (ServerMessage::Kept(stopped), Some(ProcessId::new(session)))
             }
             Err(error) => (ServerMessage::from(&error), None),

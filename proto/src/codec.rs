@@ -8,7 +8,7 @@
 use bincode::{Decode, Encode, config};
 
 /// Version of the protocol. Both sides come from one package and must agree exactly.
-pub const VERSION: u8 = 4;
+pub const VERSION: u8 = 5;
 
 /// Largest message in bytes: a `Link` with two of the longest paths, rounded up. A datagram above it is an
 /// error.
@@ -64,8 +64,8 @@ mod tests {
     use super::*;
     use crate::value::{MAX_DEPTH, MAX_DETAILS, MAX_NAME, MAX_PATH, MAX_RUNNER_ID, MAX_TOKEN, MAX_USER_NAME};
     use crate::{
-        CodeLength, DetailsLength, Event, ExitStatus, FileMode, Identity, PathText, Refusal, RelativePath,
-        Request, Run, RunnerId, Signal, Step, Token, Upload, UserName, WindowSize,
+        CodeLength, DetailsLength, Ended, Event, ExitStatus, FileMode, Identity, Limit, PathText, Refusal,
+        RelativePath, Request, Run, RunnerId, Signal, Step, Token, Upload, Usage, UserName, WindowSize,
     };
 
     fn run() -> Request {
@@ -146,9 +146,10 @@ mod tests {
         agrees("started", &Event::Started { pid: 4711 });
         agrees("refused", &Event::Refused(Refusal::UserNotAllowed));
         agrees("failed", &Event::Failed { step: Step::Execute, errno: 8 });
-        agrees("exited", &Event::Exited(ExitStatus::Exited(3)));
-        agrees("signaled", &Event::Exited(ExitStatus::Signaled(15)));
-        agrees("out-of-memory", &Event::Exited(ExitStatus::OutOfMemory));
+        let usage = Usage { cpu: 20_000, memory: 9000 };
+        let ended = |status, limit| Event::Exited(Ended { status, limit, usage });
+        agrees("exited", &ended(ExitStatus::Exited(3), None));
+        agrees("signaled", &ended(ExitStatus::Signaled(9), Some(Limit::Memory)));
     }
 
     #[test]
@@ -169,10 +170,10 @@ mod tests {
     fn another_version_is_told_apart_from_nonsense() {
         let mut bytes = encode(&Request::Stop { first: None }).unwrap();
         bytes[0] = VERSION + 1;
-        assert!(matches!(decode::<Request>(&bytes), Err(CodecError::Version { theirs: Some(5) })));
+        assert!(matches!(decode::<Request>(&bytes), Err(CodecError::Version { theirs: Some(6) })));
         assert!(matches!(decode::<Request>(&[]), Err(CodecError::Version { theirs: None })));
         let said = CodecError::Version { theirs: Some(5) }.to_string();
-        assert!(said.starts_with("the peer speaks protocol version 5, this process 4:"), "{said}");
+        assert!(said.starts_with("the peer speaks protocol version 6, this process 5:"), "{said}");
     }
 
     #[test]

@@ -19,7 +19,8 @@ pub use details::Details;
 #[cfg(feature = "log")]
 pub use log::start_logging;
 pub use message::{
-    Event, ExitStatus, FileMode, Identity, Refusal, Request, Run, Signal, Step, Upload, WindowSize,
+    Ended, Event, ExitStatus, FileMode, Identity, Limit, Refusal, Request, Run, Signal, Step, Upload, Usage,
+    WindowSize,
 };
 pub use socket::{Connection, MAX_DESCRIPTORS, SocketError, bind_listener, connect, pair};
 pub use value::{

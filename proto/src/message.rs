@@ -148,7 +148,7 @@ pub enum Event {
         errno: i32,
     },
     /// The program has ended and nothing of its run is left. The last message.
-    Exited(ExitStatus),
+    Exited(Ended),
     /// The file is in the cache, and the link is made.
     Cached,
     /// The file is not in the cache: its pieces are waited for.
@@ -203,6 +203,8 @@ pub enum Step {
     ChangeDirectory,
     /// Find a program that the runner needs.
     FindProgram,
+    /// Set the limits of the runner's file.
+    SetLimits,
     /// Execute the program.
     Execute,
     /// Open the work dir, or make a directory in it, for an upload.
@@ -227,6 +229,7 @@ impl Step {
             Self::ReadDetails => "reading the arguments and variables",
             Self::ReadRunner => "reading the runner's file",
             Self::FindProgram => "finding a program that the runner needs",
+            Self::SetLimits => "setting the limits of the runner's file",
             Self::Execute => "executing the file",
             Self::Stage => "preparing the upload",
             Self::WriteFile => "writing a file",
@@ -258,6 +261,35 @@ pub enum ExitStatus {
     Exited(u8),
     /// This signal ended it.
     Signaled(u8),
-    /// The kernel killed it (signal 9) because the run had used up its memory.
-    OutOfMemory,
+}
+
+/// The end of a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Ended {
+    /// How.
+    pub status: ExitStatus,
+    /// The limit that it came to.
+    pub limit: Option<Limit>,
+    /// What it used.
+    pub usage: Usage,
+}
+
+/// A limit of a run, by its runner's file or by the service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Limit {
+    /// The kernel killed the program (signal 9) because the run had used up its memory.
+    Memory,
+    /// Its time was over, and the helper stopped it.
+    Time,
+    /// It could make no more processes, and ended in its own way.
+    Processes,
+}
+
+/// What all processes of a run used, a compiler among them (getrusage(2)).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Usage {
+    /// Processor time in microseconds.
+    pub cpu: u64,
+    /// The most memory that one of them had at once, in KiB.
+    pub memory: u64,
 }

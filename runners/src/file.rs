@@ -23,6 +23,12 @@ const MAX_LIST: usize = 100;
 const COMPILE_SECONDS: u32 = 60;
 /// Bounds of the compiler's seconds.
 const COMPILE_RANGE: RangeInclusive<u32> = 1..=600;
+/// Bounds of the seconds of a run: a week.
+const SECONDS_RANGE: RangeInclusive<u32> = 1..=604_800;
+/// Bounds of the memory of a run in MiB. Below it no interpreter starts.
+const MEMORY_RANGE: RangeInclusive<u32> = 16..=1_048_576;
+/// Bounds of the processes of a run.
+const PROCESSES_RANGE: RangeInclusive<u32> = 1..=32_768;
 /// What stands for a random number in the name of the program's file.
 const NUMBER: &str = "{number}";
 
@@ -51,6 +57,8 @@ pub struct Runner {
     pub run: Vec<Word>,
     /// Environments of packages that a project can have.
     pub venv: Option<Venv>,
+    /// What a run may use.
+    pub limits: Limits,
     /// The command line that tells the version.
     pub version: Option<Vec<String>>,
     /// How to see that it works.
@@ -68,6 +76,17 @@ pub struct Compile {
     pub argv: Vec<Word>,
     /// How long it may take.
     pub seconds: u32,
+}
+
+/// What a run may use, its compiler not counted. None: as much as the service gives it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// How long it may take.
+    pub seconds: Option<u32>,
+    /// Memory in MiB.
+    pub memory: Option<u32>,
+    /// Processes at once, and threads, which are processes to the kernel.
+    pub processes: Option<u32>,
 }
 
 /// How a project gets packages of its own.
@@ -151,6 +170,7 @@ pub fn parse(text: &str, id: &str) -> Result<Runner, FileError> {
     let compile = fields.take("compile").map(|field| field.compile(entry.is_some())).transpose()?;
     let run = fields.take("run").map(|field| field.run(entry.is_some(), compile.is_some())).transpose()?;
     let venv = fields.take("venv").map(Field::venv).transpose()?;
+    let limits = fields.take("limits").map(Field::limits).transpose()?.unwrap_or_default();
     let version = fields.take("version").map(Field::version).transpose()?;
     let tests = fields.list("test", Field::test)?;
     let place = fields.finish()?;
@@ -177,6 +197,7 @@ pub fn parse(text: &str, id: &str) -> Result<Runner, FileError> {
         compile,
         run,
         venv,
+        limits,
         version,
         tests,
     };
@@ -409,6 +430,18 @@ impl<'a, 'de> Field<'a, 'de> {
         Ok(Venv { folder, make: words(make)?, install: words(install)? })
     }
 
+    fn limits(self) -> Result<Limits, FileError> {
+        let mut fields = self.fields()?;
+        let mut limit = |name, range| fields.take(name).map(|field| field.number(range)).transpose();
+        let limits = Limits {
+            seconds: limit("seconds", &SECONDS_RANGE)?,
+            memory: limit("memory", &MEMORY_RANGE)?,
+            processes: limit("processes", &PROCESSES_RANGE)?,
+        };
+        fields.finish()?;
+        Ok(limits)
+    }
+
     fn folder(self) -> Result<String, FileError> {
         let is_right = |text: &str| !matches!(text, "" | "." | "..") && !text.contains('/');
         self.checked(is_right, "has to be the name of a folder")
@@ -517,6 +550,17 @@ stdout = "hi\n"
             ("hint =", "hints =", "line 7: hints: is not a field of a runner file"),
             ("[run]\nargv = [\"{out}\", \"{args}\"]", "", "line 1: run: is missing"),
             ("[[test]]\nname", "[[test]]\nnames", "line 16: test.names: is not a field"),
+            (
+                "[[test]]",
+                "[limits]\nseconds = 0\n[[test]]",
+                "line 16: limits.seconds: has to be a whole number",
+            ),
+            (
+                "[[test]]",
+                "[limits]\nmemory = \"1G\"\n[[test]]",
+                "line 16: limits.memory: has to be a whole number",
+            ),
+            ("[[test]]", "[limits]\ncpu = 1\n[[test]]", "line 16: limits.cpu: is not a field"),
             ("[run]", "[run", "line 12: "),
             (
                 "entry = \"{number}.c\"
@@ -528,6 +572,14 @@ stdout = "hi\n"
             let seen = with(old, new);
             assert!(seen.starts_with(error), "{new}: {seen}");
         }
+    }
+
+    #[test]
+    fn limits_are_none_unless_they_are_there() {
+        assert_eq!(parse(C, "c").unwrap().limits, Limits::default());
+        let text = format!("{C}[limits]\nseconds = 60\nmemory = 256\nprocesses = 20\n");
+        let limits = Limits { seconds: Some(60), memory: Some(256), processes: Some(20) };
+        assert_eq!(parse(&text, "c").unwrap().limits, limits);
     }
 
     #[test]

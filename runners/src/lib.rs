@@ -7,6 +7,6 @@ mod file;
 mod folder;
 mod words;
 
-pub use file::{Compile, Entry, FileError, Runner, Test, Venv, parse};
+pub use file::{Compile, Entry, FileError, Limits, Runner, Test, Venv, parse};
 pub use folder::{Folder, ReadError, Trust, list, read};
 pub use words::{Values, Word, fill};

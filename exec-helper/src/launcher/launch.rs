@@ -17,7 +17,6 @@ use std::{
 };
 
 use further_link_proto::{Connection, Run, Step};
-use further_link_runners::Folder;
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
@@ -26,8 +25,8 @@ use nix::{
 use rustix::net::SocketAddrUnix;
 
 use super::{
-    Programs, compile::compile, environment::environment, execute, from_client::FromClient, runner,
-    stdio::Theirs, venv,
+    Opened, Programs, compile::compile, environment::environment, execute, from_client::FromClient, limits,
+    runner, stdio::Theirs, venv,
 };
 use crate::{
     check::Permitted,
@@ -60,7 +59,7 @@ pub(crate) struct Start<'a> {
     pub(crate) theirs: &'a Theirs,
     pub(crate) channel: &'a OwnedFd,
     pub(crate) programs: &'a Programs,
-    pub(crate) runners: &'a [Folder],
+    pub(crate) opened: &'a Opened,
 }
 
 impl Start<'_> {
@@ -74,12 +73,13 @@ impl Start<'_> {
             identity::become_user(account).map_err(|errno| StepError::new(Step::Identity, &errno.into()))?;
         let details = text.as_mut().map(|text| text.details(user)).transpose();
         let details = details.map_err(at(Step::ReadDetails))?.unwrap_or_default();
-        let runner = runner::read(user, &run.runner, account, self.runners, self.programs.trust)
+        let runner = runner::read(user, &run.runner, account, &self.opened.runners, self.programs.trust)
             .map_err(at(Step::ReadRunner))?;
         let plan = plan::plan(self.layout, &runner, run.code.is_some(), &details, &account.shell);
         let plan = plan.ok_or_else(|| at(Step::ReadDetails)(Errno::EINVAL.into()))?;
         let temporary = &plan.temporary;
-        self.watcher.send(&WireReport::from(temporary)).map_err(io::Error::other).map_err(at(Step::Fork))?;
+        let planned = WireReport::planned(temporary, runner.limits.seconds);
+        self.watcher.send(&planned).map_err(io::Error::other).map_err(at(Step::Fork))?;
         if let Some(directory) = &plan.directory {
             fs::create_dir_all(directory).map_err(at(Step::MakeDirectory))?;
         }
@@ -110,6 +110,8 @@ impl Start<'_> {
         if let Some(venv) = venv {
             venv::activate(venv, &mut environment);
         }
+        let limited = limits::set(user, runner.limits, &self.opened.group, account.uid);
+        limited.map_err(at(Step::SetLimits))?;
         let Err(error) = execute::program(&plan.program, &plan.args, &environment);
         if before.is_some() {
             eprintln!("further-link: cannot execute the program: {error}");

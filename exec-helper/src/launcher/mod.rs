@@ -12,6 +12,7 @@ mod environment;
 mod execute;
 mod from_client;
 mod launch;
+mod limits;
 mod runner;
 mod stdio;
 mod venv;
@@ -28,7 +29,7 @@ use nix::errno::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use tracing::warn;
 
-pub(crate) use self::{environment::Variable, launch::prepare};
+pub(crate) use self::{environment::Variable, launch::prepare, limits::GroupLimits};
 use self::{from_client::FromClient, launch::Start, stdio::Streams};
 use crate::{
     account::Account,
@@ -49,16 +50,25 @@ pub(crate) struct Programs {
     pub(crate) trust: Trust,
     /// The environment of packages for programs whose project has none.
     pub(crate) venv: Option<PathBuf>,
+    /// A run has a control group of its own.
+    pub(crate) has_group: bool,
     /// Variables that programs get from the helper. The rest of its environment is none of their business
     /// (D15).
     pub(crate) passed: Vec<Variable>,
 }
 
+/// What only root can open, for later. In the launcher only, or the watcher would have it.
+#[derive(Default)]
+pub(crate) struct Opened {
+    /// The folders of runner files: a checkout can lie where the user cannot go.
+    runners: Vec<Folder>,
+    group: GroupLimits,
+}
+
 impl Programs {
-    /// Opens the folders of runner files while this process may: a checkout can lie where the user cannot go.
-    /// In the launcher only, or the watcher would have them.
-    pub(crate) fn open_runners(&self) -> Vec<Folder> {
-        self.runners.iter().map(Folder::new).collect()
+    pub(crate) fn open(&self) -> Opened {
+        let group = if self.has_group { GroupLimits::open() } else { GroupLimits::default() };
+        Opened { runners: self.runners.iter().map(Folder::new).collect(), group }
     }
 }
 
@@ -79,7 +89,7 @@ impl Launcher {
         permitted: &Permitted<Run>,
         layout: &Layout,
         programs: &Programs,
-        runners: &[Folder],
+        opened: &Opened,
     ) -> Result<(), SocketError> {
         let (account, run) = (permitted.account(), permitted.request());
         let handoff = Handoff {
@@ -129,7 +139,7 @@ impl Launcher {
                     theirs,
                     channel,
                     programs,
-                    runners,
+                    opened,
                 };
                 let Err(failure) = start.launch(text);
                 failure

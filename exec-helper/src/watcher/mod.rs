@@ -2,9 +2,9 @@
 //! account with the capability to signal, and touches files with the rights of the run's user (`demote`).
 //! While a program runs it is never root.
 
+mod counters;
 mod demote;
 mod error;
-mod oom;
 mod pending;
 mod record;
 mod state;

@@ -3,7 +3,7 @@
 
 use std::io;
 
-use further_link_proto::{Event, ExitStatus};
+use further_link_proto::{Ended, Event, ExitStatus, Limit};
 use tracing::info;
 
 use crate::handoff::of_connection;
@@ -41,9 +41,18 @@ impl Record {
 /// The outcome as the log has it.
 fn in_words(event: &Event) -> String {
     match event {
-        Event::Exited(ExitStatus::Exited(code)) => format!("exit code {code}"),
-        Event::Exited(ExitStatus::Signaled(signal)) => format!("signal {signal}"),
-        Event::Exited(ExitStatus::OutOfMemory) => "signal 9, out of memory".to_owned(),
+        Event::Exited(Ended { status, limit, .. }) => {
+            let status = match status {
+                ExitStatus::Exited(code) => format!("exit code {code}"),
+                ExitStatus::Signaled(signal) => format!("signal {signal}"),
+            };
+            match limit {
+                None => status,
+                Some(Limit::Memory) => status + ", out of memory",
+                Some(Limit::Time) => status + ", out of time",
+                Some(Limit::Processes) => status + ", out of processes",
+            }
+        }
         Event::Failed { step, errno } => {
             format!("failed at {}: {}", step.in_words(), io::Error::from_raw_os_error(*errno))
         }

@@ -9,14 +9,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use further_link_proto::{self as proto, Connection, Event, ExitStatus, Request, SocketError};
+use further_link_proto::{self as proto, Connection, Ended, Event, ExitStatus, Limit, Request, SocketError};
 use nix::unistd::Pid;
 use rustix::{fs::OFlags, process::Signal};
 use tracing::error;
 
 use super::{
+    counters::Counters,
     error::WatchError,
-    oom::OutOfMemory,
     pending::Progress,
     record::Record,
     state::{self, Rules, State, StopStep, Transition},
@@ -49,7 +49,11 @@ pub(crate) struct Watch<'a> {
     /// The processes that handle the signal sent last.
     handlers: Option<Handlers>,
     status: Option<ExitStatus>,
-    memory: OutOfMemory,
+    counters: Counters,
+    /// How long the program may take, and until when.
+    time: Option<Duration>,
+    until: Option<Instant>,
+    limit: Option<Limit>,
     /// The queue of children that have ended. Not part of the state: it fills in any.
     children: Children,
     /// How long its close is waited for, after the last event.
@@ -76,7 +80,10 @@ impl<'a> Watch<'a> {
             state: State::Starting,
             handlers: None,
             status: None,
-            memory: OutOfMemory::new(),
+            counters: Counters::new(),
+            time: None,
+            until: None,
+            limit: None,
             children: Children::new(),
             close_timeout: CLOSE_TIMEOUT,
         }
@@ -93,7 +100,7 @@ impl<'a> Watch<'a> {
             let awaited = self.is_starting() || self.is_compiling;
             let report = self.progress.as_ref().filter(|_| awaited).map(AsFd::as_fd);
             let now_if_more = self.children.may_have_ended().then(Instant::now);
-            let deadline = now_if_more.or(self.state.deadline());
+            let deadline = now_if_more.or(self.deadline());
             let ready = self.inputs.wait(self.frontend.is_some(), report, deadline)?;
             if ready.report
                 && let Some(failed) = self.on_report(record)?
@@ -121,12 +128,14 @@ impl<'a> Watch<'a> {
             if ready.message {
                 self.on_message()?;
             }
+            if self.until.is_some_and(|until| until <= Instant::now()) {
+                self.end_for_time();
+            }
             if self.state.deadline().is_some_and(|deadline| deadline <= Instant::now()) {
                 let handling = self.handlers.as_mut().map_or(Handling::Over, Handlers::look);
                 self.happen(Transition::Looked(handling));
             }
             if self.state == State::Killing {
-                self.kill();
                 return self.finish_ended();
             }
         }
@@ -149,11 +158,28 @@ impl<'a> Watch<'a> {
         self.state == State::Starting && self.progress.is_some()
     }
 
+    /// When to look again, whatever happens.
+    fn deadline(&self) -> Option<Instant> {
+        self.state.deadline().into_iter().chain(self.until).min()
+    }
+
+    /// Its time is over. One that is ending already goes on as it does.
+    fn end_for_time(&mut self) {
+        self.until = None;
+        if self.state == State::Running {
+            self.limit = Some(Limit::Time);
+            self.happen(Transition::StopRequested(None));
+        }
+    }
+
     /// Takes a report of the launcher.
     fn on_report(&mut self, record: &Record) -> Result<Option<Event>, WatchError> {
         let Some(progress) = &self.progress else { return Ok(None) };
         match progress.report() {
-            Some((Report::Planned(temporary), _)) => self.temporary = Some(temporary),
+            Some((Report::Planned { temporary, limit }, _)) => {
+                self.temporary = Some(temporary);
+                self.time = limit;
+            }
             Some((Report::Compiling, output)) => {
                 self.streams.extend(output);
                 self.is_compiling = true;
@@ -162,6 +188,7 @@ impl<'a> Watch<'a> {
             Some((Report::Failed(failed), _)) => return Ok(Some(failed)),
             None => {
                 self.progress = None;
+                self.until = self.time.map(|time| Instant::now() + time);
                 if !std::mem::take(&mut self.is_compiling) {
                     self.on_start(record)?;
                 } else if let Some(frontend) = self.frontend {
@@ -238,13 +265,18 @@ impl<'a> Watch<'a> {
 
     fn note_end(&mut self, pid: Pid, status: ExitStatus) {
         if pid == self.pid && self.status.is_none() {
-            let by_kernel = status == ExitStatus::Signaled(9) && self.memory.has_killed();
+            let by_kernel = status == ExitStatus::Signaled(9) && self.counters.has_used_up_memory();
+            let failed_to_fork = status != ExitStatus::Exited(0) && self.counters.has_used_up_processes();
+            self.limit = match self.limit {
+                None if by_kernel => Some(Limit::Memory),
+                None if failed_to_fork => Some(Limit::Processes),
+                limit => limit,
+            };
             // On a terminal the hang-up takes the place of the kill, so that shells save their history.
             // Clients see what they have always seen.
             let by_hang_up = status == ExitStatus::Signaled(1)
                 && matches!(self.state, State::Stopping { step: StopStep::HangUp, .. });
             self.status = Some(match status {
-                _ if by_kernel => ExitStatus::OutOfMemory,
                 _ if by_hang_up => ExitStatus::Signaled(9),
                 status => status,
             });
@@ -273,9 +305,10 @@ impl<'a> Watch<'a> {
     }
 
     fn finish_ended(&mut self) -> Result<Event, WatchError> {
+        self.kill();
         // Only a program that could not be killed has no status.
         let status = self.status.unwrap_or(ExitStatus::Signaled(9));
-        self.finish(Event::Exited(status))
+        self.finish(Event::Exited(Ended { status, limit: self.limit, usage: reap::usage() }))
     }
 
     fn finish_failed(&mut self, failed: Event) -> Result<Event, WatchError> {
@@ -283,11 +316,11 @@ impl<'a> Watch<'a> {
             // What has that name was there before, and is not this run's.
             self.temporary = self.temporary.take().map(|temporary| temporary.without_existing(step));
         }
+        self.kill();
         self.finish(failed)
     }
 
     fn finish(&mut self, event: Event) -> Result<Event, WatchError> {
-        self.kill();
         let channel = self.open_channel();
         self.remove_files();
         if let Some(frontend) = self.frontend {
@@ -333,7 +366,7 @@ impl<'a> Watch<'a> {
             || self.inputs.wait(false, Some(progress.as_fd()), now).is_ok_and(|ready| ready.report);
         while is_there() {
             match progress.report() {
-                Some((Report::Planned(temporary), _)) if self.temporary.is_some() => {
+                Some((Report::Planned { temporary, .. }, _)) if self.temporary.is_some() => {
                     self.temporary = Some(temporary);
                 }
                 Some(_) => {}

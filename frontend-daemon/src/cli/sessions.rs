@@ -10,7 +10,7 @@ use std::{
 
 use clap::Subcommand;
 use further_link_api::{
-    AdminRequest, EndReason, KeptMessage, KeptSession, KeptState, Received, ServerMessage,
+    AdminRequest, EndReason, KeptMessage, KeptSession, KeptState, Outcome, Received, ServerMessage,
 };
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use tokio::{
@@ -188,7 +188,7 @@ async fn end(path: &Path, kept: &KeptSession) -> Result<(), SessionsError> {
     }
     let mut answers = Answers::to(path, &AdminRequest::End { session: id.clone() }).await?;
     match answers.next().await? {
-        ServerMessage::Kept(KeptMessage::Stopped { exit_code, reason }) => {
+        ServerMessage::Kept(KeptMessage::Stopped(Outcome { exit_code, reason, .. })) => {
             Ok(writeln!(io::stdout(), "{id} has ended: exit code {exit_code}, {}", why(reason))?)
         }
         _ => Err(SessionsError::Answer),
@@ -208,7 +208,7 @@ async fn watch(path: &Path, id: &str) -> Result<(), SessionsError> {
             _ = terminate.recv() => return Ok(()),
         };
         if let ServerMessage::Kept(message) = answer
-            && let Some((exit_code, reason)) = view.show(message)?
+            && let Some(Outcome { exit_code, reason, .. }) = view.show(message)?
         {
             drop(view);
             return Ok(writeln!(io::stderr(), "{id} has ended: exit code {exit_code}, {}", why(reason))?);
@@ -224,7 +224,7 @@ struct View {
 
 impl View {
     /// Prints it. How the program has ended, if it has.
-    fn show(&mut self, message: KeptMessage<'_>) -> io::Result<Option<(i32, EndReason)>> {
+    fn show(&mut self, message: KeptMessage<'_>) -> io::Result<Option<Outcome>> {
         let mut stdout = io::stdout().lock();
         match message {
             KeptMessage::Attached(attached) => self.has_terminal = attached.rows > 0,
@@ -234,7 +234,7 @@ impl View {
             }
             KeptMessage::Stderr { output, .. } => io::stderr().write_all(output.as_bytes())?,
             KeptMessage::Lost { lost, .. } => writeln!(io::stderr(), "[{lost} bytes are missing here]")?,
-            KeptMessage::Stopped { exit_code, reason } => return Ok(Some((exit_code, reason))),
+            KeptMessage::Stopped(outcome) => return Ok(Some(outcome)),
             _ => {}
         }
         Ok(None)
@@ -284,6 +284,8 @@ fn why(reason: EndReason) -> &'static str {
         EndReason::Expired => "since no client has come back in time",
         EndReason::Evicted => "to make room for another one",
         EndReason::Memory => "since it used too much memory",
+        EndReason::Time => "since it took longer than its runner allows",
+        EndReason::Processes => "since it could make no more processes",
         EndReason::Shutdown => "with the service",
     }
 }

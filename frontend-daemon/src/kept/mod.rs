@@ -19,7 +19,7 @@ use std::{
 };
 
 use further_link_api::{
-    Attach, ClientError, EndReason, FailedStep, Keep, KeptSession, Mode, ProcessId, StartFailure,
+    Attach, ClientError, EndReason, FailedStep, Keep, KeptSession, Mode, Outcome, ProcessId, StartFailure,
 };
 use further_link_proto::WindowSize;
 use tokio::{
@@ -250,7 +250,7 @@ impl KeptPrograms {
     }
 
     /// Ends a program for an administrator: how it has ended. One that has ended stays as it is.
-    pub(crate) async fn end(&self, session: &str, who: &Who) -> Result<(i32, EndReason), ClientError> {
+    pub(crate) async fn end(&self, session: &str, who: &Who) -> Result<Outcome, ClientError> {
         let kept = self.find(session)?;
         if kept.ended_at().is_none() {
             info!("{who}: session {}: is to end", kept.id);

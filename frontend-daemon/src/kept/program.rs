@@ -5,7 +5,7 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
-use further_link_api::{ClientError, EndReason, KeptSession, KeptState, Mode, ProcessId, Secret};
+use further_link_api::{ClientError, EndReason, KeptSession, KeptState, Mode, Outcome, ProcessId, Secret};
 use further_link_proto::{Signal, WindowSize};
 use tokio::{sync::Notify, time::Instant};
 
@@ -168,8 +168,8 @@ impl Kept {
         self.over.notify_waiters();
     }
 
-    /// Waits until it has ended: its exit code, and why.
-    pub(super) async fn end(&self) -> (i32, EndReason) {
+    /// Waits until it has ended.
+    pub(super) async fn end(&self) -> Outcome {
         loop {
             let over = self.over.notified();
             tokio::pin!(over);

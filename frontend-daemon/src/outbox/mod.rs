@@ -60,6 +60,11 @@ impl Outbox {
         self.dialect = dialect;
     }
 
+    /// How the client reads messages.
+    pub(crate) fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
     /// Queues a message, waiting for room.
     pub(crate) async fn send(
         &self,

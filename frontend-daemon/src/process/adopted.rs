@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, Mutex, Weak},
 };
 
-use further_link_proto::ExitStatus;
+use further_link_proto::Ended;
 use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::{io::Interest, sync::watch, task::JoinSet};
 
@@ -42,7 +42,7 @@ pub(crate) struct Adoption {
     pub(crate) input_ended: bool,
     pub(crate) connections: BTreeMap<u64, Connection>,
     /// It has ended like this.
-    pub(crate) exited: Option<ExitStatus>,
+    pub(crate) exited: Option<Ended>,
     /// It was asked to end.
     pub(crate) is_ending: bool,
 }

@@ -22,8 +22,8 @@ use std::{
     time::Duration,
 };
 
-use further_link_api::{EndReason, StartFailure, UserFailure};
-use further_link_proto::{Event, ExitStatus, Request, Run, Signal, UserName, WindowSize};
+use further_link_api::{EndReason, Outcome, StartFailure, Usage, UserFailure};
+use further_link_proto::{Ended, Event, ExitStatus, Limit, Request, Run, Signal, UserName, WindowSize};
 use futures_util::{FutureExt, future::FusedFuture};
 use nix::sys::signal::Signal as NixSignal;
 use tokio::{
@@ -73,6 +73,8 @@ const START_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What the client is told when the kernel has ended a program for want of memory.
 const OUT_OF_MEMORY: &str = "\r\nfurther-link: the program was ended because it used too much memory\r\n";
+const OUT_OF_TIME: &str =
+    "\r\nfurther-link: the program was ended because it took longer than its runner allows\r\n";
 
 /// Why a process did not start.
 #[derive(Debug, thiserror::Error)]
@@ -452,7 +454,7 @@ struct Supervisor {
     state: Arc<State>,
     audience: Audience,
     /// How the program has ended, if an earlier process was told so.
-    exited: Option<ExitStatus>,
+    exited: Option<Ended>,
 }
 
 impl Supervisor {
@@ -494,24 +496,24 @@ impl Supervisor {
             futures_util::future::join_all(outputs).await
         };
         let end = async {
-            let status = self.exit_status(&is_compiled).await;
+            let ended = self.end_of_program(&is_compiled).await;
             let was_stopped = *phase.borrow() == Phase::Stopping;
             self.state.moved(Transition::Exited);
-            (status, was_stopped)
+            (ended, was_stopped)
         };
         let moved = tokio::select! {
-            (status, _, ()) = async { tokio::join!(end, output, &mut channel) } => Some(status),
+            (end, _, ()) = async { tokio::join!(end, output, &mut channel) } => Some(end),
             never = self.state.input.feed(stdin, &mut copies.input) => match never {},
             () = self.audience.left() => None,
         };
-        let Some((status, was_stopped)) = moved else {
+        let Some((ended, was_stopped)) = moved else {
             // Nothing is read and written any more. Each connection notes what is left of it.
             if !channel.is_terminated() {
                 channel.await;
             }
             return;
         };
-        if let Some(words) = last_words(status, was_stopped, kind) {
+        if let Some(words) = ended.and_then(|ended| last_words(ended, was_stopped, kind)) {
             // After what the program printed last, where its user looks.
             self.audience.last_words(kind.stream(), &words).await;
         }
@@ -519,8 +521,7 @@ impl Supervisor {
         // Free before the client hears of it, and so is the id (B6.1). What is said of the next program with
         // that id comes behind it.
         self.conversation.free_slot();
-        let reason = if status == ExitStatus::OutOfMemory { EndReason::Memory } else { EndReason::Exited };
-        let say_stopped = self.audience.stopped(exit_code(status), reason).await;
+        let say_stopped = self.audience.stopped(outcome(ended, was_stopped)).await;
         phase.send_modify(|phase| {
             *phase = phase.next(Transition::Drained);
             say_stopped();
@@ -531,18 +532,18 @@ impl Supervisor {
     }
 
     /// Waits for the helper's last event. A helper that is gone without one was killed, and its run with it.
-    async fn exit_status(&self, is_compiled: &watch::Sender<bool>) -> ExitStatus {
-        if let Some(status) = self.exited {
-            return status;
+    async fn end_of_program(&self, is_compiled: &watch::Sender<bool>) -> Option<Ended> {
+        if self.exited.is_some() {
+            return self.exited;
         }
         loop {
             match self.conversation.recv_last().await {
                 Ok((Event::Compiled, _)) => drop(is_compiled.send_replace(true)),
-                Ok((Event::Exited(status), _)) => {
+                Ok((Event::Exited(ended), _)) => {
                     if let Some(saved) = self.audience.saved() {
-                        saved.exited(status);
+                        saved.exited(ended);
                     }
-                    return status;
+                    return Some(ended);
                 }
                 Ok(_) => {
                     warn!("the helper of a run gave an answer out of place");
@@ -554,15 +555,17 @@ impl Supervisor {
                 }
             }
         }
-        ExitStatus::Signaled(9)
+        None
     }
 }
 
 /// What is said after the output of a program that did not end by itself, nor because its client has stopped
 /// it.
-fn last_words(status: ExitStatus, was_stopped: bool, kind: OutputKind) -> Option<String> {
+fn last_words(ended: Ended, was_stopped: bool, kind: OutputKind) -> Option<String> {
+    let Ended { status, limit, .. } = ended;
     let words = match status {
-        ExitStatus::OutOfMemory => return Some(OUT_OF_MEMORY.to_owned()),
+        _ if limit == Some(Limit::Memory) => return Some(OUT_OF_MEMORY.to_owned()),
+        _ if limit == Some(Limit::Time) => return Some(OUT_OF_TIME.to_owned()),
         ExitStatus::Signaled(signal) if !was_stopped => fault(signal)?,
         ExitStatus::Signaled(_) | ExitStatus::Exited(_) => return None,
     };
@@ -585,11 +588,26 @@ fn fault(signal: u8) -> Option<&'static str> {
     })
 }
 
+/// What clients hear of the end.
+fn outcome(ended: Option<Ended>, was_stopped: bool) -> Outcome {
+    let Some(Ended { status, limit, usage }) = ended else {
+        return Outcome { exit_code: -9, reason: EndReason::Exited, usage: None };
+    };
+    let reason = match limit {
+        Some(Limit::Memory) => EndReason::Memory,
+        Some(Limit::Time) => EndReason::Time,
+        Some(Limit::Processes) => EndReason::Processes,
+        None if was_stopped => EndReason::Stopped,
+        None => EndReason::Exited,
+    };
+    let usage = Usage { cpu_ms: usage.cpu / 1000, peak_memory: usage.memory * 1024 };
+    Outcome { exit_code: exit_code(status), reason, usage: Some(usage) }
+}
+
 /// The exit code, or minus the signal number (B6.2).
 fn exit_code(status: ExitStatus) -> i32 {
     match status {
         ExitStatus::Exited(code) => code.into(),
         ExitStatus::Signaled(signal) => -i32::from(signal),
-        ExitStatus::OutOfMemory => -9,
     }
 }

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use further_link_api::{ClientError, EndReason, OutputStream, ProcessId, ServerMessage, StartFailure};
+use further_link_api::{
+    ClientError, Dialect, KeptMessage, Outcome, OutputStream, ProcessId, ServerMessage, StartFailure,
+};
 
 use crate::{
     memory::budget::Reservation,
@@ -128,7 +130,7 @@ impl Audience {
     }
 
     /// The program has ended, and everything it said was said: what says so, when there is room for it.
-    pub(crate) async fn stopped(&self, exit_code: i32, reason: EndReason) -> impl FnOnce() {
+    pub(crate) async fn stopped(&self, outcome: Outcome) -> impl FnOnce() {
         let place = match self {
             Self::Client { outbox, .. } => outbox.place().await.ok(),
             Self::Kept(_) => None,
@@ -136,10 +138,14 @@ impl Audience {
         move || match self {
             Self::Client { outbox, id } => {
                 if let Some(place) = place {
-                    place.put(outbox.json(&ServerMessage::Stopped { exit_code }, Some(id)));
+                    let message = match outbox.dialect() {
+                        Dialect::Version1 => ServerMessage::Kept(KeptMessage::Stopped(outcome)),
+                        _ => ServerMessage::Stopped { exit_code: outcome.exit_code },
+                    };
+                    place.put(outbox.json(&message, Some(id)));
                 }
             }
-            Self::Kept(transcript) => transcript.ended(exit_code, reason),
+            Self::Kept(transcript) => transcript.ended(outcome),
         }
     }
 }

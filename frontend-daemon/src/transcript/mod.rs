@@ -28,7 +28,8 @@ use std::{
 };
 
 use further_link_api::{
-    BadMessage, ClientError, EndReason, KeptMessage, Mode, OutputStream, ProcessId, ServerMessage, WhenFull,
+    BadMessage, ClientError, EndReason, KeptMessage, Mode, Outcome, OutputStream, ProcessId, ServerMessage,
+    WhenFull,
 };
 use further_link_proto::WindowSize;
 use tokio::sync::Notify;
@@ -213,12 +214,12 @@ impl Transcript {
         state.viewers.wake_all();
     }
 
-    fn ended(&self, exit_code: i32, by_itself: EndReason) {
+    fn ended(&self, by_itself: Outcome) {
         let mut state = self.lock();
-        let reason = state.ending.unwrap_or(by_itself);
-        state.ended = Some((exit_code, reason));
+        let outcome = Outcome { reason: state.ending.unwrap_or(by_itself.reason), ..by_itself };
+        state.ended = Some(outcome);
         if let Some(saved) = &self.saved {
-            saved.ended(exit_code, reason);
+            saved.ended(outcome);
         }
         state.viewers.wake_all();
     }
@@ -348,7 +349,7 @@ impl Transcript {
     /// The program's task has gone without a word: a bug has ended it.
     pub(crate) fn end_without_status(&self) {
         if !self.standing().is_over() {
-            self.ended(-9, EndReason::Exited);
+            self.ended(Outcome { exit_code: -9, reason: EndReason::Exited, usage: None });
         }
     }
 
@@ -357,12 +358,12 @@ impl Transcript {
         Standing {
             viewers: state.viewers.len(),
             is_ending: state.ending.is_some(),
-            ended: state.ended.map(|(exit_code, _)| exit_code),
+            ended: state.ended.map(|outcome| outcome.exit_code),
         }
     }
 
-    /// How it has ended: its exit code, and why.
-    pub(crate) fn outcome(&self) -> Option<(i32, EndReason)> {
+    /// How it has ended.
+    pub(crate) fn outcome(&self) -> Option<Outcome> {
         self.lock().ended
     }
 

@@ -8,8 +8,8 @@ use std::{
 };
 
 use further_link_api::{
-    Attached, Dialect, EndReason, KeptMessage, KeptState, Mode, OutputStream, ProcessId, ServerMessage,
-    Stage, StartFailure, WhenFull,
+    Attached, Dialect, EndReason, KeptMessage, KeptState, Mode, Outcome, OutputStream, ProcessId,
+    ServerMessage, Stage, StartFailure, WhenFull,
 };
 use further_link_proto::WindowSize;
 
@@ -98,7 +98,7 @@ pub(super) struct State {
     pub(super) pictures: u64,
     /// Why it is being ended.
     pub(super) ending: Option<EndReason>,
-    pub(super) ended: Option<(i32, EndReason)>,
+    pub(super) ended: Option<Outcome>,
 }
 
 pub(super) enum Opening {
@@ -450,8 +450,8 @@ impl State {
         if let Some(position) = self.viewers.get_mut(id).and_then(Viewer::ask_at_end) {
             return Step::Say { json: String::new(), is_large: false, confirms: Some(position) };
         }
-        let Some((exit_code, reason)) = self.ended else { return Step::Wait };
-        Step::Stopped(in_json(KeptMessage::Stopped { exit_code, reason }, process))
+        let Some(outcome) = self.ended else { return Step::Wait };
+        Step::Stopped(in_json(KeptMessage::Stopped(outcome), process))
     }
 }
 

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use further_link_api::{
-    Dialect, EndReason, KeptMessage, Mode, OutputStream, ProcessId, Received, ServerMessage, WhenFull,
+    Dialect, EndReason, KeptMessage, Mode, Outcome, OutputStream, ProcessId, Received, ServerMessage,
+    WhenFull,
 };
 use further_link_proto::WindowSize;
 use futures_util::FutureExt;
@@ -245,7 +246,7 @@ fn who_is_slow_hears_nothing_of_the_others_that_leave_at_the_end() {
     while next(&mut state, holder).is_some() {}
     while next(&mut state, slow).is_some() {}
     assert!(say(&mut state, 1024));
-    state.ended = Some((0, EndReason::Exited));
+    state.ended = Some(Outcome { exit_code: 0, reason: EndReason::Exited, usage: None });
     read(&mut state, holder);
     assert!(matches!(state.step(holder, &ProcessId::new("1")), Step::Stopped(_)));
     state.viewers.remove(holder);

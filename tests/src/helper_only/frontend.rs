@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use further_link_proto::{
-    CodeLength, Connection, Event, ExitStatus, Identity, PathText, Refusal, Request, Run, RunnerId,
+    CodeLength, Connection, Ended, Event, ExitStatus, Identity, PathText, Refusal, Request, Run, RunnerId,
     SocketError, UserName, WindowSize,
 };
 use nix::errno::Errno;
@@ -126,13 +126,19 @@ impl Frontend {
         }
     }
 
-    /// Waits for `Exited` and the end.
+    /// Waits for `Exited` and the end: how the program has ended.
     #[track_caller]
     pub fn wait_exited(&self) -> ExitStatus {
+        self.wait_ended().status
+    }
+
+    /// Waits for `Exited` and the end.
+    #[track_caller]
+    pub fn wait_ended(&self) -> Ended {
         match self.hear() {
-            Heard::Event(Event::Exited(status), descriptors) if descriptors.is_empty() => {
+            Heard::Event(Event::Exited(ended), descriptors) if descriptors.is_empty() => {
                 self.expect_end();
-                status
+                ended
             }
             other => panic!("not Exited but {other:?}"),
         }

@@ -225,7 +225,7 @@ impl Model {
                 }
                 _ => (false, 0),
             },
-            Event::Exited(status) => (kind != Kind::Refused && self.may_exit(kind, started, *status), 0),
+            Event::Exited(ended) => (kind != Kind::Refused && self.may_exit(kind, started, ended.status), 0),
             Event::Cached | Event::Missing | Event::Stored | Event::Compiled => (false, 0),
         }
     }

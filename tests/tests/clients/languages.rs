@@ -35,20 +35,25 @@ const ALL: &str = "FURTHER_LINK_TEST_LANGUAGES";
 /// Some compilers take their time, and several run at once.
 const LIMIT: Duration = Duration::from_secs(100);
 
-fn client(daemon: &Daemon) -> Client {
+pub(crate) fn client(daemon: &Daemon) -> Client {
     let mut client = daemon.run("");
     client.hello(None);
     client
 }
 
 /// A daemon with the package's runners, and these before them.
-fn daemon_with(files: &[(&str, &str)]) -> Daemon {
-    let builder: Builder = Daemon::builder();
+pub(crate) fn daemon_with(files: &[(&str, &str)]) -> Daemon {
+    let builder = Daemon::builder();
     let folder = builder.scratch().root().join("runners.d");
-    fs::create_dir(&folder).unwrap();
-    fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
+    with_runners(builder, &folder, files)
+}
+
+/// The same of this builder, with this folder.
+pub(crate) fn with_runners(builder: Builder, folder: &Path, files: &[(&str, &str)]) -> Daemon {
+    fs::create_dir(folder).unwrap();
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
     for (id, rest) in files {
-        write_runner(&folder, id, rest);
+        write_runner(folder, id, rest);
     }
     let dirs = format!("--runners-dirs={},{}", folder.display(), binaries::runners().display());
     builder.argument(&dirs).start()

@@ -10,6 +10,7 @@ mod http;
 mod kept;
 mod kept_cuts;
 mod languages;
+mod limits;
 mod output;
 mod pressure;
 mod python_package;

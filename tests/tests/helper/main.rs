@@ -8,6 +8,7 @@ mod files;
 mod helper_model;
 mod hostile_frontend;
 mod identity_faults;
+mod limits;
 mod privilege;
 mod regressions;
 mod residual_privilege;

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use further_link_proto::{ExitStatus, WindowSize};
+use further_link_proto::{Ended, ExitStatus, Limit, Usage, WindowSize};
 use serde::{Serialize, de::DeserializeOwned};
 
 /// The screen of a terminal at a position.
@@ -50,21 +50,37 @@ pub(super) fn saved_screen(content: &[u8]) -> Option<SavedScreen> {
     Some(SavedScreen { position, size: size_of(rest)?, text })
 }
 
-pub(super) fn exit_bytes(status: ExitStatus) -> [u8; 2] {
-    match status {
-        ExitStatus::Exited(code) => [0, code],
-        ExitStatus::Signaled(signal) => [1, signal],
-        ExitStatus::OutOfMemory => [2, 0],
-    }
+pub(super) fn exit_bytes(Ended { status, limit, usage }: Ended) -> Vec<u8> {
+    let (kind, number) = match status {
+        ExitStatus::Exited(code) => (0, code),
+        ExitStatus::Signaled(signal) => (1, signal),
+    };
+    let limit = match limit {
+        None => 0,
+        Some(Limit::Memory) => 1,
+        Some(Limit::Time) => 2,
+        Some(Limit::Processes) => 3,
+    };
+    [&[kind, number, limit][..], &usage.cpu.to_le_bytes(), &usage.memory.to_le_bytes()].concat()
 }
 
-pub(super) fn exit_of(content: &[u8]) -> Option<ExitStatus> {
-    match content {
-        [0, code] => Some(ExitStatus::Exited(*code)),
-        [1, signal] => Some(ExitStatus::Signaled(*signal)),
-        [2, 0] => Some(ExitStatus::OutOfMemory),
-        _ => None,
-    }
+pub(super) fn exit_of(content: &[u8]) -> Option<Ended> {
+    let ([kind, number, limit], rest) = content.split_first_chunk()?;
+    let status = match kind {
+        0 => ExitStatus::Exited(*number),
+        1 => ExitStatus::Signaled(*number),
+        _ => return None,
+    };
+    let limit = match limit {
+        0 => None,
+        1 => Some(Limit::Memory),
+        2 => Some(Limit::Time),
+        3 => Some(Limit::Processes),
+        _ => return None,
+    };
+    let (cpu, memory) = numbered(rest)?;
+    let usage = Usage { cpu, memory: u64::from_le_bytes(memory.try_into().ok()?) };
+    Some(Ended { status, limit, usage })
 }
 
 /// A small value, as JSON.

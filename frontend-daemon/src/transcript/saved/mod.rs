@@ -21,8 +21,8 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use further_link_api::{EndReason, OutputStream};
-use further_link_proto::{ExitStatus, WindowSize};
+use further_link_api::{EndReason, Outcome, OutputStream};
+use further_link_proto::{Ended, WindowSize};
 use rustix::{
     io::Errno,
     pipe::{PipeFlags, SpliceFlags, pipe_with, splice},
@@ -92,9 +92,9 @@ pub(crate) struct Restored {
     pub(crate) keys: Vec<String>,
     pub(crate) connections: BTreeMap<u64, Connection>,
     pub(crate) picture: Option<String>,
-    pub(crate) exit: Option<ExitStatus>,
+    pub(crate) exit: Option<Ended>,
     pub(crate) ending: Option<EndReason>,
-    pub(crate) ended: Option<(i32, EndReason)>,
+    pub(crate) ended: Option<Outcome>,
 }
 
 impl Saved {
@@ -380,10 +380,10 @@ impl Saved {
     }
 
     /// Notes how the program has ended, while its output is still being read.
-    pub(crate) fn exited(&self, status: ExitStatus) {
+    pub(crate) fn exited(&self, exit: Ended) {
         self.write(|inner| {
-            inner.journal.append(kind::EXIT, &[&exit_bytes(status)])?;
-            inner.now.exit = Some(status);
+            inner.journal.append(kind::EXIT, &[&exit_bytes(exit)])?;
+            inner.now.exit = Some(exit);
             Ok(())
         });
     }
@@ -398,10 +398,10 @@ impl Saved {
     }
 
     /// Notes the end.
-    pub(crate) fn ended(&self, exit_code: i32, reason: EndReason) {
+    pub(crate) fn ended(&self, outcome: Outcome) {
         self.write(|inner| {
-            inner.journal.append(kind::ENDED, &[&json(&(exit_code, reason))])?;
-            inner.now.ended = Some((exit_code, reason));
+            inner.journal.append(kind::ENDED, &[&json(&outcome)])?;
+            inner.now.ended = Some(outcome);
             Ok(())
         });
     }
@@ -516,14 +516,14 @@ impl Inner {
                 add(kind::LISTEN, &[&number.to_le_bytes(), key.as_bytes()].concat())?;
             }
         }
-        if let Some(status) = now.exit {
-            add(kind::EXIT, &exit_bytes(status))?;
+        if let Some(exit) = now.exit {
+            add(kind::EXIT, &exit_bytes(exit))?;
         }
         if let Some(reason) = now.ending {
             add(kind::ENDING, &json(&reason))?;
         }
-        if let Some((exit_code, reason)) = now.ended {
-            add(kind::ENDED, &json(&(exit_code, reason)))?;
+        if let Some(outcome) = now.ended {
+            add(kind::ENDED, &json(&outcome))?;
         }
         let offset = self.journal.end();
         let place = self.journal.append(kind::BLOCK, &[&block])?;

@@ -5,8 +5,8 @@ use std::{
     ops::Range,
 };
 
-use further_link_api::{EndReason, OutputStream};
-use further_link_proto::{ExitStatus, WindowSize};
+use further_link_api::{EndReason, Outcome, OutputStream};
+use further_link_proto::{Ended, WindowSize};
 
 /// A connection of a program to its user channel.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -33,9 +33,9 @@ pub(super) struct Now {
     pub(super) keys: Vec<Vec<u8>>,
     pub(super) connections: BTreeMap<u64, Connection>,
     pub(super) picture: Option<Vec<u8>>,
-    pub(super) exit: Option<ExitStatus>,
+    pub(super) exit: Option<Ended>,
     pub(super) ending: Option<EndReason>,
-    pub(super) ended: Option<(i32, EndReason)>,
+    pub(super) ended: Option<Outcome>,
 }
 
 impl Now {

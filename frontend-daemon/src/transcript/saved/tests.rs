@@ -4,8 +4,14 @@ use super::*;
 
 use std::os::fd::AsFd;
 
+use further_link_proto::{ExitStatus, Limit, Usage};
 use rustix::fs::{Mode, OFlags};
 
+const EXIT: Ended = Ended {
+    status: ExitStatus::Signaled(15),
+    limit: Some(Limit::Time),
+    usage: Usage { cpu: 1 << 40, memory: 7 },
+};
 const SIZE: WindowSize = WindowSize { rows: 5, cols: 9 };
 
 fn saved(size: Option<WindowSize>) -> Saved {
@@ -56,7 +62,7 @@ fn everything_comes_back_also_from_behind_a_block() {
         saved.gone(4);
         saved.note(b"known better".to_vec());
         saved.ending(EndReason::Expired);
-        saved.exited(ExitStatus::Signaled(15));
+        saved.exited(EXIT);
         if with_block {
             let screen = SavedScreen { position: 7, size: SIZE, text: "screen".to_owned() };
             saved.checkpoint(Some(&screen), 7);
@@ -82,7 +88,7 @@ fn everything_comes_back_also_from_behind_a_block() {
         };
         assert_eq!(restored.connections, BTreeMap::from([(3, connection)]));
         assert_eq!(restored.picture.as_deref(), Some("/9j/"));
-        assert_eq!(restored.exit, Some(ExitStatus::Signaled(15)));
+        assert_eq!(restored.exit, Some(EXIT));
         assert_eq!((restored.ending, restored.ended), (Some(EndReason::Expired), None));
         // What was left for this process is not left for the one after it.
         let again = self::restored(&restored.saved);
