@@ -105,6 +105,21 @@ pub(crate) struct Stage {
     pub(crate) limit: Duration,
     /// What it and the program need, looked for before.
     pub(crate) requires: Vec<String>,
+    /// What it makes may be used again.
+    pub(crate) cache: Option<Cacheable>,
+}
+
+/// Files of a compiler whose work may be used again.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Cacheable {
+    /// What it compiles.
+    pub(crate) source: PathBuf,
+    /// The source is the client's program text, in a file of a random name.
+    pub(crate) is_text: bool,
+    /// What it makes.
+    pub(crate) out: PathBuf,
+    /// Where it lists what it has read.
+    pub(crate) deps: PathBuf,
 }
 
 /// What is executed.
@@ -210,12 +225,13 @@ pub(crate) fn plan(
     let project = path.as_ref().map(|path| if is_folder { path.as_path() } else { cwd.as_path() });
     let venv = venv_rule(runner, details, project, (home, work));
     let out = private.join("program");
+    let deps = private.join("program.d");
     let named = match &venv {
         Some(VenvRule::Named(venv) | VenvRule::Install(venv) | VenvRule::Project(Some(venv))) => venv.clone(),
         Some(VenvRule::Project(None)) | None => PathBuf::new(),
     };
     let filled = |words: &[Word], args: &[String]| {
-        let args = fill(words, &Values { file: &file, out: &out, args, shell, venv: &named });
+        let args = fill(words, &Values { file: &file, out: &out, deps: &deps, args, shell, venv: &named });
         let program = match words.first() {
             Some(Word::File) => Program::Script(file.clone()),
             Some(Word::Text(name)) if !name.contains('/') => Program::Search(name.clone()),
@@ -225,16 +241,19 @@ pub(crate) fn plan(
     };
     let stage = |name, words: &[Word], limit| {
         let (program, args) = filled(words, &[]);
-        Stage { name, program, args, limit, requires: runner.requires.clone() }
+        Stage { name, program, args, limit, requires: runner.requires.clone(), cache: None }
     };
     let (before, words) = match (&venv, &runner.venv, &runner.compile) {
         (Some(VenvRule::Install(_)), Some(rule), _) => {
             (Some(stage("the maker of the environment", &rule.make, MAKE_LIMIT)), &rule.install)
         }
         _ if details.install => return None,
-        (_, _, Some(Compile { argv, seconds })) => {
+        (_, _, Some(Compile { argv, seconds, cache })) => {
             temporary.private = Some(private.clone());
-            (Some(stage("the compiler", argv, Duration::from_secs((*seconds).into()))), &runner.run)
+            let stage = stage("the compiler", argv, Duration::from_secs((*seconds).into()));
+            let (source, out, deps) = (file.clone(), out.clone(), deps.clone());
+            let cache = cache.then_some(Cacheable { source, is_text: with_text, out, deps });
+            (Some(Stage { cache, ..stage }), &runner.run)
         }
         _ => (None, &runner.run),
     };

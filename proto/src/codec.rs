@@ -172,7 +172,7 @@ mod tests {
         bytes[0] = VERSION + 1;
         assert!(matches!(decode::<Request>(&bytes), Err(CodecError::Version { theirs: Some(6) })));
         assert!(matches!(decode::<Request>(&[]), Err(CodecError::Version { theirs: None })));
-        let said = CodecError::Version { theirs: Some(5) }.to_string();
+        let said = CodecError::Version { theirs: Some(6) }.to_string();
         assert!(said.starts_with("the peer speaks protocol version 6, this process 5:"), "{said}");
     }
 

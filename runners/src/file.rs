@@ -76,6 +76,8 @@ pub struct Compile {
     pub argv: Vec<Word>,
     /// How long it may take.
     pub seconds: u32,
+    /// What it makes may be used again, as long as the files are the same that it has listed.
+    pub cache: bool,
 }
 
 /// What a run may use, its compiler not counted. None: as much as the service gives it.
@@ -368,7 +370,7 @@ impl<'a, 'de> Field<'a, 'de> {
             let text = field.text(MAX_TEXT)?;
             let word = Word::new(&text).ok_or_else(|| {
                 let whole =
-                    "a placeholder is a word of its own: {file}, {dir}, {out}, {args}, {shell}, {venv}";
+                    "a placeholder is a word of its own: {file}, {dir}, {out}, {deps}, {args}, {shell}, {venv}";
                 place.error(&format!("{text:?} is not a placeholder; {whole}"))
             });
             Ok((place, word?))
@@ -389,13 +391,14 @@ impl<'a, 'de> Field<'a, 'de> {
         let mut fields = self.fields()?;
         let argv = fields.take("argv").map(Self::words).transpose()?;
         let seconds = fields.take("seconds").map(|field| field.number(&COMPILE_RANGE)).transpose()?;
+        let cache = fields.take("cache").map(Field::flag).transpose()?.unwrap_or(false);
         let place = fields.finish()?;
         let argv = argv.ok_or_else(|| place.of("argv").error("is missing"))?;
         let wrong = argv.iter().find(|(_, word)| matches!(word, Word::Args | Word::Shell | Word::Venv));
         if let Some((place, _)) = wrong {
             return Err(place.error("a compiler gets neither {args} nor {shell} nor {venv}"));
         }
-        Ok(Compile { argv: with_file(argv, has_file)?, seconds: seconds.unwrap_or(COMPILE_SECONDS) })
+        Ok(Compile { argv: with_file(argv, has_file)?, seconds: seconds.unwrap_or(COMPILE_SECONDS), cache })
     }
 
     fn run(self, has_file: bool, is_compiled: bool) -> Result<Vec<Word>, FileError> {
@@ -403,9 +406,11 @@ impl<'a, 'de> Field<'a, 'de> {
         let argv = fields.take("argv").map(Self::words).transpose()?;
         let place = fields.finish()?;
         let argv = argv.ok_or_else(|| place.of("argv").error("is missing"))?;
-        let wrong = argv.iter().find(|(_, word)| !is_compiled && *word == Word::Out);
-        if let Some((place, _)) = wrong {
+        if let Some((place, _)) = argv.iter().find(|(_, word)| !is_compiled && *word == Word::Out) {
             return Err(place.error("{out} needs a [compile], which makes it"));
+        }
+        if let Some((place, _)) = argv.iter().find(|(_, word)| *word == Word::Deps) {
+            return Err(place.error("{deps} is known in [compile] only"));
         }
         with_file(argv, has_file)
     }
@@ -421,7 +426,7 @@ impl<'a, 'de> Field<'a, 'de> {
         let make = make.ok_or_else(|| missing("make"))?;
         let install = install.ok_or_else(|| missing("install"))?;
         let words = |argv: Vec<(Place<'_>, Word)>| {
-            let is_wrong = |word: &Word| matches!(word, Word::File | Word::Dir | Word::Out | Word::Shell);
+            let is_wrong = |word: &Word| !matches!(word, Word::Text(_) | Word::Venv | Word::Args);
             match argv.iter().find(|(_, word)| is_wrong(word)) {
                 Some((place, _)) => Err(place.error("only {venv} and {args} are known here")),
                 None => Ok(argv.into_iter().map(|(_, word)| word).collect()),
@@ -543,6 +548,11 @@ stdout = "hi\n"
             (r#"["gcc"]"#, r#"["/bin/gcc"]"#, "line 6: requires: has to be the name of a program"),
             (r#""{file}"]"#, r#""-I{dir}"]"#, "line 10: compile.argv: \"-I{dir}\" is not a placeholder"),
             (r#""{file}"]"#, r#""{files}"]"#, "line 10: compile.argv: \"{files}\" is not a placeholder"),
+            (
+                r#"["{out}", "{args}"]"#,
+                r#"["{out}", "{deps}"]"#,
+                "line 13: run.argv: {deps} is known in [compile]",
+            ),
             (r#""{file}"]"#, r#""{args}"]"#, "line 10: compile.argv: a compiler gets neither"),
             (r#"["gcc", "-o""#, r#"["bin/gcc", "-o""#, "line 10: compile.argv: \"bin/gcc\" is neither"),
             (r#"["{out}", "{args}"]"#, "[]", "line 13: run.argv: names no program"),

@@ -16,6 +16,8 @@ pub enum Word {
     Dir,
     /// What the compiler makes.
     Out,
+    /// Where the compiler lists the files that it has read.
+    Deps,
     /// The client's arguments, any number of words.
     Args,
     /// The login shell of the user.
@@ -31,6 +33,8 @@ pub struct Values<'a> {
     pub file: &'a Path,
     /// What the compiler makes.
     pub out: &'a Path,
+    /// Where the compiler lists the files that it has read.
+    pub deps: &'a Path,
     /// The client's arguments.
     pub args: &'a [String],
     /// The login shell of the user.
@@ -46,6 +50,7 @@ impl Word {
             "{file}" => Self::File,
             "{dir}" => Self::Dir,
             "{out}" => Self::Out,
+            "{deps}" => Self::Deps,
             "{args}" => Self::Args,
             "{shell}" => Self::Shell,
             "{venv}" => Self::Venv,
@@ -72,6 +77,7 @@ pub fn fill(words: &[Word], values: &Values<'_>) -> Vec<OsString> {
             Word::File => filled.push(values.file.into()),
             Word::Dir => filled.push(values.file.parent().map_or_else(PathBuf::new, Path::to_owned).into()),
             Word::Out => filled.push(values.out.into()),
+            Word::Deps => filled.push(values.deps.into()),
             Word::Args => filled.extend(values.args.iter().map(OsString::from)),
             Word::Shell => filled.push(values.shell.into()),
             Word::Venv => filled.push(values.venv.into()),
@@ -86,18 +92,20 @@ mod tests {
 
     #[test]
     fn placeholders_are_whole_words_and_arguments_stay_apart() {
-        let words = ["cc", "-o", "{out}", "{file}", "{dir}", "{shell}", "{args}", "{ x }", "{}"];
+        let words = ["cc", "-o", "{out}", "{deps}", "{file}", "{dir}", "{shell}", "{args}", "{ x }", "{}"];
         let words: Vec<_> = words.into_iter().map(|word| Word::new(word).unwrap()).collect();
         let args = ["a b".to_owned(), "{file}".to_owned(), "$(id)".to_owned()];
         let values = Values {
             file: "/p/a.c".as_ref(),
             out: "/t/o".as_ref(),
+            deps: "/t/o.d".as_ref(),
             args: &args,
             shell: "/bin/sh".as_ref(),
             venv: "/p/.venv".as_ref(),
         };
-        let expected =
-            ["cc", "-o", "/t/o", "/p/a.c", "/p", "/bin/sh", "a b", "{file}", "$(id)", "{ x }", "{}"];
+        let expected = [
+            "cc", "-o", "/t/o", "/t/o.d", "/p/a.c", "/p", "/bin/sh", "a b", "{file}", "$(id)", "{ x }", "{}",
+        ];
         assert_eq!(fill(&words, &values), expected);
         for text in ["{files}", "-o{out}", "{file}.o", "x{dir}", "{a}{b}"] {
             assert_eq!(Word::new(text), None, "{text}");

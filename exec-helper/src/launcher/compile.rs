@@ -5,23 +5,24 @@ use std::{
     convert::Infallible,
     fs::File,
     io::{self, Write},
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd},
     process,
     time::Instant,
 };
 
-use further_link_proto::{Connection, SocketError, Step};
+use further_link_proto::{Connection, Step};
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, poll},
     unistd::Pid,
 };
 use rustix::{
+    io::fcntl_dupfd_cloexec,
     pipe::{PipeFlags, pipe_with},
     process::{PidfdFlags, Signal, WaitOptions, WaitStatus, pidfd_open, pidfd_send_signal, waitpid},
 };
 
-use super::{environment::Variable, execute};
+use super::{compiled::Compiled, environment::Variable, execute, relay::Relay};
 use crate::{
     handoff::WireReport,
     identity::IsUser,
@@ -38,13 +39,15 @@ const BY_SIGNAL: i32 = 128;
 /// The exit code of a command that could not be executed (sh(1)).
 const NOT_EXECUTED: u8 = 127;
 
-/// Has the program compiled. Returns if that went well; else this process ends with the compiler's exit code.
+/// Has the program compiled, or takes what was made before. Returns if that went well; else this process ends
+/// with the compiler's exit code.
 pub(crate) fn compile(
     user: IsUser,
     watcher: &Connection,
     stage: &Stage,
     on_terminal: bool,
     environment: &[Variable],
+    earlier: Option<&Compiled<'_>>,
 ) -> Result<(), StepError> {
     let compiler = match &stage.program {
         Program::Search(name) => Some(name),
@@ -56,22 +59,25 @@ pub(crate) fn compile(
         }
     }
     let at = |error: io::Error| StepError::new(Step::Streams, &error);
+    let made_before = earlier.and_then(Compiled::fetch);
+    // A compiler that has nothing to do and had nothing to say is none to hear of.
+    if made_before.as_ref().is_some_and(Vec::is_empty) {
+        return Ok(());
+    }
+    let mut output = tell(watcher, on_terminal).map_err(at)?;
+    if let Some(words) = made_before {
+        return output.write_all(&words).map_err(at);
+    }
     let name = stage.name;
-    let output = if on_terminal { None } else { Some(pipe_with(PipeFlags::CLOEXEC)) };
-    let (reading, writing) = output.transpose().map_err(|errno| at(errno.into()))?.unzip();
-    let ends: Vec<_> = reading.iter().map(AsFd::as_fd).collect();
-    let told: Result<(), SocketError> = watcher.send_with(&WireReport::Compiling, &ends);
-    drop(reading);
-    told.map_err(io::Error::other).map_err(at)?;
-    let child = sys::fork(|| {
-        let Err(error) = become_compiler(user, stage, writing.as_ref(), environment);
-        eprintln!("further-link: cannot execute {name}: {error}");
-        NOT_EXECUTED
-    });
-    let ended = child.and_then(|child| wait(child, Instant::now() + stage.limit));
-    let (code, words) = match ended {
+    let (ended, words) = run(user, stage, &output, environment, earlier.is_some());
+    let (code, last_words) = match ended {
         Ok(Some(status)) => match (status.exit_status(), status.terminating_signal()) {
-            (Some(0), _) => return Ok(()),
+            (Some(0), _) => {
+                if let Some((earlier, words)) = earlier.zip(words) {
+                    earlier.store(words);
+                }
+                return Ok(());
+            }
             (Some(code), _) => (code, None),
             (None, signal) => {
                 let signal = signal.unwrap_or_default();
@@ -84,44 +90,86 @@ pub(crate) fn compile(
         }
         Err(error) => (1, Some(format!("cannot run {name}: {error}"))),
     };
-    if let Some(words) = words {
+    if let Some(words) = last_words {
         // Where the compiler says it: the run is under way.
-        let words = format!("further-link: {words}\n");
-        let (Ok(()) | Err(_)) = match writing {
-            Some(pipe) => File::from(pipe).write_all(words.as_bytes()),
-            None => io::stderr().write_all(words.as_bytes()),
-        };
+        let (Ok(()) | Err(_)) = output.write_all(format!("further-link: {words}\n").as_bytes());
     }
     process::exit(code)
+}
+
+/// Tells the watcher that the program is compiled first. Where the compiler says something: on the terminal,
+/// or into a pipe whose other end the frontend gets.
+fn tell(watcher: &Connection, on_terminal: bool) -> io::Result<File> {
+    if on_terminal {
+        watcher.send(&WireReport::Compiling).map_err(io::Error::other)?;
+        return Ok(fcntl_dupfd_cloexec(rustix::stdio::stdout(), 0)?.into());
+    }
+    let (reading, writing) = pipe_with(PipeFlags::CLOEXEC)?;
+    watcher.send_with(&WireReport::Compiling, &[reading.as_fd()]).map_err(io::Error::other)?;
+    Ok(writing.into())
+}
+
+/// Runs the compiler. How it has ended, if in time, and a copy of what it said.
+fn run(
+    user: IsUser,
+    stage: &Stage,
+    output: &File,
+    environment: &[Variable],
+    with_copy: bool,
+) -> (io::Result<Option<WaitStatus>>, Option<Vec<u8>>) {
+    let relay = if with_copy { Relay::new(output).map(Some) } else { Ok(None) };
+    let (mut relay, compilers) = match relay {
+        Ok(relay) => relay.unzip(),
+        Err(error) => return (Err(error), None),
+    };
+    let child = sys::fork(|| {
+        let output = compilers.as_ref().map_or(output.as_fd(), AsFd::as_fd);
+        let Err(error) = become_compiler(user, stage, output, environment);
+        eprintln!("further-link: cannot execute {}: {error}", stage.name);
+        NOT_EXECUTED
+    });
+    drop(compilers);
+    let ended = child.and_then(|child| wait(child, Instant::now() + stage.limit, relay.as_mut()));
+    match relay.map(Relay::finish).transpose() {
+        Ok(copy) => (ended, copy.flatten()),
+        Err(error) => (ended.and(Err(error)), None),
+    }
 }
 
 /// Turns the child into the compiler, which has no input.
 fn become_compiler(
     _: IsUser,
     stage: &Stage,
-    output: Option<&OwnedFd>,
+    output: BorrowedFd<'_>,
     environment: &[Variable],
 ) -> io::Result<Infallible> {
     rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
-    if let Some(output) = output {
-        rustix::stdio::dup2_stdout(output)?;
-        rustix::stdio::dup2_stderr(output)?;
-    }
+    rustix::stdio::dup2_stdout(output)?;
+    rustix::stdio::dup2_stderr(output)?;
     execute::program(&stage.program, &stage.args, environment)
 }
 
-/// Waits for the child's end. None if that has not come in time, and it was killed.
-fn wait(child: Pid, until: Instant) -> io::Result<Option<WaitStatus>> {
+/// Waits for the child's end, and passes on what it says. None if the end has not come in time, and it was
+/// killed.
+fn wait(child: Pid, until: Instant, mut relay: Option<&mut Relay>) -> io::Result<Option<WaitStatus>> {
     let raw = rustix::process::Pid::from_raw(child.as_raw()).ok_or(Errno::ESRCH)?;
     let process = pidfd_open(raw, PidfdFlags::empty())?;
     let mut in_time = true;
     while in_time {
-        match poll(&mut [PollFd::new(process.as_fd(), PollFlags::POLLIN)], inputs::timeout(Some(until))) {
+        let mut polled = vec![PollFd::new(process.as_fd(), PollFlags::POLLIN)];
+        polled.extend(relay.as_ref().and_then(|relay| relay.awaited()));
+        match poll(&mut polled, inputs::timeout(Some(until))) {
             Ok(0) => in_time = until > Instant::now(),
-            Ok(_) => break,
+            Ok(_) if polled.first().and_then(PollFd::any) == Some(true) => break,
+            Ok(_) => {
+                if let Some(relay) = &mut relay {
+                    relay.step()?;
+                }
+            }
             Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno.into()),
         }
+        in_time = in_time && until > Instant::now();
     }
     if !in_time {
         pidfd_send_signal(&process, Signal::KILL)?;

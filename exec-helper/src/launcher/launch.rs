@@ -25,8 +25,8 @@ use nix::{
 use rustix::net::SocketAddrUnix;
 
 use super::{
-    Opened, Programs, compile::compile, environment::environment, execute, from_client::FromClient, limits,
-    runner, stdio::Theirs, venv,
+    Opened, Programs, compile::compile, compiled::Compiled, environment::environment, execute,
+    from_client::FromClient, limits, runner, stdio::Theirs, venv,
 };
 use crate::{
     check::Permitted,
@@ -38,7 +38,7 @@ use crate::{
 };
 
 /// The variable that tells programs where the user channel of their run is.
-const CHANNEL: &str = "FURTHER_LINK_CHANNEL";
+pub(super) const CHANNEL: &str = "FURTHER_LINK_CHANNEL";
 /// The exit code of a program that could not be executed (sh(1)).
 const NOT_EXECUTABLE: i32 = 126;
 /// Programs of one run that connect at the same moment.
@@ -105,7 +105,8 @@ impl Start<'_> {
         let is_needed = |_: &&Stage| !(is_made && matches!(plan.venv, Some(VenvRule::Install(_))));
         let before = plan.before.as_ref().filter(is_needed);
         if let Some(stage) = before {
-            compile(user, self.watcher, stage, run.terminal.is_some(), &environment)?;
+            let compiled = Compiled::of(user, stage, &environment, &account.home);
+            compile(user, self.watcher, stage, run.terminal.is_some(), &environment, compiled.as_ref())?;
         }
         if let Some(venv) = venv {
             venv::activate(venv, &mut environment);

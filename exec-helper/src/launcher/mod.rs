@@ -8,11 +8,13 @@
 //! process.
 
 mod compile;
+mod compiled;
 mod environment;
 mod execute;
 mod from_client;
 mod launch;
 mod limits;
+mod relay;
 mod runner;
 mod stdio;
 mod venv;

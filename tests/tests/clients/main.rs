@@ -4,6 +4,7 @@ mod api_examples;
 mod channel;
 mod channel_pressure;
 mod client_wishes;
+mod compiled;
 mod downloads;
 mod first_page;
 mod http;
