@@ -20,6 +20,7 @@ fuzz_target!(|bytes: &[u8]| {
     let values = Values {
         file: "/f".as_ref(),
         out: "/o".as_ref(),
+        deps: "/o.d".as_ref(),
         args: &args,
         shell: "/s".as_ref(),
         venv: "/v".as_ref(),

@@ -21,6 +21,12 @@ use crate::record::Record;
 use crate::stream::{Stream, Trust};
 use crate::wait::DEADLINE;
 
+/// The exit code of a `stopped`, and why it came.
+pub fn ending(stopped: &Value) -> (i64, &str) {
+    let data = &stopped["data"];
+    (data["exitCode"].as_i64().expect("an exit code"), data["reason"].as_str().expect("a reason"))
+}
+
 /// How one run ended and what it wrote.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Finished {

@@ -5,6 +5,7 @@
 use std::sync::Barrier;
 
 use further_link_api::{Attach, ClientMessage, Hello, Integer, ProcessId, Secret, Signal};
+use further_link_tests::client::ending;
 use further_link_tests::programs::{CHANNEL, numbered, program, python};
 use further_link_tests::session::Session;
 use further_link_tests::{Client, DEADLINE, Daemon, wait_until};
@@ -335,7 +336,7 @@ fn what_has_ended_meanwhile_is_told_once() {
     assert_eq!(listed["data"]["sessions"][0]["session"], session.id);
     session.attach(&mut again, "1", &json!({"after": 0}));
     let stopped = again.expect("stopped", |message| message["type"] == "stopped");
-    assert_eq!(stopped["data"], json!({"exitCode": 3, "reason": "exited"}));
+    assert_eq!(ending(&stopped), (3, "exited"));
     assert_eq!(again.stdout("1").len(), "runs\n".len() + 3001);
     again.ping();
     daemon.log().expect("its end was fetched");
@@ -550,7 +551,7 @@ fn clients_are_told_of_the_end_that_the_service_brings() {
             scope.spawn(move || {
                 let of_it = |message: &Value| message["type"] == "stopped" && message["process"] == id;
                 let stopped = client.expect("stopped", of_it);
-                assert_eq!(stopped["data"], json!({"exitCode": -15, "reason": "shutdown"}));
+                assert_eq!(ending(&stopped), (-15, "shutdown"));
                 client.read_until(DEADLINE, "the close frame", |client| client.closed.is_some());
                 assert_eq!(client.closed, Some(Some(1001)));
             });

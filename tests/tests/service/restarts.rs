@@ -6,6 +6,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
+use further_link_tests::client::ending;
 use further_link_tests::programs::{CHANNEL, program, python};
 use further_link_tests::service_manager::ServiceManager;
 use further_link_tests::session::Session;
@@ -173,7 +174,7 @@ fn what_ends_while_there_is_no_frontend_is_told_by_the_next_one() {
         let mut second = client(&manager, query);
         session.attach(&mut second, "1", &json!({"after": seq}));
         let stopped = second.expect("stopped", |message| message["type"] == "stopped");
-        assert_eq!(stopped["data"], json!({"exitCode": 3, "reason": "exited"}));
+        assert_eq!(ending(&stopped), (3, "exited"));
         let times = if query.is_empty() { 2000 } else { 100 };
         assert_eq!(second.stdout("1").trim_end(), "last words".repeat(times));
         second.ping();

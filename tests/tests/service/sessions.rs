@@ -16,6 +16,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use further_link_tests::client::ending;
 use further_link_tests::daemon::{Builder, free_port};
 use further_link_tests::log::Log;
 use further_link_tests::programs::{program, python};
@@ -255,7 +256,7 @@ fn an_administrator_ends_a_program_by_the_beginning_of_its_id() {
     assert_eq!(said, format!("{} has ended: exit code -15, stopped\n", session.id));
     let stopped = owner.expect("stopped", |message| message["type"] == "stopped");
     assert_eq!(stopped["process"], "1");
-    assert_eq!(stopped["data"], json!({"exitCode": -15, "reason": "stopped"}));
+    assert_eq!(ending(&stopped), (-15, "stopped"));
     owner.stdin("2", "it runs on\n");
     owner.wait_stdout("2", "it runs on\n");
     // One whose end no client has heard of.
