@@ -111,6 +111,9 @@ pub struct RunnerEntry {
     /// What to do if they are not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+    /// The version, in the words of the program. None: it is not known, or not known yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
 }
 
 /// Limits that a client may want to know.

@@ -294,6 +294,7 @@ mod tests {
                 extensions: vec!["c".to_owned()],
                 available: false,
                 hint: Some("install it".to_owned()),
+                version: Some("c 1".to_owned()),
             }],
         };
         let attached = Attached {

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use further_link_proto::{Details, Run, Step};
+use further_link_proto::{Details, Purpose, Run, Step};
 use further_link_runners::{Compile, Runner, Values, Word, fill};
 
 use crate::{account::Account, check::Permitted};
@@ -187,7 +187,7 @@ pub(crate) fn layout(permitted: &Permitted<Run>, directories: &Directories, numb
 }
 
 /// Decides what to run. `with_text`: program text will come. None if packages are to be installed for a
-/// language that has none.
+/// language that has none, or its version is asked that nothing tells.
 pub(crate) fn plan(
     layout: &Layout,
     runner: &Runner,
@@ -197,11 +197,15 @@ pub(crate) fn plan(
 ) -> Option<Plan> {
     let Layout { path, temp, channel, private, number, home, work } = layout;
     let mut temporary = Temporary::channel(channel.clone());
-    let is_folder = with_text || runner.entry.is_none() || details.install;
+    if details.purpose == Purpose::Version {
+        return version(runner, temp, temporary);
+    }
+    let is_install = details.purpose == Purpose::Install;
+    let is_folder = with_text || runner.entry.is_none() || is_install;
     let (file, cwd, directory) = match (&runner.entry, path) {
         // A shell, or packages: the path is where it works.
         (None, path) => (PathBuf::new(), path.as_ref().unwrap_or(temp).clone(), path.clone()),
-        (Some(_), path) if details.install => {
+        (Some(_), path) if is_install => {
             (PathBuf::new(), path.as_ref().unwrap_or(temp).clone(), path.clone())
         }
         (Some(_), Some(file)) if !with_text => {
@@ -247,7 +251,7 @@ pub(crate) fn plan(
         (Some(VenvRule::Install(_)), Some(rule), _) => {
             (Some(stage("the maker of the environment", &rule.make, MAKE_LIMIT)), &rule.install)
         }
-        _ if details.install => return None,
+        _ if is_install => return None,
         (_, _, Some(Compile { argv, seconds, cache })) => {
             temporary.private = Some(private.clone());
             let stage = stage("the compiler", argv, Duration::from_secs((*seconds).into()));
@@ -261,6 +265,15 @@ pub(crate) fn plan(
     Some(Plan { program, args, before, venv, cwd, directory, temporary })
 }
 
+/// The program that tells the version, if there is one.
+fn version(runner: &Runner, temp: &Path, temporary: Temporary) -> Option<Plan> {
+    let args: Vec<_> = runner.version.as_ref()?.iter().map(OsString::from).collect();
+    let name = args.first()?.to_str()?;
+    let program =
+        if name.contains('/') { Program::File(name.into()) } else { Program::Search(name.to_owned()) };
+    Some(Plan { program, args, before: None, venv: None, cwd: temp.to_owned(), directory: None, temporary })
+}
+
 fn venv_rule(
     runner: &Runner,
     details: &Details,
@@ -268,11 +281,12 @@ fn venv_rule(
     (home, work): (&Path, &Path),
 ) -> Option<VenvRule> {
     let rule = runner.venv.as_ref()?;
+    let is_install = details.purpose == Purpose::Install;
     let named = details.venv.as_ref().map(|venv| Layout::resolve(home, work, venv));
     let of_project = project.map(|project| project.join(&rule.folder));
     Some(match (named, of_project) {
-        (Some(venv), _) if details.install => VenvRule::Install(venv),
-        (None, Some(venv)) if details.install => VenvRule::Install(venv),
+        (Some(venv), _) if is_install => VenvRule::Install(venv),
+        (None, Some(venv)) if is_install => VenvRule::Install(venv),
         (Some(venv), _) => VenvRule::Named(venv),
         (None, of_project) => VenvRule::Project(of_project),
     })

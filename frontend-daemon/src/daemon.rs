@@ -53,6 +53,7 @@ use crate::{
     transcript::saved,
     upload::Uploads,
     upload::download::Downloads,
+    versions::Versions,
 };
 
 /// The name of the administrators' socket (`FileDescriptorName=`).
@@ -253,8 +254,10 @@ pub async fn serve<T>(
     let helpers = Arc::new(HelperPool::new(helper.clone(), max_programs));
     let budgets = Budgets::new(MAX_LINE, config.keep.text_of_all());
     let kept = kept_programs(config, &budgets, &helpers, store);
+    let runners = Arc::new(runners);
     let shared = Shared {
-        runners: Arc::new(runners),
+        versions: Versions::new(Arc::clone(&runners), HelperAddress::new(helper.clone())),
+        runners,
         helpers: Arc::clone(&helpers),
         uploads: Arc::new(uploads(config, helper)?),
         kept: Arc::clone(&kept),

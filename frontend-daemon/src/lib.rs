@@ -12,7 +12,7 @@
 //! | rules | `access`, `tls` |
 //! | ends | `helper`, `outbox` |
 //! | transcripts | `transcript` |
-//! | runs and uploads | `process`, `upload` |
+//! | runs and uploads | `process`, `upload`, `versions` |
 //! | kept programs | `kept` |
 //! | session | `session` |
 //! | outside | `admin`, `cli`, `http` |
@@ -38,6 +38,7 @@ mod transcript;
 
 mod process;
 mod upload;
+mod versions;
 
 mod kept;
 

@@ -46,12 +46,21 @@ struct State {
     logged: HashSet<String>,
 }
 
+/// A language whose version a program tells.
+pub(crate) struct Versioned {
+    pub(crate) id: RunnerId,
+    pub(crate) command: Vec<String>,
+    /// The programs that it depends on.
+    pub(crate) programs: Vec<PathBuf>,
+}
+
 /// What the files say.
 #[derive(Default)]
 struct Known {
     runners: Vec<Runner>,
     /// What clients are told of them. To know what is installed takes some hundred looks into folders.
     entries: OnceLock<Vec<RunnerEntry>>,
+    versioned: OnceLock<Arc<[Versioned]>>,
     /// By id, what is wrong with a file.
     broken: Vec<(String, String)>,
     /// What is wrong with a folder: it takes out all that is not in one before it.
@@ -142,6 +151,13 @@ impl Runners {
         known.entries.get_or_init(|| known.runners.iter().map(entry).collect()).clone()
     }
 
+    /// Those that are installed, and can tell their version.
+    pub(crate) fn versioned(&self) -> Arc<[Versioned]> {
+        let known = self.known();
+        let versioned = known.versioned.get_or_init(|| known.runners.iter().filter_map(versioned).collect());
+        Arc::clone(versioned)
+    }
+
     fn known(&self) -> Arc<Known> {
         let mut state = self.lock();
         if state.read_at.is_none_or(|at| at.elapsed() > FRESH) {
@@ -163,7 +179,7 @@ impl Runners {
                 }
                 broken.push((id, reason));
             }
-            state.known = Arc::new(Known { runners, entries: OnceLock::new(), broken, broken_folder });
+            state.known = Arc::new(Known { runners, broken, broken_folder, ..Known::default() });
             state.read_at = Some(Instant::now());
         }
         Arc::clone(&state.known)
@@ -219,14 +235,27 @@ fn entry(runner: &Runner) -> RunnerEntry {
         extensions: runner.extensions.clone(),
         available,
         hint: runner.hint.clone().filter(|_| !available),
+        version: None,
     }
 }
 
+fn versioned(runner: &Runner) -> Option<Versioned> {
+    let command = runner.version.clone()?;
+    let names = command.first().into_iter().chain(&runner.requires);
+    let programs = names.map(|name| installed(name)).collect::<Option<_>>()?;
+    Some(Versioned { id: RunnerId::new(runner.id.as_str()).ok()?, command, programs })
+}
+
 fn is_installed(program: &str) -> bool {
-    let is_program = |path: PathBuf| {
+    installed(program).is_some()
+}
+
+/// Where the program is, by its name or as it stands.
+fn installed(program: &str) -> Option<PathBuf> {
+    let is_program = |path: &PathBuf| {
         fs::metadata(path).is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
     };
-    PATH.iter().any(|directory| is_program(Path::new(directory).join(program)))
+    PATH.iter().map(|directory| Path::new(directory).join(program)).find(is_program)
 }
 
 #[cfg(test)]

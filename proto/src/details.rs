@@ -15,8 +15,20 @@ pub struct Details {
     pub env: Vec<(String, String)>,
     /// The folder of an environment of packages, as the client wrote it.
     pub venv: Option<String>,
-    /// Install the packages that `args` names into the project's environment, and run nothing else.
-    pub install: bool,
+    /// What the run is for.
+    pub purpose: Purpose,
+}
+
+/// What a run is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub enum Purpose {
+    /// The program.
+    #[default]
+    Program,
+    /// To install the packages that the arguments name into the project's environment.
+    Install,
+    /// To hear which version of the language there is.
+    Version,
 }
 
 /// Longest name of a variable.
@@ -111,7 +123,7 @@ mod tests {
             args,
             env: vec![("NAME".to_owned(), "a=b".to_owned())],
             venv: Some("v".to_owned()),
-            install: true,
+            purpose: Purpose::Install,
         };
         assert_eq!(Details::from_bytes(&details.to_bytes().unwrap()).unwrap(), details);
         assert!(Details::default().is_empty() && !details.is_empty());

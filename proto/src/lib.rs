@@ -15,7 +15,7 @@ mod socket;
 mod value;
 
 pub use codec::{CodecError, MAX_MESSAGE, VERSION, decode, encode};
-pub use details::Details;
+pub use details::{Details, Purpose};
 #[cfg(feature = "log")]
 pub use log::start_logging;
 pub use message::{

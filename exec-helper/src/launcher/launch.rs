@@ -16,7 +16,7 @@ use std::{
     path::Path,
 };
 
-use further_link_proto::{Connection, Run, Step};
+use further_link_proto::{Connection, Purpose, Run, Step};
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
@@ -84,7 +84,8 @@ impl Start<'_> {
             fs::create_dir_all(directory).map_err(at(Step::MakeDirectory))?;
         }
         let mut passed = self.programs.passed.clone();
-        if open_channel(self.channel, &temporary.channel).is_ok() {
+        let is_program = details.purpose != Purpose::Version;
+        if is_program && open_channel(self.channel, &temporary.channel).is_ok() {
             passed.push((CHANNEL.to_owned(), temporary.channel.to_string_lossy().into_owned()));
         }
         if let Some(private) = &temporary.private {

@@ -7,8 +7,8 @@ use std::net::IpAddr;
 
 use further_link_api::{EXEC, Install, Start, StartFailure, UserFailure};
 use further_link_proto::{
-    CodeLength, Details, DetailsLength, Identity, MAX_CODE, PathText, Run, RunnerId, Token, UserName,
-    WindowSize,
+    CodeLength, Details, DetailsLength, Identity, MAX_CODE, PathText, Purpose, Run, RunnerId, Token,
+    UserName, WindowSize,
 };
 
 use crate::access::{caller::Caller, who::Who};
@@ -127,7 +127,7 @@ fn details(start: &Start) -> Result<Option<Vec<u8>>, StartFailure> {
     }
     let packages = packages(start)?;
     let details = Details {
-        install: packages.is_some(),
+        purpose: if packages.is_some() { Purpose::Install } else { Purpose::Program },
         args: packages.unwrap_or_else(|| args.clone()),
         env: env.clone(),
         venv: start.venv.clone(),
@@ -254,7 +254,7 @@ mod tests {
             packages(&["requests", "numpy==1.26.*", "a[b,c]>=1,<2"].map(|name| name.trim_matches('*')))
                 .unwrap();
         let details = Details::from_bytes(&requested.details.unwrap()).unwrap();
-        assert!(details.install && details.args.len() == 3);
+        assert!(details.purpose == Purpose::Install && details.args.len() == 3);
         let requested = with(Install::Requirements("requirements.txt".to_owned())).unwrap();
         assert_eq!(
             Details::from_bytes(&requested.details.unwrap()).unwrap().args,

@@ -28,6 +28,7 @@ use crate::{
     runners::Runners,
     session::Shared,
     upload::{Uploads, download::Downloads},
+    versions::Versions,
 };
 
 /// A connection that was served ends by itself, as its client has closed; far above what one needs.
@@ -72,8 +73,10 @@ fn service_without_helper() -> (Runtime, Arc<App>) {
     let (_, address) = further_link_proto::bind_listener(None).expect("a socket");
     let uploads = Uploads::new(HelperAddress::new(address.clone()), Downloads::new(false));
     let budgets = Budgets::new(MAX_LINE, 1024 * 1024);
+    let runners = Arc::new(Runners::new(&[]).expect("the owner of this file"));
     let shared = Shared {
-        runners: Arc::new(Runners::new(&[]).expect("the owner of this file")),
+        versions: Versions::new(Arc::clone(&runners), HelperAddress::new(address.clone())),
+        runners,
         helpers: Arc::new(HelperPool::new(address, 8)),
         uploads: Arc::new(uploads),
         kept: Arc::new(KeptPrograms::new(KeptLimits::new(&config.keep, &budgets), None)),

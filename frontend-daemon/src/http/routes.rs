@@ -138,7 +138,7 @@ pub(crate) fn routes(
         .and(with(app))
         .then(|package: String, app: Arc<App>| async move { apt_version(&app, &package).await });
     let runners = warp::path!("runners").and(warp::get()).and(with(app)).map(|app: Arc<App>| {
-        let runners = serde_json::json!({ "runners": app.shared.runners.entries() });
+        let runners = serde_json::json!({ "runners": app.shared.versions.entries_and_ask() });
         warp::reply::json(&runners).into_response()
     });
     let run = endpoint(warp::path!("run"), Dialect::Run, app);

@@ -29,6 +29,7 @@ use crate::{
     transcript::Audience,
     upload::Uploads,
     upload::request::{self, ErrorKind},
+    versions::Versions,
 };
 
 /// The client hears of a start before anything else (B4.8), unless it takes longer: it hangs then.
@@ -42,6 +43,7 @@ const KEEP: &str = "keep";
 #[derive(Clone)]
 pub(crate) struct Shared {
     pub(crate) runners: Arc<Runners>,
+    pub(crate) versions: Arc<Versions>,
     pub(crate) helpers: Arc<HelperPool>,
     pub(crate) uploads: Arc<Uploads>,
     pub(crate) kept: Arc<KeptPrograms>,
@@ -243,7 +245,7 @@ impl Session {
                 text: kept.transcript.text,
                 text_of_all: kept.text_of_all,
             },
-            runners: self.shared.runners.entries(),
+            runners: self.shared.versions.entries(),
         };
         self.outbox.send(ServerMessage::Kept(KeptMessage::Hello(answer)), None).await
     }

@@ -415,3 +415,57 @@ fn a_project_has_packages_of_its_own_and_the_system_is_left_alone() {
         assert!(text.contains(said), "{text}");
     }
 }
+
+#[test]
+fn the_version_of_a_language_is_in_a_later_list_and_asked_once() {
+    let asked = std::env::temp_dir().join(format!("further-link-asked-{}", std::process::id()));
+    let telling = |id: &str, script: &str| {
+        let asked = asked.display();
+        format!(
+            "[run]\nargv = [\"true\"]\n[version]\n\
+             argv = [\"sh\", \"-c\", '''echo {id} >>{asked}; {script}''']\n"
+        )
+    };
+    let scripts = [
+        ("tells", r"printf '\n  tells \033[1m1.0\nmore'"),
+        ("errors", "echo errors 2.0 >&2"),
+        ("fails", "echo no; exit 3"),
+        ("hangs", "echo half; exec sleep 1000"),
+        ("floods", "exec yes floods"),
+        ("silent", "true"),
+    ];
+    let files: Vec<_> = scripts.iter().map(|(id, script)| (*id, telling(id, script))).collect();
+    let files: Vec<_> = files.iter().map(|(id, rest)| (*id, rest.as_str())).collect();
+    // One place for programs: a version takes none.
+    let builder = Daemon::builder().argument("--max-programs=1");
+    let folder = builder.scratch().root().join("runners.d");
+    let daemon = with_runners(builder, &folder, &files);
+    let mut client = daemon.run("");
+    let hello = client.hello(None);
+    assert!(!asked.exists(), "hello asks no program");
+    let version = |list: &Value, id: &str| {
+        let found = list["runners"].as_array().unwrap().iter().find(|runner| runner["id"] == id);
+        found.unwrap_or_else(|| panic!("{id} is not listed"))["version"].clone()
+    };
+    assert_eq!(version(&hello, "tells"), Value::Null, "nothing waits for it");
+    let list = || serde_json::from_str::<Value>(&daemon.http("GET", "/runners").body).unwrap();
+    assert_eq!(version(&list(), "tells"), Value::Null, "nor does a list");
+    client.start("1", json!({"runner": "tells"}));
+    assert_eq!(client.wait_stopped("1"), 0);
+    wait_until(DEADLINE, "the versions", || version(&list(), "python3") != Value::Null);
+    let asked_of =
+        |id: &str| fs::read_to_string(&asked).unwrap_or_default().lines().filter(|line| *line == id).count();
+    wait_until(DEADLINE, "all to be asked", || scripts.iter().all(|(id, _)| asked_of(id) == 1));
+    wait_until(DEADLINE, "the versions", || version(&list(), "errors") == "errors 2.0");
+    assert_eq!(version(&list(), "tells"), "tells [1m1.0");
+    assert!(version(&list(), "python3").as_str().unwrap().starts_with("Python 3"));
+    // The one that hangs is ended, and so is the flood.
+    wait_until(DEADLINE, "nothing to run", || {
+        !daemon.processes().iter().any(|process| ["sleep", "yes"].contains(&process.name.as_str()))
+    });
+    for id in ["fails", "hangs", "floods", "silent"] {
+        assert_eq!((version(&list(), id), asked_of(id)), (Value::Null, 1), "{id}");
+    }
+    assert_eq!(version(&daemon.run("").hello(None), "errors"), "errors 2.0");
+    fs::remove_file(asked).unwrap();
+}

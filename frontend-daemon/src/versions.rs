@@ -1,0 +1,196 @@
+//! Which version of each language is installed. A program tells, run by the helper as the default user, and
+//! is asked after `GET /runners`: the answer is in a later list. Nothing waits for it, and no client that has
+//! other things to do (`hello`) has programs run for it.
+//!
+//! An answer counts until a file changes of the programs that the runner needs. A program that hangs, fails
+//! or says nothing has no version, and is not asked again until then.
+
+use std::{
+    collections::HashMap,
+    fs, io,
+    os::{fd::OwnedFd, unix::fs::MetadataExt},
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use further_link_api::RunnerEntry;
+use further_link_proto::{
+    Details, DetailsLength, Ended, Event, ExitStatus, Identity, Purpose, Request, Run, RunnerId,
+};
+use futures_util::{StreamExt, stream};
+use tokio::{io::Interest, task::JoinHandle, time::timeout};
+use tracing::debug;
+
+use crate::{
+    helper::pool::{HelperAddress, HelperError},
+    helper::stream::{Read, Stream, take},
+    runners::{Runners, Versioned},
+};
+
+/// How long a program may take.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// So many are asked at once.
+const AT_ONCE: usize = 2;
+/// What is read of an answer, in bytes, and what is shown of its first line, in characters.
+const MAX_ANSWER: usize = 4096;
+const MAX_SHOWN: usize = 100;
+/// Most answers that are remembered: far more than there are languages.
+const MAX_ANSWERS: usize = 256;
+
+/// The versions that are known.
+pub(crate) struct Versions {
+    runners: Arc<Runners>,
+    helper: HelperAddress,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    answers: HashMap<Question, Option<String>>,
+    /// Asks for those that are not known.
+    asking: Option<JoinHandle<()>>,
+}
+
+/// What an answer depends on.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Question {
+    command: Vec<String>,
+    programs: Vec<(PathBuf, Option<[i64; 4]>)>,
+}
+
+impl Question {
+    fn new(versioned: &Versioned) -> Self {
+        let stamp = |program: &PathBuf| {
+            let found = fs::metadata(program).ok()?;
+            let inode = i64::from_ne_bytes(found.ino().to_ne_bytes());
+            Some([inode, i64::try_from(found.size()).ok()?, found.mtime(), found.mtime_nsec()])
+        };
+        let programs = versioned.programs.iter().map(|program| (program.clone(), stamp(program)));
+        Self { command: versioned.command.clone(), programs: programs.collect() }
+    }
+}
+
+impl Versions {
+    pub(crate) fn new(runners: Arc<Runners>, helper: HelperAddress) -> Arc<Self> {
+        Arc::new(Self { runners, helper, state: Mutex::default() })
+    }
+
+    /// What clients are told of the runners, with the versions that are known.
+    pub(crate) fn entries(&self) -> Vec<RunnerEntry> {
+        self.known().0
+    }
+
+    /// The same, and asks for those that are not known.
+    pub(crate) fn entries_and_ask(self: &Arc<Self>) -> Vec<RunnerEntry> {
+        let (entries, unknown) = self.known();
+        let mut state = self.lock();
+        if !unknown.is_empty() && state.asking.as_ref().is_none_or(JoinHandle::is_finished) {
+            if state.answers.len() > MAX_ANSWERS {
+                state.answers.clear();
+            }
+            let versions = Arc::clone(self);
+            state.asking = Some(tokio::spawn(async move { versions.ask_for(unknown).await }));
+        }
+        drop(state);
+        entries
+    }
+
+    fn known(&self) -> (Vec<RunnerEntry>, Vec<(RunnerId, Question)>) {
+        let mut entries = self.runners.entries();
+        let mut unknown = Vec::new();
+        let state = self.lock();
+        for versioned in &*self.runners.versioned() {
+            let question = Question::new(versioned);
+            match state.answers.get(&question) {
+                Some(answer) => {
+                    if let Some(entry) = entries.iter_mut().find(|entry| entry.id == versioned.id.as_str()) {
+                        entry.version.clone_from(answer);
+                    }
+                }
+                None => unknown.push((versioned.id.clone(), question)),
+            }
+        }
+        drop(state);
+        (entries, unknown)
+    }
+
+    async fn ask_for(&self, unknown: Vec<(RunnerId, Question)>) {
+        let ask = |(id, question): (RunnerId, Question)| async move {
+            let answer = match timeout(PATIENCE, self.ask(&id)).await {
+                Ok(Ok(answer)) => answer,
+                // It may be there again when the next list is wanted.
+                Ok(Err(error)) => return debug!("the version of {id} is not known: {error}"),
+                Err(_) => None,
+            };
+            self.lock().answers.insert(question, answer);
+        };
+        stream::iter(unknown).for_each_concurrent(AT_ONCE, ask).await;
+    }
+
+    /// The first line that the program says. It takes no slot of the programs of clients.
+    async fn ask(&self, id: &RunnerId) -> Result<Option<String>, HelperError> {
+        let details = Details { purpose: Purpose::Version, ..Details::default() };
+        let bytes = details.to_bytes().map_err(io::Error::other)?;
+        let run = Run {
+            identity: Identity::default(),
+            runner: id.clone(),
+            path: None,
+            details: Some(DetailsLength::new(bytes.len()).map_err(io::Error::other)?),
+            code: None,
+            terminal: None,
+        };
+        let conversation = self.helper.connect().await?;
+        let (mut event, mut descriptors) = conversation.begin(&Request::Run(run)).await?;
+        if event == Event::Data
+            && let Some(pipe) = descriptors.pop()
+        {
+            Stream::new(pipe, Interest::WRITABLE)?.write_all(&bytes).await?;
+            (event, descriptors) = conversation.recv().await?;
+        }
+        // Without the first it reads the end of its input.
+        let [_, stdout, stderr, _] = match <[OwnedFd; 4]>::try_from(descriptors) {
+            Ok(descriptors) if matches!(event, Event::Started { .. }) => descriptors,
+            _ => return Ok(None),
+        };
+        let (stdout, stderr) = tokio::try_join!(beginning(stdout), beginning(stderr))?;
+        let (last, _) = conversation.recv_last().await?;
+        let is_success = matches!(last, Event::Exited(Ended { status: ExitStatus::Exited(0), .. }));
+        let line = first_line(&stdout).or_else(|| first_line(&stderr));
+        Ok(line.filter(|_| is_success))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What comes first. Then the pipe is closed, and who writes on ends.
+async fn beginning(pipe: OwnedFd) -> io::Result<Vec<u8>> {
+    let stream = Stream::new(pipe, Interest::READABLE)?;
+    let mut bytes = Vec::with_capacity(MAX_ANSWER);
+    while bytes.len() < MAX_ANSWER
+        && stream.read(&mut bytes, take, |length, room| length < room).await? != Read::Eof
+    {}
+    Ok(bytes)
+}
+
+/// The first line with something in it, without what a terminal would obey.
+fn first_line(answer: &[u8]) -> Option<String> {
+    let answer = String::from_utf8_lossy(answer);
+    let line = answer.lines().map(str::trim).find(|line| !line.is_empty())?;
+    Some(line.chars().filter(|character| !character.is_control()).take(MAX_SHOWN).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_one_line_that_can_be_shown() {
+        assert_eq!(first_line(b"\n  gcc 12.2 \nCopyright").as_deref(), Some("gcc 12.2"));
+        assert_eq!(first_line(b"a\x1b[31mb\xff\r\n").as_deref(), Some("a[31mb\u{fffd}"));
+        assert_eq!(first_line(&[b'x'; 4096]).map(|line| line.len()), Some(MAX_SHOWN));
+        assert_eq!(first_line(b" \n\n"), None);
+    }
+}
