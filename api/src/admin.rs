@@ -22,6 +22,46 @@ pub enum AdminRequest {
         /// The id of a kept program.
         session: String,
     },
+    /// The tests in the runner files, a [`TestAnswer`] each.
+    Test {
+        /// Ids of runners. None: all.
+        runners: Vec<String>,
+    },
+}
+
+/// What is said of a self-test.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum TestAnswer {
+    /// A test was run.
+    Test {
+        /// The id of the runner.
+        runner: String,
+        /// The name of the language.
+        title: String,
+        /// The name of the test.
+        name: String,
+        /// What was wrong. None: nothing.
+        wrong: Option<String>,
+        /// How long it took, in milliseconds.
+        ms: u64,
+    },
+    /// The language is not installed, and nothing of it was tried.
+    Missing {
+        /// The id of the runner.
+        runner: String,
+        /// The name of the language.
+        title: String,
+        /// What to do.
+        hint: Option<String>,
+    },
+    /// That is all.
+    Done,
+    /// Nothing was tried.
+    Error {
+        /// What to do.
+        message: String,
+    },
 }
 
 impl AdminRequest {
@@ -47,6 +87,7 @@ mod tests {
             AdminRequest::List,
             AdminRequest::Watch { session: "a\n\"".to_owned() },
             AdminRequest::End { session: String::new() },
+            AdminRequest::Test { runners: vec!["c".to_owned()] },
         ] {
             let line = request.to_json();
             assert!(!line.contains('\n') && line.len() < MAX_ADMIN_REQUEST, "{line}");

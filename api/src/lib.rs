@@ -16,7 +16,7 @@ mod parse;
 mod run_py;
 mod server;
 
-pub use admin::{AdminRequest, MAX_ADMIN_REQUEST};
+pub use admin::{AdminRequest, MAX_ADMIN_REQUEST, TestAnswer};
 pub use error::{BadMessage, ClientError, FailedStep, StartFailure, UploadFailure, UserFailure};
 pub use json_size::JsonSize;
 pub use keep::{

@@ -1,9 +1,9 @@
 //! The administrators' socket: by it `further-link sessions` lists, watches and ends kept programs, without a
-//! key.
+//! key, and `further-link self-test` has the tests of the runner files run.
 //!
 //! It lies in the file system of this device, where no web page and no other machine reaches it, and it can
-//! do these three things only: no message of it starts a program, or types into one. The mode of the socket
-//! says who may connect, and each peer is looked at once more.
+//! do these four things only: no message of it says which program to start, or types into one. The mode of
+//! the socket says who may connect, and each peer is looked at once more.
 
 use std::{
     fs, io,
@@ -19,6 +19,7 @@ use std::{
 
 use further_link_api::{
     AdminRequest, BadMessage, ClientError, Dialect, KeptMessage, MAX_ADMIN_REQUEST, ProcessId, ServerMessage,
+    TestAnswer,
 };
 use nix::{
     sys::stat::{Mode, umask},
@@ -33,11 +34,17 @@ use tokio::{
     sync::Semaphore,
     time::{sleep, timeout},
 };
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use crate::{
-    access::limits::Network, access::refusal_log::RefusalLog, access::who::Who, kept::KeptPrograms,
-    lifecycle::shutdown::Shutdown, outbox::Message, outbox::outbox,
+    access::limits::Network,
+    access::refusal_log::RefusalLog,
+    access::who::Who,
+    kept::KeptPrograms,
+    lifecycle::shutdown::Shutdown,
+    outbox::Message,
+    outbox::outbox,
+    self_test::{SelfTest, missing},
 };
 
 /// Most connections at once: a class has some teachers, and each watches some programs.
@@ -48,6 +55,12 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// What the kernel says of an account that the user namespace of this process does not have.
 const UNSEEN: u32 = 65534;
+
+/// What an administrator asks about.
+pub(crate) struct Service {
+    pub(crate) kept: Arc<KeptPrograms>,
+    pub(crate) tests: SelfTest,
+}
 
 /// The socket.
 pub(crate) struct Door {
@@ -90,7 +103,7 @@ impl Door {
     /// Answers on it until the service ends.
     pub(crate) async fn run(
         self,
-        kept: Arc<KeptPrograms>,
+        service: Arc<Service>,
         refusals: Arc<RefusalLog>,
         shutdown: Shutdown,
     ) -> io::Result<()> {
@@ -116,9 +129,9 @@ impl Door {
                 warn!("{who}: {MAX_CONNECTIONS} connections are open on the administrators' socket already");
                 continue;
             };
-            let (kept, shutdown) = (Arc::clone(&kept), shutdown.clone());
+            let (service, shutdown) = (Arc::clone(&service), shutdown.clone());
             tokio::spawn(async move {
-                if let Err(error) = serve(stream, &who, &kept, &shutdown).await {
+                if let Err(error) = serve(stream, &who, &service, &shutdown).await {
                     debug!("{who}: {error}");
                 }
                 drop(place);
@@ -157,7 +170,8 @@ fn is_closed_to_others(path: &Path) -> bool {
 }
 
 /// Answers one request.
-async fn serve(stream: UnixStream, who: &Who, kept: &KeptPrograms, shutdown: &Shutdown) -> io::Result<()> {
+async fn serve(stream: UnixStream, who: &Who, service: &Service, shutdown: &Shutdown) -> io::Result<()> {
+    let kept = &service.kept;
     let (input, mut output) = stream.into_split();
     let mut input = BufReader::new(input);
     let request = tokio::select! {
@@ -174,6 +188,14 @@ async fn serve(stream: UnixStream, who: &Who, kept: &KeptPrograms, shutdown: &Sh
                 Err(error) => (ServerMessage::from(&error), None),
             }
         }
+        Ok(AdminRequest::Test { runners }) => {
+            // Whatever it sends, or if it has gone: no one waits for the rest.
+            return tokio::select! {
+                tested = test(&service.tests, &runners, who, &mut output) => tested,
+                gone = input.fill_buf() => gone.map(|_| ()),
+                () = shutdown.begun() => Ok(()),
+            };
+        }
         Ok(AdminRequest::End { session }) => match kept.end(&session, who).await {
             Ok(outcome) => {
                 let stopped = KeptMessage::Stopped(outcome);
@@ -184,6 +206,31 @@ async fn serve(stream: UnixStream, who: &Who, kept: &KeptPrograms, shutdown: &Sh
         Err(error) => (ServerMessage::from(&error), None),
     };
     say(&mut output, answer.to_json(Dialect::Version1, about.as_ref()).into()).await
+}
+
+/// Runs the tests of these runners, or of all, and says how each went.
+async fn test(tests: &SelfTest, ids: &[String], who: &Who, output: &mut OwnedWriteHalf) -> io::Result<()> {
+    let runners = match tests.chosen(ids) {
+        Ok(runners) => runners,
+        Err(message) => return say_tested(output, &TestAnswer::Error { message }).await,
+    };
+    info!("{who}: tests {} languages", runners.len());
+    for runner in &runners {
+        if let Some(missing) = missing(runner) {
+            say_tested(output, &missing).await?;
+            continue;
+        }
+        for trial in tests.tests(runner) {
+            say_tested(output, &trial.run().await).await?;
+        }
+    }
+    say_tested(output, &TestAnswer::Done).await
+}
+
+async fn say_tested(output: &mut OwnedWriteHalf, answer: &TestAnswer) -> io::Result<()> {
+    let mut line = serde_json::to_vec(answer)?;
+    line.push(b'\n');
+    output.write_all(&line).await
 }
 
 async fn read(input: &mut BufReader<OwnedReadHalf>) -> io::Result<Result<AdminRequest, ClientError>> {

@@ -27,7 +27,7 @@ use crate::{
     access::Access,
     access::limits::ConnectionLimits,
     access::tokens::{self, TokenFileError},
-    admin::Door,
+    admin::{Door, Service},
     cli::{BAD_SETTING, Cli},
     config::{Config, setting},
     device::{addresses, cgroups, names},
@@ -47,6 +47,7 @@ use crate::{
     memory::budget::Budgets,
     process::channel::line::MAX_LINE,
     runners::Runners,
+    self_test::SelfTest,
     session::Shared,
     tls::certificate::CertificateDirs,
     tls::{CertificateReloader, CertificateSource, PreparedTls, Tls, TlsError},
@@ -255,6 +256,8 @@ pub async fn serve<T>(
     let budgets = Budgets::new(MAX_LINE, config.keep.text_of_all());
     let kept = kept_programs(config, &budgets, &helpers, store);
     let runners = Arc::new(runners);
+    let tests = SelfTest::new(Arc::clone(&runners), HelperAddress::new(helper.clone()));
+    let admin = door.map(|door| (door, Service { kept: Arc::clone(&kept), tests }));
     let shared = Shared {
         versions: Versions::new(Arc::clone(&runners), HelperAddress::new(helper.clone())),
         runners,
@@ -269,7 +272,7 @@ pub async fn serve<T>(
     let pings = Pings::new(Duration::from_secs(config.ping_interval));
     let (tls, reloader) = tls.unzip();
     let app = Arc::new(App::new(shared, access, shutdown, bodies, pings).reached_by(tls.clone(), on_network));
-    let _tasks = background(&app, helpers, &kept, door, reloader);
+    let _tasks = background(&app, helpers, admin, reloader);
     tokio::spawn(async move { kept.keep(keeping).await });
     let limits = ConnectionLimits::new(
         config.max_connections.into(),
@@ -329,8 +332,7 @@ fn kept_programs(
 fn background(
     app: &Arc<App>,
     helpers: Arc<HelperPool>,
-    kept: &Arc<KeptPrograms>,
-    door: Option<Door>,
+    admin: Option<(Door, Service)>,
     reloader: Option<CertificateReloader>,
 ) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
@@ -342,10 +344,10 @@ fn background(
     if let Some(reloader) = reloader {
         tasks.spawn(reloader.keep_current());
     }
-    if let Some(door) = door {
-        let (kept, refusals, shutdown) = (Arc::clone(kept), Arc::clone(&app.refusals), app.shutdown.clone());
+    if let Some((door, service)) = admin {
+        let (refusals, shutdown) = (Arc::clone(&app.refusals), app.shutdown.clone());
         tasks.spawn(async move {
-            if let Err(error) = door.run(kept, refusals, shutdown).await {
+            if let Err(error) = door.run(Arc::new(service), refusals, shutdown).await {
                 error!("the administrators' socket cannot be used: {error}");
             }
         });

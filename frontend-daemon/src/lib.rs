@@ -12,7 +12,7 @@
 //! | rules | `access`, `tls` |
 //! | ends | `helper`, `outbox` |
 //! | transcripts | `transcript` |
-//! | runs and uploads | `process`, `upload`, `versions` |
+//! | runs and uploads | `process`, `self_test`, `upload`, `versions` |
 //! | kept programs | `kept` |
 //! | session | `session` |
 //! | outside | `admin`, `cli`, `http` |
@@ -37,6 +37,7 @@ mod outbox;
 mod transcript;
 
 mod process;
+mod self_test;
 mod upload;
 mod versions;
 

@@ -151,6 +151,16 @@ impl Runners {
         known.entries.get_or_init(|| known.runners.iter().map(entry).collect()).clone()
     }
 
+    /// Each as its file has it.
+    pub(crate) fn all(&self) -> Vec<Runner> {
+        self.known().runners.clone()
+    }
+
+    /// What is wrong with the file of this id.
+    pub(crate) fn reason(&self, id: &str) -> Option<String> {
+        self.known().reason(id)
+    }
+
     /// Those that are installed, and can tell their version.
     pub(crate) fn versioned(&self) -> Arc<[Versioned]> {
         let known = self.known();
@@ -228,7 +238,7 @@ fn base_name(path: &str) -> &str {
 }
 
 fn entry(runner: &Runner) -> RunnerEntry {
-    let available = runner.requires.iter().all(|program| is_installed(program));
+    let available = is_available(runner);
     RunnerEntry {
         id: runner.id.clone(),
         title: runner.title.clone(),
@@ -246,8 +256,9 @@ fn versioned(runner: &Runner) -> Option<Versioned> {
     Some(Versioned { id: RunnerId::new(runner.id.as_str()).ok()?, command, programs })
 }
 
-fn is_installed(program: &str) -> bool {
-    installed(program).is_some()
+/// Whether the programs are installed that the runner needs.
+pub(crate) fn is_available(runner: &Runner) -> bool {
+    runner.requires.iter().all(|program| installed(program).is_some())
 }
 
 /// Where the program is, by its name or as it stands.

@@ -7,24 +7,22 @@
 
 use std::{
     collections::HashMap,
-    fs, io,
-    os::{fd::OwnedFd, unix::fs::MetadataExt},
+    fs,
+    os::unix::fs::MetadataExt,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use further_link_api::RunnerEntry;
-use further_link_proto::{
-    Details, DetailsLength, Ended, Event, ExitStatus, Identity, Purpose, Request, Run, RunnerId,
-};
+use further_link_proto::{Details, ExitStatus, Purpose, RunnerId};
 use futures_util::{StreamExt, stream};
-use tokio::{io::Interest, task::JoinHandle, time::timeout};
+use tokio::{task::JoinHandle, time::timeout};
 use tracing::debug;
 
 use crate::{
+    helper::once::{Finished, Once},
     helper::pool::{HelperAddress, HelperError},
-    helper::stream::{Read, Stream, take},
     runners::{Runners, Versioned},
 };
 
@@ -128,51 +126,21 @@ impl Versions {
         stream::iter(unknown).for_each_concurrent(AT_ONCE, ask).await;
     }
 
-    /// The first line that the program says. It takes no slot of the programs of clients.
+    /// The first line that the program says.
     async fn ask(&self, id: &RunnerId) -> Result<Option<String>, HelperError> {
         let details = Details { purpose: Purpose::Version, ..Details::default() };
-        let bytes = details.to_bytes().map_err(io::Error::other)?;
-        let run = Run {
-            identity: Identity::default(),
-            runner: id.clone(),
-            path: None,
-            details: Some(DetailsLength::new(bytes.len()).map_err(io::Error::other)?),
-            code: None,
-            terminal: None,
-        };
-        let conversation = self.helper.connect().await?;
-        let (mut event, mut descriptors) = conversation.begin(&Request::Run(run)).await?;
-        if event == Event::Data
-            && let Some(pipe) = descriptors.pop()
-        {
-            Stream::new(pipe, Interest::WRITABLE)?.write_all(&bytes).await?;
-            (event, descriptors) = conversation.recv().await?;
-        }
-        // Without the first it reads the end of its input.
-        let [_, stdout, stderr, _] = match <[OwnedFd; 4]>::try_from(descriptors) {
-            Ok(descriptors) if matches!(event, Event::Started { .. }) => descriptors,
-            _ => return Ok(None),
-        };
-        let (stdout, stderr) = tokio::try_join!(beginning(stdout), beginning(stderr))?;
-        let (last, _) = conversation.recv_last().await?;
-        let is_success = matches!(last, Event::Exited(Ended { status: ExitStatus::Exited(0), .. }));
-        let line = first_line(&stdout).or_else(|| first_line(&stderr));
-        Ok(line.filter(|_| is_success))
+        let once = Once { runner: id, details, code: None, input: "", most: MAX_ANSWER };
+        Ok(match once.run(&self.helper).await? {
+            Finished::Ended { ended, stdout, stderr } if ended.status == ExitStatus::Exited(0) => {
+                first_line(&stdout).or_else(|| first_line(&stderr))
+            }
+            _ => None,
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// What comes first. Then the pipe is closed, and who writes on ends.
-async fn beginning(pipe: OwnedFd) -> io::Result<Vec<u8>> {
-    let stream = Stream::new(pipe, Interest::READABLE)?;
-    let mut bytes = Vec::with_capacity(MAX_ANSWER);
-    while bytes.len() < MAX_ANSWER
-        && stream.read(&mut bytes, take, |length, room| length < room).await? != Read::Eof
-    {}
-    Ok(bytes)
 }
 
 /// The first line with something in it, without what a terminal would obey.

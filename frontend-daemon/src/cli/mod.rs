@@ -1,8 +1,10 @@
 //! The command line: the settings, and the subcommands that `further-link` runs for an administrator at a
 //! terminal instead of serving. One variant each; what needs more than some lines lives in a file of its own.
 
+mod admin_socket;
 mod environment;
 mod fingerprint;
+mod self_test;
 mod sessions;
 mod token;
 
@@ -62,6 +64,8 @@ pub enum Command {
     Fingerprint,
     /// List the programs that outlive their connection, watch one, end one.
     Sessions(sessions::Options),
+    /// Run the tests of the languages of this device.
+    SelfTest(self_test::Options),
 }
 
 impl Command {
@@ -71,6 +75,7 @@ impl Command {
             Self::Token(options) => told(token::run(options, config)),
             Self::Fingerprint => told(fingerprint::print(&config.tls)),
             Self::Sessions(options) => told(sessions::run(options, config)),
+            Self::SelfTest(options) => self_test::run(options, config),
         }
     }
 }

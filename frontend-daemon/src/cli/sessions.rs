@@ -5,7 +5,7 @@ mod table;
 
 use std::{
     io::{self, IsTerminal, Write},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use clap::Subcommand;
@@ -13,13 +13,12 @@ use further_link_api::{
     AdminRequest, EndReason, KeptMessage, KeptSession, KeptState, Outcome, Received, ServerMessage,
 };
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
-use tokio::{
-    io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
-    net::UnixStream,
-    signal::unix::{SignalKind, signal},
-};
+use tokio::signal::unix::{SignalKind, signal};
 
-use crate::config::{ADMIN_SOCKET, Config};
+use crate::{
+    cli::admin_socket::{AdminError, Lines},
+    config::{ADMIN_SOCKET, Config},
+};
 
 /// Gives a terminal back as shells know it: from the other screen to the first, no mouse, no bracketed paste,
 /// the usual keys, colours and wrapping, a cursor.
@@ -59,32 +58,12 @@ enum Action {
 pub(crate) enum SessionsError {
     #[error("--json is for the list only; leave it out")]
     Json,
-    #[error(
-        "no further-link answers at {path}: start the service (sudo systemctl restart further-link.service), or name the \
-         socket of a server that you have started with --admin-socket",
-        path = .0.display()
-    )]
-    NotRunning(PathBuf),
-    #[error(
-        "only root and the group further-link may use {path}: try again with sudo",
-        path = .0.display()
-    )]
-    NotAllowed(PathBuf),
-    #[error("cannot use {path}: {error}", path = .path.display())]
-    Socket { path: PathBuf, error: io::Error },
     #[error("no kept program has an id that begins with {0:?}; `further-link sessions` lists them")]
     Unknown(String),
     #[error("{count} kept programs have ids that begin with {beginning:?}: write more of it")]
     Several { beginning: String, count: usize },
-    #[error("{0}")]
-    Refused(String),
-    #[error("the service has closed the connection; its log says why (journalctl -u further-link)")]
-    Closed,
-    #[error(
-        "the service answers in a way that this program does not know; if it is of an older version, restart it: sudo \
-         systemctl restart further-link.service"
-    )]
-    Answer,
+    #[error(transparent)]
+    Service(#[from] AdminError),
     #[error("{0}")]
     Io(#[from] io::Error),
 }
@@ -109,52 +88,27 @@ pub(crate) fn run(options: &Options, config: &Config) -> Result<(), SessionsErro
 }
 
 /// The answers to one request.
-struct Answers {
-    lines: Lines<BufReader<UnixStream>>,
-}
+struct Answers(Lines);
 
 impl Answers {
-    async fn to(path: &Path, request: &AdminRequest) -> Result<Self, SessionsError> {
-        let of_socket = |error: io::Error| {
-            let path = path.to_owned();
-            match error.kind() {
-                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => SessionsError::NotRunning(path),
-                io::ErrorKind::PermissionDenied => SessionsError::NotAllowed(path),
-                _ => SessionsError::Socket { path, error },
-            }
-        };
-        let mut stream = UnixStream::connect(path).await.map_err(of_socket)?;
-        let line = format!("{}\n", request.to_json());
-        match stream.write_all(line.as_bytes()).await {
-            Ok(()) => Ok(Self { lines: BufReader::new(stream).lines() }),
-            Err(error) if is_end(&error) => Err(SessionsError::Closed),
-            Err(error) => Err(of_socket(error)),
-        }
+    async fn to(path: &Path, request: &AdminRequest) -> Result<Self, AdminError> {
+        Lines::of(path, request).await.map(Self)
     }
 
     /// The next one.
-    async fn next(&mut self) -> Result<ServerMessage<'static>, SessionsError> {
-        let line = match self.lines.next_line().await {
-            Ok(Some(line)) => line,
-            Ok(None) => return Err(SessionsError::Closed),
-            Err(error) if is_end(&error) => return Err(SessionsError::Closed),
-            Err(error) => return Err(error.into()),
-        };
-        match Received::parse(line.as_bytes()).map_err(|_| SessionsError::Answer)?.message {
-            ServerMessage::Error(text) => Err(SessionsError::Refused(text.into_owned())),
+    async fn next(&mut self) -> Result<ServerMessage<'static>, AdminError> {
+        let line = self.0.next().await?;
+        match Received::parse(line.as_bytes()).map_err(|_| AdminError::Answer)?.message {
+            ServerMessage::Error(text) => Err(AdminError::Refused(text.into_owned())),
             other => Ok(other),
         }
     }
 }
 
-fn is_end(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
-}
-
 async fn list(path: &Path) -> Result<Vec<KeptSession>, SessionsError> {
     match Answers::to(path, &AdminRequest::List).await?.next().await? {
         ServerMessage::Kept(KeptMessage::Sessions { sessions }) => Ok(sessions),
-        _ => Err(SessionsError::Answer),
+        _ => Err(AdminError::Answer.into()),
     }
 }
 
@@ -191,7 +145,7 @@ async fn end(path: &Path, kept: &KeptSession) -> Result<(), SessionsError> {
         ServerMessage::Kept(KeptMessage::Stopped(Outcome { exit_code, reason, .. })) => {
             Ok(writeln!(io::stdout(), "{id} has ended: exit code {exit_code}, {}", why(reason))?)
         }
-        _ => Err(SessionsError::Answer),
+        _ => Err(AdminError::Answer.into()),
     }
 }
 

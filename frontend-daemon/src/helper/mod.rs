@@ -3,6 +3,7 @@
 
 pub(crate) mod async_fd;
 pub(crate) mod embedded;
+pub(crate) mod once;
 pub(crate) mod pool;
 pub(crate) mod reasons;
 pub(crate) mod stream;

@@ -5,6 +5,7 @@ mod logging;
 mod memory;
 mod own_certificate;
 mod restarts;
+mod self_test;
 mod sessions;
 mod settings;
 mod tls;
