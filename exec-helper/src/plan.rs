@@ -295,6 +295,8 @@ fn venv_rule(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::ffi::OsStr;
+
     use crate::check::{Allowed, Policy};
     use further_link_proto::{CodeLength, Identity, PathText, RunnerId, UserName};
 
@@ -371,6 +373,141 @@ mod tests {
         let left = temporary.clone().without_existing(Step::WriteCode);
         assert_eq!((left.private.as_deref(), left.entrypoint), (Some(Path::new(PRIVATE)), None));
         assert_eq!(temporary.without_existing(Step::MakeDirectory), no_directory(None));
+    }
+
+    /// Numbers that look random, and are the same each time.
+    struct Numbers(u64);
+
+    impl Numbers {
+        fn below(&mut self, most: usize) -> usize {
+            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            usize::try_from(self.0 >> 33).unwrap() % most
+        }
+
+        fn one_of<'a>(&mut self, texts: &[&'a str]) -> &'a str {
+            texts[self.below(texts.len())]
+        }
+    }
+
+    /// Whether these are the words of the file, in its order, and nothing of a client's but arguments where
+    /// `{args}` stands.
+    fn is_of_file(args: &[OsString], words: &[Word], of_client: &[String]) -> bool {
+        let mut left = args;
+        for word in words {
+            let Some((first, rest)) = left.split_first() else {
+                return *word == Word::Args && of_client.is_empty() && words.last() == Some(word);
+            };
+            left = match word {
+                Word::Text(text) if first.as_os_str() == text.as_str() => rest,
+                Word::Text(_) => return false,
+                Word::Args => match left.split_at_checked(of_client.len()) {
+                    Some((these, rest)) if these.iter().eq(of_client.iter().map(OsStr::new)) => rest,
+                    _ => return false,
+                },
+                _ => rest,
+            };
+        }
+        left.is_empty()
+    }
+
+    /// `FURTHER_LINK_PLANS` says how many are tried.
+    #[test]
+    fn whatever_a_client_sends_the_command_line_is_that_of_the_file() {
+        let count = std::env::var("FURTHER_LINK_PLANS").ok().map_or(20_000, |count| count.parse().unwrap());
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../runners.d");
+        let runners: Vec<Runner> = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|file| {
+                let file = file.unwrap().path();
+                let id = file.file_stem().unwrap().to_str().unwrap();
+                further_link_runners::parse(&std::fs::read_to_string(&file).unwrap(), id).unwrap()
+            })
+            .collect();
+        let hostile = [
+            "",
+            "-",
+            "--",
+            "-c",
+            "-rf",
+            "/",
+            "../..",
+            "~",
+            "~root",
+            "a b",
+            "{file}",
+            "{args}",
+            "{out}",
+            "$(id)",
+            "`id`",
+            ";",
+            "\n",
+            "a\nb",
+            "/bin/sh",
+            "sh",
+            "ü",
+            "..",
+            "-o/etc/passwd",
+            "@/etc/passwd",
+            "=",
+            "*",
+        ];
+        let root = Allowed { name: UserName::new("root").unwrap(), guarded: false };
+        let policy = Policy::new(Some(vec![root]), None).unwrap();
+        let mut numbers = Numbers(1);
+        for number in 0..count {
+            let runner = &runners[numbers.below(runners.len())];
+            let some = |numbers: &mut Numbers| numbers.below(3) > 0;
+            let path = some(&mut numbers)
+                .then(|| format!("{}{}", numbers.one_of(&hostile), numbers.one_of(&hostile)));
+            let with_text = some(&mut numbers);
+            let args = (0..numbers.below(4)).map(|_| numbers.one_of(&hostile).to_owned()).collect();
+            let venv = some(&mut numbers).then(|| numbers.one_of(&hostile).to_owned());
+            let purpose = [Purpose::Program, Purpose::Install, Purpose::Version][numbers.below(3)];
+            let details = Details { args, env: Vec::new(), venv, purpose };
+            let run = Run {
+                identity: Identity::default(),
+                runner: RunnerId::new(runner.id.as_str()).unwrap(),
+                path: path.as_deref().and_then(|path| PathText::new(path).ok()),
+                details: None,
+                code: None,
+                terminal: None,
+            };
+            let directories = Directories { work: Some("/w".into()), temp: "/t".into(), projects: None };
+            let layout = layout(&policy.check(run).unwrap(), &directories, [3, 7]);
+            let Some(plan) = plan(&layout, runner, with_text, &details, Path::new("/bin/shell")) else {
+                assert!(details.purpose != Purpose::Program);
+                continue;
+            };
+            let version: Vec<_> = runner.version.iter().flatten().cloned().map(Word::Text).collect();
+            let words = match details.purpose {
+                Purpose::Program => &runner.run,
+                Purpose::Install => &runner.venv.as_ref().unwrap().install,
+                Purpose::Version => &version,
+            };
+            let of_stages = [
+                runner.compile.as_ref().map(|compile| &compile.argv),
+                runner.venv.as_ref().map(|venv| &venv.make),
+            ];
+            let stage_is_right = plan.before.as_ref().is_none_or(|stage| {
+                of_stages.into_iter().flatten().any(|words| is_of_file(&stage.args, words, &[]))
+            });
+            assert!(
+                is_of_file(&plan.args, words, &details.args) && stage_is_right,
+                "{number}: {details:?} {plan:?}"
+            );
+            let program = match &plan.program {
+                Program::Search(name) => Word::Text(name.clone()),
+                Program::File(file) if *file == Path::new("/bin/shell") => Word::Shell,
+                Program::File(file) if file.starts_with(&layout.private) => Word::Out,
+                Program::File(file) => Word::Text(file.to_str().unwrap().to_owned()),
+                Program::Script(_) => Word::File,
+            };
+            let is_interpreter_of_venv = matches!(words.first(), Some(Word::Venv));
+            assert!(
+                words.first() == Some(&program) || is_interpreter_of_venv,
+                "{number}: {details:?} {plan:?}"
+            );
+        }
     }
 
     #[test]
