@@ -198,7 +198,7 @@ pub(crate) fn plan(
     let Layout { path, temp, channel, private, number, home, work } = layout;
     let mut temporary = Temporary::channel(channel.clone());
     if details.purpose == Purpose::Version {
-        return version(runner, temp, temporary);
+        return version(runner, temporary);
     }
     let is_install = details.purpose == Purpose::Install;
     let is_folder = with_text || runner.entry.is_none() || is_install;
@@ -266,12 +266,14 @@ pub(crate) fn plan(
 }
 
 /// The program that tells the version, if there is one.
-fn version(runner: &Runner, temp: &Path, temporary: Temporary) -> Option<Plan> {
+fn version(runner: &Runner, temporary: Temporary) -> Option<Plan> {
     let args: Vec<_> = runner.version.as_ref()?.iter().map(OsString::from).collect();
     let name = args.first()?.to_str()?;
     let program =
         if name.contains('/') { Program::File(name.into()) } else { Program::Search(name.to_owned()) };
-    Some(Plan { program, args, before: None, venv: None, cwd: temp.to_owned(), directory: None, temporary })
+    // Not where any user could lay something for it to find.
+    let cwd = PathBuf::from("/");
+    Some(Plan { program, args, before: None, venv: None, cwd, directory: None, temporary })
 }
 
 fn venv_rule(

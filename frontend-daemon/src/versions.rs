@@ -7,7 +7,7 @@
 
 use std::{
     collections::HashMap,
-    fs,
+    fs, io,
     os::unix::fs::MetadataExt,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -15,7 +15,7 @@ use std::{
 };
 
 use further_link_api::RunnerEntry;
-use further_link_proto::{Details, ExitStatus, Purpose, RunnerId};
+use further_link_proto::{Details, Event, ExitStatus, Purpose, RunnerId};
 use futures_util::{StreamExt, stream};
 use tokio::{task::JoinHandle, time::timeout};
 use tracing::debug;
@@ -134,6 +134,10 @@ impl Versions {
             Finished::Ended { ended, stdout, stderr } if ended.status == ExitStatus::Exited(0) => {
                 first_line(&stdout).or_else(|| first_line(&stderr))
             }
+            // Perhaps no user may log in at the moment.
+            Finished::NotStarted(event @ Event::Refused(_)) => {
+                return Err(io::Error::other(format!("{event:?}")).into());
+            }
             _ => None,
         })
     }
@@ -146,8 +150,10 @@ impl Versions {
 /// The first line with something in it, without what a terminal would obey.
 fn first_line(answer: &[u8]) -> Option<String> {
     let answer = String::from_utf8_lossy(answer);
-    let line = answer.lines().map(str::trim).find(|line| !line.is_empty())?;
-    Some(line.chars().filter(|character| !character.is_control()).take(MAX_SHOWN).collect())
+    let shown = |line: &str| -> String {
+        line.trim().chars().filter(|character| !character.is_control()).take(MAX_SHOWN).collect()
+    };
+    answer.lines().map(shown).find(|line| !line.is_empty())
 }
 
 #[cfg(test)]
@@ -159,6 +165,7 @@ mod tests {
         assert_eq!(first_line(b"\n  gcc 12.2 \nCopyright").as_deref(), Some("gcc 12.2"));
         assert_eq!(first_line(b"a\x1b[31mb\xff\r\n").as_deref(), Some("a[31mb\u{fffd}"));
         assert_eq!(first_line(&[b'x'; 4096]).map(|line| line.len()), Some(MAX_SHOWN));
+        assert_eq!(first_line(b" \x1b\n1.0\n").as_deref(), Some("1.0"));
         assert_eq!(first_line(b" \n\n"), None);
     }
 }
