@@ -5,6 +5,7 @@ use std::{
     ffi::OsString,
     io::{ErrorKind, Read, Write},
     net::{Ipv4Addr, TcpListener, TcpStream},
+    os::fd::AsFd,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -169,21 +170,31 @@ fn try_read_all(mut from: impl Read, mut piece: impl FnMut(&[u8]) -> Result<()>)
     }
 }
 
-/// A terminal program that answers each byte with the same, ended when dropped.
+/// A program that answers each byte with the same, ended when dropped.
 pub(crate) struct Echo {
     child: Child,
-    leader: Pty,
+    input: Box<dyn Write>,
+    output: Box<dyn Read>,
 }
 
 impl Echo {
     /// Starts it and waits until it is ready.
-    pub(crate) fn start(place: &Place) -> Result<Self> {
-        let (child, leader) = Program::new(place, &place.echo()).on_terminal()?;
-        let mut echo = Self { child, leader };
+    pub(crate) fn start(place: &Place, terminal: bool) -> Result<Self> {
+        let program = Program::new(place, &place.echo(terminal));
+        let mut echo = if terminal {
+            let (child, leader) = program.on_terminal()?;
+            let output = std::fs::File::from(leader.as_fd().try_clone_to_owned()?);
+            Self { child, input: Box::new(leader), output: Box::new(output) }
+        } else {
+            let mut child = program.with_pipes()?;
+            let (input, output) = (child.stdin.take(), child.stdout.take());
+            let (Some(input), Some(output)) = (input, output) else { return Err("bare: no pipes".into()) };
+            Self { child, input: Box::new(input), output: Box::new(output) }
+        };
         let mut all = Vec::new();
         while !all.ends_with(b"ready\n") {
             let mut byte = [0; 1];
-            echo.leader.read_exact(&mut byte)?;
+            echo.output.read_exact(&mut byte)?;
             all.extend_from_slice(&byte);
         }
         Ok(echo)
@@ -192,9 +203,9 @@ impl Echo {
     /// The way of one byte to the program and back.
     pub(crate) fn byte(&mut self, byte: u8) -> Result<Duration> {
         let begin = Instant::now();
-        self.leader.write_all(&[byte])?;
+        self.input.write_all(&[byte])?;
         let mut answer = [0; 1];
-        self.leader.read_exact(&mut answer)?;
+        self.output.read_exact(&mut answer)?;
         let took = begin.elapsed();
         if answer == [byte] { Ok(took) } else { Err("bare: another byte came back".into()) }
     }

@@ -122,7 +122,6 @@ fn start_helper(binary: &Path, place: &Place, socket: &Path) -> Result<Child> {
     command.arg("--listen").arg(socket).args(["--allow-user", &user()?]);
     command.arg("--work-dir").arg(place.work()).arg("--temp-dir").arg(place.temp());
     command.arg("--runners-dirs").arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../runners.d"));
-    command.args(["--exit-with-parent", &std::process::id().to_string()]);
     if nix::unistd::Uid::effective().is_root() {
         let mut accounts = SERVICE_ACCOUNTS.into_iter();
         let account =

@@ -1,5 +1,6 @@
-//! One byte to a terminal program and back: alone, and while another program floods, on the same connection
-//! or on another one. The program is `cat` on a raw terminal, so the answer is its own and not the kernel's.
+//! One byte to a program and back: alone, and while another program floods, on the same connection or on
+//! another one. The program is `cat` on a raw terminal, so the answer is its own and not the kernel's, or on
+//! pipes: then it is a line without an end.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -26,7 +27,8 @@ const IN_ONE_TURN: usize = 100;
 
 /// The cases.
 pub(crate) fn measure(bench: &mut Bench) {
-    bench.case("pty echo alone", alone);
+    bench.case("pty echo alone", |bench| alone(bench, true));
+    bench.case("pipe echo alone, no line end", |bench| alone(bench, false));
     bench.case("pty echo, flood on another WebSocket", |bench| flooded(bench, Where::OtherSocket));
     bench.case("pty echo, flood on the same WebSocket", |bench| flooded(bench, Where::SameSocket));
 }
@@ -38,9 +40,9 @@ pub(crate) struct Echo {
 }
 
 impl Echo {
-    pub(crate) fn start(daemon: &Daemon, place: &Place) -> Result<Self> {
-        let mut client = Client::connect(daemon, true)?;
-        client.start("echo", &place.echo())?;
+    pub(crate) fn start(daemon: &Daemon, place: &Place, terminal: bool) -> Result<Self> {
+        let mut client = Client::connect(daemon, terminal)?;
+        client.start("echo", &place.echo(terminal))?;
         client.wait_ready()?;
         Ok(Self { client, flood: Checker::new(Kind::Ascii, true) })
     }
@@ -66,9 +68,13 @@ fn letters() -> impl Iterator<Item = u8> {
 }
 
 /// Times of an echo, bare and ours.
-pub(crate) fn alone_times(bench: &Bench, daemon: &Daemon) -> Result<(Vec<Duration>, Vec<Duration>)> {
-    let mut bare = bare::Echo::start(&bench.place)?;
-    let mut ours = Echo::start(daemon, &bench.place)?;
+pub(crate) fn alone_times(
+    bench: &Bench,
+    daemon: &Daemon,
+    terminal: bool,
+) -> Result<(Vec<Duration>, Vec<Duration>)> {
+    let mut bare = bare::Echo::start(&bench.place, terminal)?;
+    let mut ours = Echo::start(daemon, &bench.place, terminal)?;
     let mut letters = (letters(), letters());
     in_turn(
         bench.pick(10_000, 1000),
@@ -78,11 +84,16 @@ pub(crate) fn alone_times(bench: &Bench, daemon: &Daemon) -> Result<(Vec<Duratio
     )
 }
 
-fn alone(bench: &Bench) -> Result<Vec<Row>> {
+fn alone(bench: &Bench, terminal: bool) -> Result<Vec<Row>> {
     let daemon = bench.daemon()?;
-    let (bare, ours) = alone_times(bench, &daemon)?;
+    let (bare, ours) = alone_times(bench, &daemon, terminal)?;
     let (bare, ours) = (Figure::of_times(bare), Figure::of_times(ours));
-    Ok(vec![Row::both("pty echo alone", Unit::Seconds, bare, ours).at_most(Of::Ratio, 2.2)])
+    Ok(vec![if terminal {
+        Row::both("pty echo alone", Unit::Seconds, bare, ours).at_most(Of::Ratio, 2.2)
+    } else {
+        // Bare is two processes that wake each other on one processor: no server comes near.
+        Row::both("pipe echo alone, no line end", Unit::Seconds, bare, ours)
+    }])
 }
 
 /// Which connection is flooded.
@@ -94,8 +105,8 @@ enum Where {
 
 fn flooded(bench: &Bench, place: Where) -> Result<Vec<Row>> {
     let daemon = bench.daemon()?;
-    let mut bare_echo = bare::Echo::start(&bench.place)?;
-    let mut echo = Echo::start(&daemon, &bench.place)?;
+    let mut bare_echo = bare::Echo::start(&bench.place, true)?;
+    let mut echo = Echo::start(&daemon, &bench.place, true)?;
     let mut wrong = 0;
     let (bare, ours) = in_turn(
         bench.pick(20, 3),

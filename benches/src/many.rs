@@ -24,7 +24,7 @@ fn many(bench: &Bench) -> Result<Vec<Row>> {
     let daemon = bench.daemon()?;
     let mut sessions: Vec<Echo> = Vec::new();
     let mut runner = Client::connect(&daemon, false)?;
-    let mut bare_echo = bare::Echo::start(&bench.place)?;
+    let mut bare_echo = bare::Echo::start(&bench.place, true)?;
     let program = bench.place.program();
     let bare_program = Program::new(&bench.place, &program);
     let message = exec_message("1", &program)?;
@@ -32,7 +32,7 @@ fn many(bench: &Bench) -> Result<Vec<Row>> {
     let mut hellos: Vec<Figure> = Vec::new();
     for step in STEPS {
         while sessions.len() < step {
-            match Echo::start(&daemon, &bench.place) {
+            match Echo::start(&daemon, &bench.place, true) {
                 Ok(echo) => sessions.push(echo),
                 Err(error) => {
                     eprintln!("session {}: {error}", sessions.len() + 1);

@@ -34,6 +34,7 @@ impl Place {
         }
         // What `cat` is sent, it writes: a program's echo, not the kernel's.
         place.script("echo", "#!/bin/sh\nstty raw -echo\necho ready\nexec cat\n")?;
+        place.script("echo-pipe", "#!/bin/sh\necho ready\nexec cat\n")?;
         place.script("sleep", "#!/bin/sh\nexec sleep 1000\n")?;
         Ok(place)
     }
@@ -51,9 +52,9 @@ impl Place {
         self.root.join("temp")
     }
 
-    /// A terminal program that is `ready`, and then answers each byte with the same.
-    pub(crate) fn echo(&self) -> PathBuf {
-        self.root.join("echo")
+    /// A program that is `ready`, and then answers each byte with the same.
+    pub(crate) fn echo(&self, terminal: bool) -> PathBuf {
+        self.root.join(if terminal { "echo" } else { "echo-pipe" })
     }
 
     /// A path for one more listening helper.

@@ -29,7 +29,7 @@ pub(crate) fn measure(bench: &mut Bench) {
 }
 
 fn compare(bench: &Bench, plain: &Daemon, encrypted: &Daemon) -> Result<Vec<Row>> {
-    let mut echoes = (Echo::start(plain, &bench.place)?, Echo::start(encrypted, &bench.place)?);
+    let mut echoes = (Echo::start(plain, &bench.place, true)?, Echo::start(encrypted, &bench.place, true)?);
     let (without, with) =
         in_turn(bench.pick(5000, 500), bench.limit(), || echoes.0.byte(b'x'), || echoes.1.byte(b'x'))?;
     drop(echoes);

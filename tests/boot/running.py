@@ -39,6 +39,18 @@ class Running(Support):
                 client.send("start", "2", runner="cobol", code="")
                 assert "apt install gnucobol" in client.receive()["data"]["message"]
             machine.run("rm", f"{folder}/own.toml", f"{folder}/open.toml")
+        with check("the languages test themselves, and a runner's limit ends a program"):
+            said = machine.run("further-link", "self-test", "python3", "bash", "cobol")
+            assert " 0 failed. 1 languages are not installed." in said and "apt install gnucobol" in said, said
+            limits = "seconds = 1\nmemory = 64\nprocesses = 20\n"
+            machine.write(f"{folder}/brief.toml", f'id = "brief"\ntitle = "Brief"\nentry = "x"\n[run]\nargv = ["python3", "{{file}}"]\n[limits]\n{limits}')
+            with Client(INSIDE) as client:
+                client.send("hello", version=1)
+                client.expect("hello")
+                client.start("1", "brief", code="import time; time.sleep(600)")
+                stopped = client.expect("stopped", "1")["data"]
+                equal((stopped["exitCode"], stopped["reason"]), (-15, "time"))
+            machine.run("rm", f"{folder}/brief.toml")
         with check("its identity is a login's: ids, groups, session, umask, signals, descriptors"):
             found = self.identity("?user=pi")
             uid, gid = self.uid("pi"), int(machine.run("id", "-g", "pi"))

@@ -39,7 +39,8 @@ class Sessions(Support):
                 assert "try again with sudo" in refused, refused
                 ended = machine.run(*member, "further-link", "sessions", "end", session)
                 equal(ended, f"{session} has ended: exit code -15, stopped\n")
-                equal(client.expect("stopped", "1")["data"], {"exitCode": -15, "reason": "stopped"})
+                stopped = client.expect("stopped", "1")["data"]
+                equal((stopped["exitCode"], stopped["reason"]), (-15, "stopped"))
                 equal(watcher.wait(5), 0)
         with check("without its socket it says what to do, and a restart of the service brings the socket back"):
             machine.run("systemctl", "stop", "further-link-admin.socket")

@@ -9,7 +9,7 @@ use std::{
     convert::Infallible,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -66,6 +66,8 @@ pub(crate) struct Input {
     /// Set after a wait in vain, cleared when the program reads: the next input is refused without another
     /// wait.
     stuck: AtomicBool,
+    /// How many pieces the program was given.
+    given: AtomicU64,
 }
 
 #[derive(Default)]
@@ -108,7 +110,8 @@ impl Queue {
 impl Input {
     pub(crate) fn new(budget: Budget, saved: Option<Arc<Saved>>) -> Self {
         let (filled, emptied, stuck) = (Notify::new(), Notify::new(), AtomicBool::new(false));
-        Self { budget, saved, queue: Mutex::default(), filled, emptied, stuck }
+        let given = AtomicU64::new(0);
+        Self { budget, saved, queue: Mutex::default(), filled, emptied, stuck, given }
     }
 
     /// One with what an earlier process has left in it.
@@ -170,6 +173,8 @@ impl Input {
     /// there may be a copy in the service manager's store.
     pub(crate) async fn feed(&self, stream: Arc<Stream>, stored: &mut Option<Stored>) -> Infallible {
         while let Some(mut piece) = self.next().await {
+            // Before the program can answer.
+            self.given.fetch_add(1, Ordering::Release);
             while let Some(rest @ [_, ..]) = piece.bytes.get(piece.written..) {
                 // EPIPE, or EIO on a terminal: there is no reader any more. Later input is taken and thrown
                 // away, as a terminal would.
@@ -185,6 +190,11 @@ impl Input {
         }
         drop((stream, stored.take()));
         std::future::pending().await
+    }
+
+    /// How many pieces the program was given.
+    pub(crate) fn given(&self) -> u64 {
+        self.given.load(Ordering::Acquire)
     }
 
     /// The program has taken so much.

@@ -478,8 +478,9 @@ impl Supervisor {
         let channel = channel.serve(inherited).fuse();
         tokio::pin!(channel);
         let (is_compiled, mut compiled) = watch::channel(false);
-        let outputs =
-            outputs.into_iter().map(|output| output.run(&self.audience, overdue(phase.subscribe())));
+        let outputs = outputs
+            .into_iter()
+            .map(|output| output.run(&self.audience, &self.state.input, overdue(phase.subscribe())));
         let copy_of_compiler = copies.compiler.take();
         let output = async {
             if let Some(compiler) = compiler {
@@ -490,7 +491,7 @@ impl Supervisor {
                         () = overdue(phase.subscribe()) => {}
                     }
                 };
-                compiler.run(&self.audience, until).await;
+                compiler.run(&self.audience, &self.state.input, until).await;
             }
             drop(copy_of_compiler);
             futures_util::future::join_all(outputs).await

@@ -23,6 +23,7 @@ use further_link_api::OutputStream;
 use crate::{
     helper::stream::{self, Read, Stream},
     outbox::Disconnected,
+    process::input::Input,
     process::phase::{Phase, ended},
     process::utf8::Utf8Decoder,
     transcript::Audience,
@@ -40,6 +41,10 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 const LARGEST_PIPE: usize = 1024 * 1024;
 /// The longest that a first byte waits for company: the original's tick (B6.7).
 const MAX_GATHER: Duration = Duration::from_millis(100);
+/// How long a line waits for its end.
+const LINE_PATIENCE: Duration = Duration::from_millis(5);
+/// How long an error waits for the rest of it.
+const ERROR_PATIENCE: Duration = Duration::from_millis(25);
 
 /// Which stream it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,14 +67,14 @@ impl OutputKind {
 
     /// How long to wait for more after these bytes. `python3 -u` writes a line and its end separately, and a
     /// traceback in dozens of pieces; on a busy device a whole time slice of the scheduler (some ms) may
-    /// lie between two of them. So a line on a pipe waits for its end. A terminal waits only for what
-    /// follows a line: keys have to feel immediate.
-    fn patience(self, gathered: &[u8]) -> Option<Duration> {
+    /// lie between two of them. So a line on a pipe waits for its end, unless this program is one that asks
+    /// and answers without one. A terminal waits only for what follows a line: keys have to feel immediate.
+    fn patience(self, gathered: &[u8], lines_stay_open: bool) -> Option<Duration> {
         match self {
             Self::Terminal => gathered.contains(&b'\n').then_some(Duration::from_millis(10)),
-            Self::Stdout | Self::Stderr | Self::Compiler if !gathered.ends_with(b"\n") => Some(MAX_GATHER),
-            Self::Stdout => Some(Duration::from_millis(2)),
-            Self::Stderr | Self::Compiler => Some(Duration::from_millis(25)),
+            Self::Stdout if gathered.ends_with(b"\n") => Some(Duration::from_millis(2)),
+            Self::Stdout => (!lines_stay_open).then_some(LINE_PATIENCE),
+            Self::Stderr | Self::Compiler => Some(ERROR_PATIENCE),
         }
     }
 
@@ -97,8 +102,35 @@ pub(crate) struct Output {
     kind: OutputKind,
     stream: Arc<Stream>,
     buffer: Vec<u8>,
+    open_lines: OpenLines,
     /// Of a kept program: what is read is noted there at once.
     saved: Option<(Arc<Saved>, Option<Relay>)>,
+}
+
+/// What is known of lines without an end: a prompt stays one until there is input, and the first half of a
+/// `print` does not.
+#[derive(Default)]
+struct OpenLines {
+    /// The last one stayed open for as long as it was waited for.
+    stay_open: bool,
+    /// When the last one was sent, and how many inputs the program had had by then.
+    sent: Option<(Instant, u64)>,
+}
+
+impl OpenLines {
+    /// More has come. If no input lies between, and no time, it belongs to what was sent.
+    fn more_came(&mut self, inputs: u64) {
+        if let Some((at, before)) = self.sent.take()
+            && before == inputs
+            && at.elapsed() < LINE_PATIENCE
+        {
+            self.stay_open = false;
+        }
+    }
+
+    fn sent(&mut self, inputs: u64) {
+        self.sent = Some((Instant::now(), inputs));
+    }
 }
 
 /// Waits until what is left of an ended program's streams and connections is waited for no longer.
@@ -109,7 +141,7 @@ pub(crate) async fn overdue(mut phase: watch::Receiver<Phase>) {
 
 impl Output {
     pub(crate) fn new(kind: OutputKind, stream: Arc<Stream>) -> Self {
-        Self { kind, stream, buffer: Vec::new(), saved: None }
+        Self { kind, stream, buffer: Vec::new(), open_lines: OpenLines::default(), saved: None }
     }
 
     /// Notes what is read. These bytes an earlier process has read, and not said.
@@ -123,7 +155,7 @@ impl Output {
     /// Ends at the end of the stream; or when it is overdue (the process is draining, and the time is over)
     /// and nothing is written. Without a client the output is read all the same, so that a program which is
     /// being stopped does not hang in a write.
-    pub(crate) async fn run(mut self, audience: &Audience, overdue: impl Future<Output = ()>) {
+    pub(crate) async fn run(mut self, audience: &Audience, input: &Input, overdue: impl Future<Output = ()>) {
         tokio::pin!(overdue);
         let mut is_overdue = false;
         let mut left = self.kind.most_left();
@@ -142,7 +174,7 @@ impl Output {
             } else {
                 more = tokio::select! {
                     more = self.first_bytes() => match more {
-                        ControlFlow::Continue(()) => self.gather().await,
+                        ControlFlow::Continue(()) => self.gather(input).await,
                         ControlFlow::Break(()) => ControlFlow::Break(()),
                     },
                     () = &mut overdue => {
@@ -196,14 +228,15 @@ impl Output {
     /// Waits for the first bytes.
     async fn first_bytes(&mut self) -> ControlFlow<()> {
         make_room(&mut self.buffer);
-        let Self { kind, stream, buffer, saved } = self;
+        let Self { kind, stream, buffer, saved, .. } = self;
         let take = |from: BorrowedFd<'_>, buffer: &mut _| take(*kind, from, saved.as_ref(), buffer);
         more(stream.read(buffer, take, |length, room| kind.drained(length, room)).await)
     }
 
     /// Takes what is there, and waits a moment for what belongs to it.
-    async fn gather(&mut self) -> ControlFlow<()> {
+    async fn gather(&mut self, input: &Input) -> ControlFlow<()> {
         let latest = Instant::now() + MAX_GATHER;
+        self.open_lines.more_came(input.given());
         loop {
             if self.take_available() == ControlFlow::Break(()) {
                 return ControlFlow::Break(());
@@ -211,11 +244,18 @@ impl Output {
             if self.buffer.len() >= MAX_PIECE {
                 return ControlFlow::Continue(());
             }
-            let Some(patience) = self.kind.patience(&self.buffer) else { return ControlFlow::Continue(()) };
+            let is_open = !self.buffer.ends_with(b"\n");
+            let Some(patience) = self.kind.patience(&self.buffer, self.open_lines.stay_open) else {
+                self.open_lines.sent(input.given());
+                return ControlFlow::Continue(());
+            };
             let until = latest.min(Instant::now() + patience);
             let came = tokio::select! {
                 more = self.first_bytes() => more,
-                () = sleep_until(until) => return ControlFlow::Continue(()),
+                () = sleep_until(until) => {
+                    self.open_lines.stay_open |= is_open;
+                    return ControlFlow::Continue(());
+                }
             };
             if came == ControlFlow::Break(()) {
                 return ControlFlow::Break(());
@@ -232,7 +272,7 @@ impl Output {
     fn take_while(&mut self, is_rest: bool) -> ControlFlow<()> {
         while self.buffer.len() < MAX_PIECE {
             make_room(&mut self.buffer);
-            let Self { kind, stream, buffer, saved } = self;
+            let Self { kind, stream, buffer, saved, .. } = self;
             let take = |from: BorrowedFd<'_>, buffer: &mut _| take(*kind, from, saved.as_ref(), buffer);
             let drained = |length, room| kind.drained(length, room);
             let result = if is_rest {
@@ -312,11 +352,30 @@ mod tests {
 
     #[test]
     fn a_keystroke_does_not_wait_and_a_line_does() {
-        assert_eq!(OutputKind::Terminal.patience(b"a"), None);
-        assert_eq!(OutputKind::Terminal.patience(b"$ "), None);
-        assert!(OutputKind::Terminal.patience(b"echo\r\n").is_some());
-        assert!(OutputKind::Terminal.patience(b"echo\r\n$ ").is_some());
-        assert!(OutputKind::Stdout.patience(b"hi").is_some());
-        assert!(OutputKind::Stderr.patience(b"Traceback").is_some());
+        let waits = |kind: OutputKind, gathered: &[u8]| kind.patience(gathered, false).is_some();
+        assert!(!waits(OutputKind::Terminal, b"a"));
+        assert!(!waits(OutputKind::Terminal, b"$ "));
+        assert!(waits(OutputKind::Terminal, b"echo\r\n"));
+        assert!(waits(OutputKind::Terminal, b"echo\r\n$ "));
+        assert!(waits(OutputKind::Stdout, b"hi"));
+        assert!(waits(OutputKind::Stderr, b"Traceback"));
+        assert_eq!(OutputKind::Stdout.patience(b"? ", true), None);
+        assert!(OutputKind::Stdout.patience(b"hi\n", true).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_line_whose_end_comes_after_it_was_sent_teaches_to_wait_again() {
+        let mut lines = OpenLines { stay_open: true, sent: None };
+        // An answer to an input, and a line much later, are no ends of the one before.
+        lines.sent(1);
+        lines.more_came(2);
+        assert!(lines.stay_open);
+        lines.sent(2);
+        tokio::time::advance(LINE_PATIENCE).await;
+        lines.more_came(2);
+        assert!(lines.stay_open);
+        lines.sent(2);
+        lines.more_came(2);
+        assert!(!lines.stay_open);
     }
 }
