@@ -26,7 +26,7 @@ use tracing::{error, warn};
 
 use crate::{
     inputs::timeout,
-    reap::{self, KILL_TIMEOUT, Reaped},
+    reap::{self, Children, KILL_TIMEOUT},
     serve::{self, Settings},
     signals::Signals,
     sys,
@@ -49,6 +49,8 @@ struct Listener<'a> {
     only_pid: Option<u32>,
     refused: Refused,
     instances: HashSet<Pid>,
+    /// The queue of children that have ended.
+    children: Children,
     /// Set once told to end: when the patience with the last runs is over.
     give_up_at: Option<Instant>,
 }
@@ -84,6 +86,7 @@ pub(crate) fn run(socket: &OwnedFd, parent: Option<(&OwnedFd, u32)>, settings: &
         only_pid,
         refused: Refused::default(),
         instances: HashSet::new(),
+        children: Children::new(),
         give_up_at: None,
     };
     while !listener.turn(parent)? {}
@@ -99,7 +102,9 @@ impl Listener<'_> {
             polled.push(PollFd::new(self.socket, PollFlags::POLLIN));
             polled.extend(parent.map(|parent| PollFd::new(parent.as_fd(), PollFlags::POLLIN)));
         }
-        match poll(&mut polled, timeout(self.give_up_at)) {
+        // More may have ended than were collected at once.
+        let now_if_more = self.children.may_have_ended().then(Instant::now);
+        match poll(&mut polled, timeout(now_if_more.or(self.give_up_at))) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno.into()),
         }
@@ -154,20 +159,17 @@ impl Listener<'_> {
         })
     }
 
-    /// Forgets instances that have ended, and kills the processes that they have left. True when no child
-    /// is left.
+    /// Forgets some instances that have ended, and kills the processes that they have left: those that make
+    /// others for ever do not keep it from killing. True when no child is left.
     fn reap(&mut self) -> bool {
-        loop {
-            match reap::reap() {
-                Reaped::Child(pid, _) => {
-                    self.instances.remove(&pid);
-                }
-                Reaped::Nothing => break,
-                Reaped::NoChildren => return true,
-            }
+        let instances = &mut self.instances;
+        let nothing_left = self.children.reap(|pid, _| {
+            instances.remove(&pid);
+        });
+        if !nothing_left {
+            reap::kill_children(|pid| self.instances.contains(&pid));
         }
-        reap::kill_children(|pid| self.instances.contains(&pid));
-        false
+        nothing_left
     }
 
     /// Tells all instances to end their runs.

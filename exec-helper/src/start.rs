@@ -219,7 +219,8 @@ fn shut_off() -> io::Result<()> {
 fn parent_process(parent: u32) -> io::Result<Option<OwnedFd>> {
     let Some(pid) = i32::try_from(parent).ok().and_then(Pid::from_raw) else { return Ok(None) };
     let process = match pidfd_open(pid, PidfdFlags::empty()) {
-        Err(Errno::SRCH) => return Ok(None),
+        // The second where a process group still has the number, as on 6.12.
+        Err(Errno::SRCH | Errno::INVAL) => return Ok(None),
         opened => opened?,
     };
     // Still the parent after the descriptor was taken: so the descriptor is the parent's.

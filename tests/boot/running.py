@@ -80,7 +80,7 @@ class Running(Support):
             with Client(INSIDE) as client:
                 equal(client.run(code="import os; os.system('sudo -n id -u')")[0], "0\n")
         with check("it is in a unit of its own, in the slice of all runs"):
-            assert re.fullmatch(r"/further\.slice/further-link\.slice/further-link-runs\.slice/further-link-exec@[^/]*\.service", found["group"]), found["group"]
+            assert re.fullmatch(r"/furtherlink\.slice/further-link-exec@[^/]*\.service", found["group"]), found["group"]
         with check("stdin, stderr and the exec runner work"):
             with Client(INSIDE) as client:
                 client.start("1", code="import sys; print(input()); print('bad', file=sys.stderr)")
