@@ -5,8 +5,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Where sources lie.
-const FOLDERS: [&str; 9] =
-    ["api", "benches", "exec-helper", "frontend-daemon", "fuzz", "proto", "python", "systemd", "tests"];
+const FOLDERS: [&str; 10] = [
+    "api",
+    "benches",
+    "exec-helper",
+    "frontend-daemon",
+    "fuzz",
+    "page",
+    "proto",
+    "python",
+    "systemd",
+    "tests",
+];
 /// Persons for mechanisms, and a word that has a plain one.
 const BANNED: [&str; 5] = ["nobody", "somebody", "whoever", "anybody", "anew"];
 /// Names that were given up for the field's own. The words of CONTRIBUTING.md have what they are called now.
@@ -39,7 +49,8 @@ fn collect(directory: &Path, files: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap();
-        let is_made = ["target", "corpus", "artifacts", "build", "__pycache__"].contains(&name);
+        let is_made =
+            ["target", "corpus", "artifacts", "build", "__pycache__", "node_modules"].contains(&name);
         if path.is_dir() && !is_made && !name.starts_with('.') {
             collect(&path, files);
         } else if ["rs", "py", "sh", "service", "socket", "slice", "target"]
