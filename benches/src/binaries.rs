@@ -39,6 +39,7 @@ pub(crate) fn build() -> Result<Binaries> {
     };
     // Without the helper's code in the frontend (debian/rules).
     let frontend = ["--package", "further-link-frontend", "--bin", "further-link", "--no-default-features"];
+    let frontend = [&frontend[..], &["--features", "page"]].concat();
     cargo("build", &frontend, &[])?;
     cargo("build", &["--package", "further-link-exec-helper", "--bin", "further-link-exec-helper"], &[])?;
     // Without a dynamic linker, whose work would hide what a start itself costs.

@@ -33,6 +33,7 @@ use crate::{
     device::{addresses, cgroups, names},
     helper::embedded::{HelperProcess, HelperProcessError},
     helper::pool::{HelperAddress, HelperPool},
+    http::app_page::AppPage,
     http::listen,
     http::pings::Pings,
     http::routes::App,
@@ -271,7 +272,9 @@ pub async fn serve<T>(
     let bodies = Bodies::new(usize::from(config.upload_limit) * 1024 * 1024);
     let pings = Pings::new(Duration::from_secs(config.ping_interval));
     let (tls, reloader) = tls.unzip();
-    let app = Arc::new(App::new(shared, access, shutdown, bodies, pings).reached_by(tls.clone(), on_network));
+    let app = App::new(shared, access, shutdown, bodies, pings);
+    let app =
+        Arc::new(app.reached_by(tls.clone(), on_network).with_page(AppPage::new().map_err(Cause::from)?));
     let _tasks = background(&app, helpers, admin, reloader);
     tokio::spawn(async move { kept.keep(keeping).await });
     let limits = ConnectionLimits::new(

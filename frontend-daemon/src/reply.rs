@@ -6,7 +6,7 @@ use warp::reply::Response;
 /// How a request came about, as every current browser says (Fetch Metadata, W3C).
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 /// Nothing is loaded, nothing runs, and no page may show the answer in a frame.
-const TEXT_POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
+pub(crate) const TEXT_POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
 /// A page's style stands in the page itself.
 const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'none'; \
     base-uri 'none'; frame-ancestors 'none'";

@@ -38,6 +38,8 @@ const OPEN_PATHS: [&str; 7] = [
     "/certificate.crt",
     "/certificate.mobileconfig",
 ];
+/// The files of the page, which are the same for everybody: no token, and no page but the device's own.
+const PAGE_FILES: &str = "/page/";
 /// An unknown name makes this process look for a new host name, this often at the most.
 const NAMES_INTERVAL: Duration = Duration::from_secs(1);
 /// The query parameter for clients that cannot set headers: browsers, for a WebSocket.
@@ -53,7 +55,7 @@ pub(crate) struct Access {
     tls: bool,
     /// Serve what names no origin, from anywhere.
     no_origin: bool,
-    /// If set, every request except [`OPEN_PATHS`] must present it.
+    /// If set, every request except [`OPEN_PATHS`] and [`PAGE_FILES`] must present it.
     token: Option<Token>,
 }
 
@@ -124,6 +126,9 @@ impl Access {
         }
         if origin.is_none() && from_foreign_page(asked.headers) {
             return Err(Refused::Origin);
+        }
+        if asked.uri.path().starts_with(PAGE_FILES) {
+            return Ok(Caller::Public);
         }
         if let Some(secret) = &self.token {
             return shows(asked, secret).map(|()| Caller::Token);
@@ -509,6 +514,22 @@ mod tests {
         assert_eq!(decide(&guarded, Request { target: "/status", ..LOCAL }), Ok(()));
         let preflight = Request { method: Verb::Options, headers: &[THERE, LISTED], ..RUN };
         assert_eq!(decide(&guarded, preflight), Ok(()));
+    }
+
+    #[test]
+    fn the_files_of_the_page_are_for_everybody_but_other_pages() {
+        let file = |access: &Access, headers: &[(HeaderName, &str)]| {
+            let headers = [&[THERE][..], headers].concat();
+            decide(access, Request { target: "/page/main.0123456789abcdef.js", headers: &headers, ..RUN })
+        };
+        for access in [access(&[], None), access(&[], Some(SECRET))] {
+            assert_eq!(file(&access, &[]), Ok(()));
+            assert_eq!(file(&access, &[(SEC_FETCH_SITE, "same-origin")]), Ok(()));
+            for site in ["cross-site", "same-site"] {
+                assert_eq!(file(&access, &[(SEC_FETCH_SITE, site)]), Err(Refused::Origin), "{site}");
+            }
+            assert_eq!(file(&access, &[(header::ORIGIN, "https://evil.example")]), Err(Refused::Origin));
+        }
     }
 
     #[test]

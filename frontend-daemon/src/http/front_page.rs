@@ -1,4 +1,5 @@
-//! `GET /`: what a browser shows at the device's address. No secrets, for every client, without scripts.
+//! `GET /` where there is no page for browsers (`app_page`), and for what is no browser. No secrets, for
+//! every client, without scripts.
 //!
 //! A browser that shows it has accepted the certificate: that is what many come here for.
 
@@ -30,12 +31,12 @@ pub(crate) enum Entrance {
     Device,
 }
 
-/// The answer.
-pub(crate) fn response(transport: Transport, entrance: Entrance) -> Response {
-    page(StatusCode::OK, "further-link", &body(transport, entrance))
+/// The answer. `missing` says why there is no page for browsers.
+pub(crate) fn response(transport: Transport, entrance: Entrance, missing: Option<&str>) -> Response {
+    page(StatusCode::OK, "further-link", &body(transport, entrance, missing))
 }
 
-fn body(transport: Transport, entrance: Entrance) -> String {
+fn body(transport: Transport, entrance: Entrance, missing: Option<&str>) -> String {
     let version = env!("CARGO_PKG_VERSION");
     let accepted = match transport {
         Transport::Http => "",
@@ -65,10 +66,18 @@ fn body(transport: Transport, entrance: Entrance) -> String {
         Entrance::Network => &open,
         Entrance::Device => "",
     };
+    let missing = missing.map_or_else(String::new, |missing| {
+        format!("<p>There is no page with an editor here: {}.</p>\n", escaped(missing))
+    });
     format!(
         "<p>This device runs programs for an editor in your browser. It is ready (version {version}).</p>\n{accepted}\
-         <p>An editor that works with it: <a href=\"{DEFAULT_ORIGIN}\">{DEFAULT_ORIGIN}</a>.</p>\n{install}{who}"
+         <p>An editor that works with it: <a href=\"{DEFAULT_ORIGIN}\">{DEFAULT_ORIGIN}</a>.</p>\n{install}{who}{missing}"
     )
+}
+
+/// Text as HTML writes it.
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 #[cfg(test)]
@@ -77,17 +86,23 @@ mod tests {
 
     #[test]
     fn an_open_device_says_so_and_one_with_a_token_or_on_loopback_does_not() {
-        let says_so = |entrance| body(Transport::Http, entrance).contains("open to its network");
+        let says_so = |entrance| body(Transport::Http, entrance, None).contains("open to its network");
         assert!(says_so(Entrance::Network));
         assert!(!says_so(Entrance::Token) && !says_so(Entrance::Device));
     }
 
     #[test]
     fn the_certificate_is_spoken_of_where_there_is_one() {
-        let page = |transport| body(transport, Entrance::Device);
+        let page = |transport| body(transport, Entrance::Device, None);
         assert!(page(Transport::OwnCertificate).contains("accepted this device's certificate"));
         assert!(page(Transport::OwnCertificate).contains("href=\"/certificate\""));
         assert!(!page(Transport::OtherCertificate).contains("href=\"/certificate\""));
         assert!(!page(Transport::Http).contains("certificate"));
+    }
+
+    #[test]
+    fn what_is_missing_is_said_and_is_no_html() {
+        let page = body(Transport::Http, Entrance::Device, Some("npm <1>"));
+        assert!(page.contains("There is no page with an editor here: npm &lt;1&gt;."), "{page}");
     }
 }

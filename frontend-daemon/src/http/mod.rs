@@ -1,5 +1,6 @@
 //! The network side: accepts connections, answers HTTP requests, and carries their messages.
 
+pub(crate) mod app_page;
 pub(crate) mod listen;
 pub(crate) mod pings;
 pub(crate) mod refragment;

@@ -10,7 +10,12 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::sync::Semaphore;
 use tracing::{debug, warn};
-use warp::{Filter, Rejection, Reply, filters::path::FullPath, reject, reply::Response};
+use warp::{
+    Filter, Rejection, Reply,
+    filters::path::{FullPath, Tail},
+    reject,
+    reply::Response,
+};
 
 use crate::{
     access::Access,
@@ -19,6 +24,7 @@ use crate::{
     access::run_as::RunOptions,
     access::tokens::{Failures, TokenAttempts},
     device::packages,
+    http::app_page::AppPage,
     http::certificate::{self, Form},
     http::front_page::{self, Entrance, Transport},
     http::pings::Pings,
@@ -27,7 +33,7 @@ use crate::{
     http::websocket,
     lifecycle::shutdown::Shutdown,
     outbox::outbox,
-    reply::{method_not_allowed, text},
+    reply::{is_navigation, method_not_allowed, text},
     session::{Session, Shared},
     tls::Tls,
 };
@@ -49,6 +55,8 @@ pub(crate) struct App {
     pub(crate) pings: Arc<Pings>,
     shared: Shared,
     bodies: Bodies,
+    /// The page for browsers, or what was missing when this was built.
+    page: Result<AppPage, &'static str>,
     tls: Option<Tls>,
     /// Whether other machines can reach the port.
     on_network: bool,
@@ -74,6 +82,7 @@ impl App {
             pings: Arc::new(pings),
             shared,
             bodies,
+            page: Err("it was not asked for"),
             tls: None,
             on_network: false,
             packages_root: Path::new("/"),
@@ -92,7 +101,19 @@ impl App {
         Self { tls, on_network, ..self }
     }
 
-    fn front_page(&self) -> Response {
+    /// The same, with a page for browsers.
+    pub(crate) fn with_page(self, page: Result<AppPage, &'static str>) -> Self {
+        Self { page, ..self }
+    }
+
+    fn page_file(&self, headers: &HeaderMap, name: &str) -> Response {
+        match &self.page {
+            Ok(page) => page.file(headers, name),
+            Err(_) => text(StatusCode::NOT_FOUND, "404: Not Found"),
+        }
+    }
+
+    fn front_page(&self, headers: &HeaderMap) -> Response {
         let transport = match &self.tls {
             None => Transport::Http,
             Some(tls) if tls.authority().is_some() => Transport::OwnCertificate,
@@ -103,7 +124,11 @@ impl App {
             (false, true) => Entrance::Network,
             (false, false) => Entrance::Device,
         };
-        front_page::response(transport, entrance)
+        match &self.page {
+            Ok(page) if is_navigation(headers) => page.index(headers, transport, entrance),
+            Ok(_) => front_page::response(transport, entrance, None),
+            Err(missing) => front_page::response(transport, entrance, Some(missing)),
+        }
     }
 }
 
@@ -129,7 +154,17 @@ fn authority_certificate(
 pub(crate) fn routes(
     app: &Arc<App>,
 ) -> impl Filter<Extract = (impl Reply + use<>,), Error = Infallible> + Clone + use<> {
-    let front_page = warp::path::end().and(warp::get()).and(with(app)).map(|app: Arc<App>| app.front_page());
+    let front_page = warp::path::end()
+        .and(warp::get())
+        .and(warp::header::headers_cloned())
+        .and(with(app))
+        .map(|headers: HeaderMap, app: Arc<App>| app.front_page(&headers));
+    let page_file = warp::path("page")
+        .and(warp::path::tail())
+        .and(warp::get())
+        .and(warp::header::headers_cloned())
+        .and(with(app))
+        .map(|name: Tail, headers: HeaderMap, app: Arc<App>| app.page_file(&headers, name.as_str()));
     let status = warp::path!("status").and(warp::get()).map(|| text(StatusCode::OK, "OK"));
     let version =
         warp::path!("version").and(warp::get()).map(|| version_text(Some(env!("CARGO_PKG_VERSION"))));
@@ -147,6 +182,7 @@ pub(crate) fn routes(
     no_trailing_slash()
         .and(
             front_page
+                .or(page_file)
                 .or(status)
                 .or(version)
                 .or(apt_version)
