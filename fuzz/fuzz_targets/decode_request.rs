@@ -4,7 +4,7 @@
 //! have let through is checked here once more, against PROTOCOL.md and not against the code.
 #![no_main]
 
-use further_link_proto::{MAX_MESSAGE, Request, VERSION, decode, encode};
+use further_link_proto::{FilesAct, MAX_MESSAGE, Request, VERSION, decode, encode};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -17,6 +17,7 @@ fuzz_target!(|bytes: &[u8]| {
     let identity = match &request {
         Request::Run(run) => Some(&run.identity),
         Request::Upload(upload) => Some(&upload.identity),
+        Request::Files(files) => Some(&files.identity),
         _ => None,
     };
     if let Some(user) = identity.and_then(|identity| identity.user.as_ref()) {
@@ -30,12 +31,28 @@ fuzz_target!(|bytes: &[u8]| {
         Request::Upload(upload) => vec![Some(&upload.directory), upload.project_of.as_ref()],
         Request::File { path, .. } => vec![Some(path)],
         Request::Link { path, cached } => vec![Some(path), Some(cached)],
+        Request::Files(files) => match &files.act {
+            FilesAct::List { path } => vec![path.as_ref()],
+            FilesAct::Read { path } | FilesAct::MakeDirectory { path } | FilesAct::Remove { path } => vec![Some(path)],
+            FilesAct::Write(write) => vec![Some(&write.path)],
+            FilesAct::Rename { from, to } => vec![Some(from), Some(to)],
+            FilesAct::Progress { .. } => Vec::new(),
+        },
         _ => Vec::new(),
     };
     for path in below.into_iter().flatten() {
         let plain = |name: &str| !name.is_empty() && name.len() <= 255 && name != "." && name != "..";
         assert!(path.as_str().len() <= 4095 && !path.as_str().contains('\0'));
         assert!(path.as_str().split('/').all(plain) && path.as_str().split('/').count() <= 32);
+    }
+    if let Request::Files(files) = &request {
+        let upload = match &files.act {
+            FilesAct::Progress { upload } => Some(upload),
+            FilesAct::Write(write) => write.part.as_ref().map(|part| &part.upload),
+            _ => None,
+        };
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+        assert!(upload.is_none_or(|id| (16..=64).contains(&id.as_str().len()) && id.as_str().bytes().all(plain)));
     }
     let Request::Run(run) = request else { return };
     if let Some(path) = &run.path {

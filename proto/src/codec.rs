@@ -8,10 +8,10 @@
 use bincode::{Decode, Encode, config};
 
 /// Version of the protocol. Both sides come from one package and must agree exactly.
-pub const VERSION: u8 = 5;
+pub const VERSION: u8 = 6;
 
-/// Largest message in bytes: a `Link` with two of the longest paths, rounded up. A datagram above it is an
-/// error.
+/// Largest message in bytes: a rename of files with two of the longest paths, rounded up. A datagram above it
+/// is an error.
 pub const MAX_MESSAGE: usize = 16 * 1024;
 
 /// Why bytes are not a message.
@@ -64,8 +64,9 @@ mod tests {
     use super::*;
     use crate::value::{MAX_DEPTH, MAX_DETAILS, MAX_NAME, MAX_PATH, MAX_RUNNER_ID, MAX_TOKEN, MAX_USER_NAME};
     use crate::{
-        CodeLength, DetailsLength, Ended, Event, ExitStatus, FileMode, Identity, Limit, PathText, Refusal,
-        RelativePath, Request, Run, RunnerId, Signal, Step, Token, Upload, Usage, UserName, WindowSize,
+        CodeLength, Condition, DetailsLength, Ended, Event, ExitStatus, FileMode, FileVersion, Files,
+        FilesAct, Identity, Limit, Opened, Part, PathText, Refusal, RelativePath, Request, Run, RunnerId,
+        Signal, Step, Token, Upload, UploadId, Usage, UserName, WindowSize, Write,
     };
 
     fn run() -> Request {
@@ -107,6 +108,15 @@ mod tests {
         })
     }
 
+    fn version() -> FileVersion {
+        FileVersion { device: 1, inode: 2, size: 3, seconds: -1, nanoseconds: 4 }
+    }
+
+    fn write(path: RelativePath, upload: UploadId) -> Write {
+        let part = Some(Part { upload, offset: 5, total: 6 });
+        Write { path, parents: true, condition: Condition::Same(version()), part }
+    }
+
     /// The hexdump that PROTOCOL.md prints under a heading `` `name` ``.
     fn documented(name: &str) -> Vec<u8> {
         let page = include_str!("../PROTOCOL.md");
@@ -143,6 +153,23 @@ mod tests {
         agrees("missing", &Event::Missing);
         agrees("stored", &Event::Stored);
         agrees("compiled", &Event::Compiled);
+        agrees("opened", &Event::Opened(Opened::File));
+        agrees("written", &Event::Written { version: version(), replaced: true });
+        agrees("progress", &Event::Progress { bytes: 300 });
+        agrees("changed", &Event::Changed);
+        agrees("done", &Event::Done);
+        let upload = || UploadId::new("0123456789abcdef").unwrap();
+        for (name, act) in [
+            ("list", FilesAct::List { path: Some(path("a")) }),
+            ("read", FilesAct::Read { path: path("a/b") }),
+            ("write", FilesAct::Write(write(path("a"), upload()))),
+            ("ask-progress", FilesAct::Progress { upload: upload() }),
+            ("rename", FilesAct::Rename { from: path("a"), to: path("b") }),
+            ("make-directory", FilesAct::MakeDirectory { path: path("a") }),
+            ("remove", FilesAct::Remove { path: path("a") }),
+        ] {
+            agrees(name, &Request::Files(Files { identity: Identity::default(), act }));
+        }
         agrees("started", &Event::Started { pid: 4711 });
         agrees("refused", &Event::Refused(Refusal::UserNotAllowed));
         agrees("failed", &Event::Failed { step: Step::Execute, errno: 8 });
@@ -170,10 +197,10 @@ mod tests {
     fn another_version_is_told_apart_from_nonsense() {
         let mut bytes = encode(&Request::Stop { first: None }).unwrap();
         bytes[0] = VERSION + 1;
-        assert!(matches!(decode::<Request>(&bytes), Err(CodecError::Version { theirs: Some(6) })));
+        assert!(matches!(decode::<Request>(&bytes), Err(CodecError::Version { theirs: Some(7) })));
         assert!(matches!(decode::<Request>(&[]), Err(CodecError::Version { theirs: None })));
-        let said = CodecError::Version { theirs: Some(6) }.to_string();
-        assert!(said.starts_with("the peer speaks protocol version 6, this process 5:"), "{said}");
+        let said = CodecError::Version { theirs: Some(7) }.to_string();
+        assert!(said.starts_with("the peer speaks protocol version 7, this process 6:"), "{said}");
     }
 
     #[test]
@@ -205,10 +232,12 @@ mod tests {
             code: Some(CodeLength::new(1).unwrap()),
             terminal: Some(WindowSize { rows: u16::MAX, cols: u16::MAX }),
         });
+        let act = FilesAct::Rename { from: widest.clone(), to: widest.clone() };
+        let files = Request::Files(Files { identity: identity.clone(), act });
         let upload =
             Upload { identity, directory: widest.clone(), project_of: Some(path(&longest)), keep: true };
         let link = Request::Link { path: widest.clone(), cached: widest };
-        for message in [run, Request::Upload(upload), link] {
+        for message in [run, Request::Upload(upload), link, files] {
             assert_eq!(decode::<Request>(&encode(&message).unwrap()).unwrap(), message);
             assert!(encode(&message).unwrap().len() <= MAX_MESSAGE);
         }

@@ -6,7 +6,10 @@
 
 use bincode::{Decode, Encode};
 
-use crate::value::{CodeLength, DetailsLength, PathText, RelativePath, RunnerId, Token, UserName};
+use crate::{
+    files::{FileVersion, Files, Opened},
+    value::{CodeLength, DetailsLength, PathText, RelativePath, RunnerId, Token, UserName},
+};
 
 /// What the frontend may ask for.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -45,10 +48,12 @@ pub enum Request {
     },
     /// After the last `Piece`: the download is complete and may be kept.
     Downloaded,
-    /// The upload is complete: it replaces the directory.
+    /// The upload is complete: it replaces the directory, or the file.
     Commit,
     /// Send a signal to all processes of the run, and do nothing else.
     Signal(Signal),
+    /// Do one thing with files. The first message of a connection, and once only.
+    Files(Files),
 }
 
 /// The signals that a client may choose.
@@ -157,6 +162,26 @@ pub enum Event {
     Stored,
     /// The compiler is through, and the program runs. After `Started` of a run that is compiled first.
     Compiled,
+    /// With one descriptor: what was asked for. The last message if it is a file; else `Done` comes when all
+    /// has been written into the pipe.
+    Opened(Opened),
+    /// The file is in its place. The last message.
+    Written {
+        /// What it is known by.
+        version: FileVersion,
+        /// Whether another file was there.
+        replaced: bool,
+    },
+    /// So much of a resumable upload has come: asked for, or since the part is not the next one, or not the
+    /// last. The last message.
+    Progress {
+        /// Bytes.
+        bytes: u64,
+    },
+    /// The condition of a `Write` does not hold, and nothing was changed. The last message.
+    Changed,
+    /// What was asked for is done. The last message.
+    Done,
 }
 
 /// Why the helper refuses.
@@ -213,6 +238,8 @@ pub enum Step {
     WriteFile,
     /// Put the uploaded directory into its place.
     Replace,
+    /// Do something with files.
+    Files,
 }
 
 impl Step {
@@ -234,6 +261,7 @@ impl Step {
             Self::Stage => "preparing the upload",
             Self::WriteFile => "writing a file",
             Self::Replace => "putting the directory into its place",
+            Self::Files => "reading or changing files",
         }
     }
 }

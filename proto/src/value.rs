@@ -28,10 +28,21 @@ pub const MAX_DETAILS: usize = 256 * 1024;
 pub const MAX_DEPTH: usize = 32;
 /// Longest name of one file or directory in bytes: `NAME_MAX` of linux/limits.h.
 pub const MAX_NAME: usize = 255;
+/// The least and most bytes of the id of a resumable upload: 64 random bits or more, and a name of a file.
+const UPLOAD_ID: std::ops::RangeInclusive<usize> = 16..=64;
 /// Longest token in bytes: the ones that we make have 43.
 pub const MAX_TOKEN: usize = 128;
 /// Most bytes that are read of a token's file: it is one line, and what is longer is another file.
 const MAX_TOKEN_FILE: u64 = 1024;
+
+/// First names of paths below the work dir that are the helper's own: the cache of downloads, what is being
+/// staged, and parts of files.
+const HELPERS_OWN: [&str; 3] = [".flcache", ".flupload-", ".flparts"];
+
+/// Whether a name at the top of the work dir is the helper's own.
+pub fn is_helpers_own(name: &str) -> bool {
+    HELPERS_OWN.iter().any(|own| name.starts_with(own))
+}
 
 /// Why a value was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -54,6 +65,9 @@ pub enum ValueError {
     /// Absolute, empty, going up, too deep, or with a name that no file can have.
     #[error("not a path below a directory")]
     RelativePath,
+    /// Too short, too long, or with another character than letters, digits, `-` and `_`.
+    #[error("not the id of an upload")]
+    UploadId,
     /// Empty, longer than [`MAX_TOKEN`], or with a character that no header can carry.
     #[error("not a token")]
     Token,
@@ -213,6 +227,29 @@ impl RelativePath {
     }
 }
 
+/// What a client calls a resumable upload. A file of the user has this name, too: it is plain, and begins
+/// with no dot.
+#[derive(Clone, Debug, PartialEq, Eq, Encode)]
+pub struct UploadId(String);
+
+impl UploadId {
+    /// Checks length and characters.
+    pub fn new(text: impl Into<String>) -> Result<Self, ValueError> {
+        let text = text.into();
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        if UPLOAD_ID.contains(&text.len()) && text.bytes().all(plain) {
+            Ok(Self(text))
+        } else {
+            Err(ValueError::UploadId)
+        }
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// A secret that proves that a client may run programs as a user that the helper guards. Printed by
 /// nothing.
 #[derive(Clone, PartialEq, Eq, Encode)]
@@ -285,6 +322,7 @@ decode_checked!(PathText, String, Self::new);
 decode_checked!(RelativePath, String, Self::new);
 decode_checked!(Token, String, Self::new);
 decode_checked!(RunnerId, String, Self::new);
+decode_checked!(UploadId, String, Self::new);
 decode_checked!(DetailsLength, u32, |n| {
     usize::try_from(n).map_err(|_| ValueError::Details).and_then(Self::new)
 });
@@ -370,6 +408,24 @@ mod tests {
         }
         let path = RelativePath::new("a/b/c").unwrap();
         assert_eq!(path.names().collect::<Vec<_>>(), ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn the_id_of_an_upload_is_a_plain_name_of_a_file() {
+        for good in ["0123456789abcdef", "-_-_-_-_-_-_-_-_", &"Z".repeat(64)] {
+            assert!(UploadId::new(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "0123456789abcde",
+            "0123456789abcde/",
+            ".............../",
+            ".0123456789abcdef",
+            "ü23456789abcdefg",
+        ] {
+            assert_eq!(UploadId::new(bad), Err(ValueError::UploadId), "{bad}");
+        }
+        assert!(UploadId::new("Z".repeat(65)).is_err());
     }
 
     #[test]

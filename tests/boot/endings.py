@@ -56,7 +56,7 @@ sock.settimeout(5)
 sock.connect('/run/further-link/exec.sock')
 sock.send(bytes.fromhex(sys.argv[1]))
 message, descriptors, _, _ = socket.recv_fds(sock, 9000, 5)
-assert message[:2] == bytes([5, 1]) and len(descriptors) == 4, (message, descriptors)
+assert message[:2] == bytes([6, 1]) and len(descriptors) == 4, (message, descriptors)
 print('held', flush=True)
 try: ended = sock.recv(9000)
 except TimeoutError: ended = None

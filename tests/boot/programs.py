@@ -110,7 +110,7 @@ if released.wait(10): print('released')
 """
 
 # The smallest request for a shell: PROTOCOL.md, "run-least".
-SHELL = "0500000000057368656c6c00000000"
+SHELL = "0600000000057368656c6c00000000"
 
 # A project of two files.
 PROJECT = {"name": "boot test", "files": {
