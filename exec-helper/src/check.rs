@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use further_link_proto::{Identity, Refusal, Run, Token, Upload, UserName};
+use further_link_proto::{Files, Identity, Refusal, Run, Token, Upload, UserName};
 use nix::unistd::Uid;
 use tracing::error;
 
@@ -51,6 +51,12 @@ impl HasIdentity for Run {
 }
 
 impl HasIdentity for Upload {
+    fn identity(&self) -> &Identity {
+        &self.identity
+    }
+}
+
+impl HasIdentity for Files {
     fn identity(&self) -> &Identity {
         &self.identity
     }

@@ -7,7 +7,10 @@
 use caps::CapSet;
 use nix::{
     errno::Errno,
-    sys::prctl,
+    sys::{
+        prctl,
+        stat::{Mode, umask},
+    },
     unistd::{Gid, Uid, getresgid, getresuid, setgroups, setresgid, setresuid},
 };
 
@@ -35,6 +38,16 @@ pub(crate) fn become_user(account: &Account) -> Result<IsUser, Errno> {
         prctl::set_dumpable(false)?;
     }
     verify(account, switched).map(|()| IsUser(()))
+}
+
+/// The same for a process that goes on with our own code as the user: it gains nothing, no other process
+/// traces it, and what it makes others may read.
+pub(crate) fn become_user_for_good(account: &Account) -> Result<(), Errno> {
+    become_user(account)?;
+    prctl::set_no_new_privs()?;
+    prctl::set_dumpable(false)?;
+    umask(Mode::S_IWGRP | Mode::S_IWOTH);
+    Ok(())
 }
 
 /// Names the person for the audit system and `getlogin()`, as `pam_loginuid(8)` does. A program could set

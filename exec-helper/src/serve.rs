@@ -7,6 +7,8 @@
 //! | watched (`watcher`) | watcher | `Stop`, `Signal`, close | ended |
 //! | waiting | launcher | `Upload` | refused, failed, or storing |
 //! | storing (`upload`) | upload | `File`, `Link`, `Piece`, `Downloaded`, `Commit`, close | ended |
+//! | waiting | launcher | `Files` | refused, failed, ended, or writing |
+//! | writing (`files`) | files | `Commit`, close | ended |
 //!
 //! Launcher and watcher are two processes (`fork`). Where only uploads are served there is no watcher.
 
@@ -20,6 +22,7 @@ use tracing::{info, warn};
 
 use crate::{
     check::{CheckError, HasIdentity, Permitted, Policy},
+    files,
     handoff::of_connection,
     inputs::EventSource,
     launcher::{self, Launcher, Opened, Programs},
@@ -65,7 +68,9 @@ pub(crate) enum ServeError {
     #[error(transparent)]
     Watcher(#[from] watcher::WatcherError),
     #[error(transparent)]
-    Files(#[from] upload::UploadError),
+    Upload(#[from] upload::UploadError),
+    #[error("{0}")]
+    Files(#[from] files::FilesError),
     #[error("{0}")]
     Io(#[from] io::Error),
 }
@@ -131,6 +136,11 @@ fn answer(
             let Some(permitted) = permitted(connection, settings, upload, "upload")? else { return Ok(()) };
             let numbers = [random_number()?, random_number()?];
             Ok(upload::store(connection, inputs, &settings.directories, &permitted, numbers)?)
+        }
+        (Some(Request::Files(files)), launcher) => {
+            drop(launcher);
+            let Some(permitted) = permitted(connection, settings, files, "files")? else { return Ok(()) };
+            Ok(files::serve(connection, &settings.directories, &permitted, random_number()?)?)
         }
         (Some(_), _) => Err(ServeError::OutOfPlace),
         (None, _) => Ok(()),

@@ -7,7 +7,6 @@
 //! what it writes. Two processes share the work: the worker does it, the guard waits, and sweeps up should
 //! the worker be killed.
 
-mod dir;
 mod staging;
 
 use std::{
@@ -26,17 +25,17 @@ use nix::{
     sys::{
         prctl,
         signal::{Signal, kill},
-        stat::{Mode, umask},
     },
     unistd::Pid,
 };
 use rustix::pipe::{PipeFlags, pipe_with};
 use tracing::{debug, info, warn};
 
-use self::{dir::Dir, staging::Stage};
+use self::staging::Stage;
 use crate::{
     check::Permitted,
     confine,
+    dir::Dir,
     handoff::of_connection,
     identity,
     inputs::EventSource,
@@ -144,11 +143,7 @@ fn confine(places: &[PathBuf], upload: &Upload) -> io::Result<()> {
 fn become_user_for_good(permitted: &Permitted<Upload>) -> Result<(), Errno> {
     // What a killed worker leaves comes to this process, also where a watcher is above it.
     prctl::set_child_subreaper(true)?;
-    identity::become_user(permitted.account())?;
-    prctl::set_no_new_privs()?;
-    prctl::set_dumpable(false)?;
-    umask(Mode::S_IWGRP | Mode::S_IWOTH);
-    Ok(())
+    identity::become_user_for_good(permitted.account())
 }
 
 /// Waits for the worker, and passes on that it shall end. False if it was killed.

@@ -19,7 +19,7 @@ use rustix::{
 };
 use tracing::{debug, warn};
 
-use super::dir::Dir;
+use crate::dir::Dir;
 
 /// How names of containers begin; clients cannot upload to such a name.
 const PREFIX: &str = ".flupload-";
@@ -106,21 +106,9 @@ impl Stage {
         }
     }
 
-    /// The cache, and what it is called. Never one of another user: anything could be in it. In a work
-    /// dir that several users share each has a cache.
+    /// The cache, and what it is called.
     fn cache(&self) -> io::Result<(Dir, String)> {
-        let own = rustix::process::geteuid().as_raw();
-        let mut last = Errno::ACCESS;
-        for name in [CACHE.to_owned(), format!("{CACHE}-{own}")] {
-            match self.base.make_directory(&name) {
-                Ok(cache) if rustix::fs::fstat(cache.descriptor())?.st_uid == own => {
-                    return Ok((cache, name));
-                }
-                Ok(_) => {}
-                Err(error) => last = error,
-            }
-        }
-        Err(last.into())
+        Ok(self.base.own_directory(CACHE)?)
     }
 
     /// Adds what the directory has by now under names that the upload does not use. Where both have the name,

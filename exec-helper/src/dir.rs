@@ -1,9 +1,10 @@
 //! A directory as the only way to what is below it: no name and no link leads out (openat2(2),
 //! `RESOLVE_BENEATH`).
 //!
-//! Used for uploads by a process that already is their user, so what is made belongs to that user. Links
-//! on the way are refused rather than followed. No project needs them, and a program that swaps one in
-//! during an upload gains nothing (D10, D12).
+//! Used for uploads and for files by a process that already is their user, so what is made belongs to that
+//! user. Links on the way to what is written are refused rather than followed. No project needs them, and a
+//! program that swaps one in during an upload gains nothing (D10, D12). Reading follows those that stay
+//! below.
 
 use std::{ffi::OsStr, fs::File, io, os::fd::OwnedFd, path::Path};
 
@@ -14,12 +15,20 @@ use rustix::{
 };
 
 /// What directories of an upload may be (B11.11).
-const DIRECTORY: Mode = Mode::from_raw_mode(0o755);
+pub(crate) const DIRECTORY: Mode = Mode::from_raw_mode(0o755);
 /// What files of an upload may be (B11.11).
-const FILE: Mode = Mode::from_raw_mode(0o644);
+pub(crate) const FILE: Mode = Mode::from_raw_mode(0o644);
 
 /// The permissions that a copy of a file may have: neither set-uid nor set-gid.
-const FILE_BITS: Mode = Mode::from_raw_mode(0o777);
+pub(crate) const FILE_BITS: Mode = Mode::from_raw_mode(0o777);
+
+/// A path below a directory that another process moves at this moment is looked up again by the kernel's wish
+/// (`EAGAIN`), and no more often than this.
+const MAX_LOOKUPS: usize = 32;
+
+/// How paths are looked up by which something is changed.
+const NO_LINKS: ResolveFlags =
+    ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
 
 /// A directory that is open.
 pub(crate) struct Dir(OwnedFd);
@@ -39,14 +48,77 @@ impl Dir {
 
     /// The path under which the rest of this process can use it, whatever it is called by now.
     pub(crate) fn path(&self) -> std::path::PathBuf {
-        use std::os::fd::AsRawFd;
-        format!("/proc/self/fd/{}", self.0.as_raw_fd()).into()
+        by_descriptor(&self.0)
     }
 
     /// Opens what is there, as a directory or a file.
-    fn open(&self, path: impl rustix::path::Arg, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
-        let stay = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-        rustix::fs::openat2(&self.0, path, flags | OFlags::NOFOLLOW | OFlags::CLOEXEC, mode, stay)
+    pub(crate) fn open(
+        &self,
+        path: impl rustix::path::Arg,
+        flags: OFlags,
+        mode: Mode,
+    ) -> Result<OwnedFd, Errno> {
+        rustix::fs::openat2(&self.0, path, flags | OFlags::NOFOLLOW | OFlags::CLOEXEC, mode, NO_LINKS)
+    }
+
+    /// What the path leads to, links followed as far as they stay below this directory. It can be looked at,
+    /// and opened by [`reopen`]; what it is cannot change any more.
+    pub(crate) fn find(&self, path: impl rustix::path::Arg + Copy) -> Result<OwnedFd, Errno> {
+        let look_up = |stay| {
+            for _ in 1..MAX_LOOKUPS {
+                match rustix::fs::openat2(&self.0, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), stay)
+                {
+                    Err(Errno::AGAIN) => {}
+                    found => return found,
+                }
+            }
+            Err(Errno::AGAIN)
+        };
+        match look_up(ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS) {
+            // Perhaps an absolute link, as uploads have them to the cache of downloads: where it leads
+            // counts.
+            Err(Errno::XDEV) => {
+                let found = look_up(ResolveFlags::NO_MAGICLINKS)?;
+                let (own, other) = (real_path(&self.0)?, real_path(&found)?);
+                if other != own && other.starts_with(&own) { Ok(found) } else { Err(Errno::XDEV) }
+            }
+            found => found,
+        }
+    }
+
+    /// A directory that was found by its descriptor.
+    pub(crate) fn found(descriptor: &OwnedFd) -> Result<Self, Errno> {
+        reopen(descriptor, OFlags::RDONLY | OFlags::DIRECTORY).map(Self)
+    }
+
+    /// The directory that the last name of the path is in, and that name. No link on the way is followed.
+    pub(crate) fn parent<'a>(&self, path: &'a RelativePath) -> Result<(Self, &'a str), Errno> {
+        match path.as_str().rsplit_once('/') {
+            // Without NOFOLLOW the kernel says of the last name as well that it is a link.
+            Some((parent, name)) => {
+                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+                let opened = rustix::fs::openat2(&self.0, parent, flags, Mode::empty(), NO_LINKS)?;
+                Ok((Self(opened), name))
+            }
+            None => Ok((Self(rustix::io::fcntl_dupfd_cloexec(&self.0, 0)?), path.as_str())),
+        }
+    }
+
+    /// A directory of this user's own below this one, made if need be, and what it is called. Never one of
+    /// another user: anything could be in it. In a work dir that several users share each has one.
+    pub(crate) fn own_directory(&self, name: &str) -> Result<(Self, String), Errno> {
+        let own = rustix::process::geteuid().as_raw();
+        let mut last = Errno::ACCESS;
+        for name in [name.to_owned(), format!("{name}-{own}")] {
+            match self.make_directory(&name) {
+                Ok(directory) if rustix::fs::fstat(&directory.0)?.st_uid == own => {
+                    return Ok((directory, name));
+                }
+                Ok(_) => {}
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
     }
 
     /// A directory below this one, if it is there.
@@ -166,6 +238,24 @@ impl Dir {
     }
 }
 
+/// Opens what was found by its descriptor. Waits neither for the writer of a pipe nor for a
+/// carrier.
+pub(crate) fn reopen(found: &OwnedFd, flags: OFlags) -> Result<OwnedFd, Errno> {
+    let flags = flags | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    rustix::fs::open(by_descriptor(found), flags, Mode::empty())
+}
+
+fn by_descriptor(descriptor: &OwnedFd) -> std::path::PathBuf {
+    use std::os::fd::AsRawFd;
+    format!("/proc/self/fd/{}", descriptor.as_raw_fd()).into()
+}
+
+fn real_path(descriptor: &OwnedFd) -> Result<std::path::PathBuf, Errno> {
+    use std::os::unix::ffi::OsStringExt;
+    let path = rustix::fs::readlink(by_descriptor(descriptor), Vec::new())?;
+    Ok(std::ffi::OsString::from_vec(path.into_bytes()).into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -195,6 +285,33 @@ mod tests {
         assert_eq!(beneath.has_file(&path("a/b/c")), Ok(true));
         assert_eq!(beneath.has_file(&path("a/x")), Ok(false));
         assert_eq!(beneath.has_file(&path("a/b")), Err(Errno::EXIST), "a directory is no file");
+        fs::remove_dir_all(root).unwrap();
+    }
+
+    #[test]
+    fn reading_follows_links_that_stay_below_and_no_others() {
+        use std::os::unix::fs::symlink;
+        let root = scene("find");
+        let (inside, outside) = (root.join("in"), root.join("out"));
+        fs::write(inside.join("sub/file"), "inside").unwrap();
+        fs::write(outside.join("secret"), "outside").unwrap();
+        symlink("sub/file", inside.join("near")).unwrap();
+        symlink(inside.join("sub/file"), inside.join("absolute")).unwrap();
+        symlink("sub", inside.join("way")).unwrap();
+        symlink(outside.join("secret"), inside.join("far")).unwrap();
+        symlink("../out/secret", inside.join("up")).unwrap();
+        symlink(&inside, inside.join("itself")).unwrap();
+        symlink("/proc/self/fd/0", inside.join("magic")).unwrap();
+        symlink("round", inside.join("round")).unwrap();
+        let beneath = Dir::make(&inside).unwrap();
+        for name in ["sub/file", "near", "absolute", "way/file"] {
+            let found = reopen(&beneath.find(name).unwrap(), OFlags::RDONLY).unwrap();
+            assert_eq!(io::read_to_string(File::from(found)).unwrap(), "inside", "{name}");
+        }
+        for name in ["far", "up", "itself", "magic", "round", "none"] {
+            assert!(beneath.find(name).is_err(), "{name}");
+        }
+        assert_eq!(beneath.parent(&path("way/file")).err(), Some(Errno::LOOP));
         fs::remove_dir_all(root).unwrap();
     }
 
