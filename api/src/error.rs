@@ -308,6 +308,103 @@ pub enum UploadFailure {
     NoHelper,
 }
 
+/// Why something was not done with files.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FilesFailure {
+    /// Nothing is done as this user.
+    #[error(transparent)]
+    User(#[from] UserFailure),
+    /// Not a path below the work dir.
+    #[error(
+        "this is no path below the work dir: write plain names with one slash between two, and no . or .."
+    )]
+    Path,
+    /// A name that the helper needs.
+    #[error(
+        "names that begin with .flcache, .flupload- or .flparts are the server's own; choose another one"
+    )]
+    OwnName,
+    /// Nothing has the name.
+    #[error("there is no such file or directory; list its directory to see what is there")]
+    NotFound,
+    /// The user may not.
+    #[error("the user may not do this ({0}); change the permissions, or choose another directory")]
+    NotAllowed(String),
+    /// A link that leads out when something is read.
+    #[error("a link leads out of the work dir; name a file below the work dir")]
+    LeadsOut,
+    /// A link on the way when something is changed, or one that leads to itself.
+    #[error("a link is on the way, and changes follow none; name the directory that it leads to")]
+    LinkOnTheWay,
+    /// A pipe, a socket, a device.
+    #[error("this is neither a file nor a directory; only these can be read, written or listed")]
+    NoFile,
+    /// The new name is taken.
+    #[error("something has this name already; choose another one, or remove it first")]
+    Exists,
+    /// A directory where a file is wanted, or the other way round.
+    #[error("this is a directory where a file is needed, or a file where a directory is needed")]
+    WrongKind,
+    /// A directory would go into itself.
+    #[error("a directory cannot go into itself; choose another place")]
+    IntoItself,
+    /// A rename from one disk to another.
+    #[error("the new name is on another disk; download it, upload it there, and remove the old one")]
+    OtherDisk,
+    /// The condition does not hold.
+    #[error("what is there is not what the request names; read it again, then decide which one stays")]
+    Changed,
+    /// More bytes than a file may have.
+    #[error("a file may have {most} bytes; the administrator can allow more with {setting}")]
+    TooLarge {
+        /// The limit.
+        most: u64,
+        /// The setting.
+        setting: &'static str,
+    },
+    /// A range behind the end.
+    #[error("the range is not within the file, which has {size} bytes")]
+    Range {
+        /// Bytes of the file.
+        size: u64,
+    },
+    /// No space, or the user's quota is used up.
+    #[error("the device's disk is full; remove something first")]
+    DiskFull,
+    /// As many as may be.
+    #[error("too many requests for files are under way; try again later")]
+    Busy,
+    /// Another part is the next.
+    #[error("{bytes} bytes of this upload are here; go on from there")]
+    Offset {
+        /// Bytes.
+        bytes: u64,
+    },
+    /// A header or parameter.
+    #[error("{0} is missing, or not what API.md says")]
+    Parameter(&'static str),
+    /// The body of `POST /files`.
+    #[error(
+        "the body is no JSON object with an action (rename, directory, remove), a path, and to for a rename"
+    )]
+    Action,
+    /// A body with fewer bytes than announced.
+    #[error("the body breaks off")]
+    BodyEnded,
+    /// A body with more bytes than the upload has left.
+    #[error("the body goes beyond Upload-Length")]
+    BodyTooLong,
+    /// No byte for a while.
+    #[error("the body comes too slowly")]
+    Slow,
+    /// The kernel's reason, which no client can do anything about.
+    #[error("the device cannot do this now: {0}")]
+    Device(String),
+    /// The root side does not answer.
+    #[error("{NO_HELPER}")]
+    NoHelper,
+}
+
 /// Why a client may not use an account.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UserFailure {
@@ -455,6 +552,39 @@ mod tests {
         for failure in failures() {
             let text = ClientError::from(failure).to_string();
             assert!(text.starts_with("Message Exception: cannot start the program: "), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_page_lists_every_reason_why_nothing_is_done_with_files() {
+        let page = include_str!("../API.md");
+        for failure in [
+            FilesFailure::Path,
+            FilesFailure::OwnName,
+            FilesFailure::NotFound,
+            FilesFailure::NotAllowed("REASON".to_owned()),
+            FilesFailure::LeadsOut,
+            FilesFailure::LinkOnTheWay,
+            FilesFailure::NoFile,
+            FilesFailure::Exists,
+            FilesFailure::WrongKind,
+            FilesFailure::IntoItself,
+            FilesFailure::OtherDisk,
+            FilesFailure::Changed,
+            FilesFailure::TooLarge { most: 67_108_864, setting: "SETTING" },
+            FilesFailure::Range { size: 300 },
+            FilesFailure::DiskFull,
+            FilesFailure::Busy,
+            FilesFailure::Offset { bytes: 300 },
+            FilesFailure::Parameter("If-Match"),
+            FilesFailure::Action,
+            FilesFailure::BodyEnded,
+            FilesFailure::BodyTooLong,
+            FilesFailure::Slow,
+            FilesFailure::Device("REASON".to_owned()),
+            FilesFailure::NoHelper,
+        ] {
+            assert!(page.contains(&format!("`{failure}`")), "API.md does not have {failure}");
         }
     }
 

@@ -17,7 +17,9 @@ mod run_py;
 mod server;
 
 pub use admin::{AdminRequest, MAX_ADMIN_REQUEST, TestAnswer};
-pub use error::{BadMessage, ClientError, FailedStep, StartFailure, UploadFailure, UserFailure};
+pub use error::{
+    BadMessage, ClientError, FailedStep, FilesFailure, StartFailure, UploadFailure, UserFailure,
+};
 pub use json_size::JsonSize;
 pub use keep::{
     Attach, CLIENT_SECRET, EndReason, Hello, Keep, Mode, Outcome, Secret, Usage, VERSION, WhenFull,

@@ -146,7 +146,7 @@ pub struct Config {
     #[arg(long, env = "FURTHER_LINK_HELPER_SOCKET", value_name = "PATH", value_parser = absolute)]
     pub(crate) helper_socket: Option<PathBuf>,
 
-    /// Socket of the helper for uploads [default: that for programs]
+    /// Socket of the helper for uploads and files [default: that for programs]
     #[arg(long, env = "FURTHER_LINK_FILES_SOCKET", value_name = "PATH", value_parser = absolute)]
     pub(crate) files_socket: Option<PathBuf>,
 
@@ -159,6 +159,11 @@ pub struct Config {
     #[arg(long, env = "FURTHER_LINK_UPLOAD_LIMIT", value_name = "MIB", default_value_t = 64,
         value_parser = clap::value_parser!(u16).range(1..=128))]
     pub(crate) upload_limit: u16,
+
+    /// Largest file that is put by itself, in MiB.
+    #[arg(long, env = "FURTHER_LINK_FILE_LIMIT", value_name = "MIB", default_value_t = 64,
+        value_parser = clap::value_parser!(u16).range(1..=4096))]
+    pub(crate) file_limit: u16,
 
     /// Let uploads name urls of this device and its neighbours.
     #[arg(long, env = "FURTHER_LINK_ALLOW_PRIVATE_DOWNLOADS", value_parser = is_on, num_args = 0..=1, require_equals = true,

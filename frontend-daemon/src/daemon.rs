@@ -56,6 +56,7 @@ use crate::{
     upload::Uploads,
     upload::download::Downloads,
     versions::Versions,
+    workdir::WorkFiles,
 };
 
 /// The name of the administrators' socket (`FileDescriptorName=`).
@@ -272,9 +273,11 @@ pub async fn serve<T>(
     let bodies = Bodies::new(usize::from(config.upload_limit) * 1024 * 1024);
     let pings = Pings::new(Duration::from_secs(config.ping_interval));
     let (tls, reloader) = tls.unzip();
-    let app = App::new(shared, access, shutdown, bodies, pings);
-    let app =
-        Arc::new(app.reached_by(tls.clone(), on_network).with_page(AppPage::new().map_err(Cause::from)?));
+    let work_files = WorkFiles::new(HelperAddress::new(files_address(config, helper)?));
+    let app = App::new(shared, access, shutdown, bodies, work_files, pings);
+    let app = app.with_file_limit(u64::from(config.file_limit) * 1024 * 1024);
+    let app = app.reached_by(tls.clone(), on_network).with_page(AppPage::new().map_err(Cause::from)?);
+    let app = Arc::new(app);
     let _tasks = background(&app, helpers, admin, reloader);
     tokio::spawn(async move { kept.keep(keeping).await });
     let limits = ConnectionLimits::new(
@@ -308,11 +311,16 @@ fn warn_that_it_is_open() {
 }
 
 fn uploads(config: &Config, helper: &SocketAddrUnix) -> Result<Uploads, Cause> {
-    let address = match &config.files_socket {
-        Some(path) => SocketAddrUnix::new(path).map_err(io::Error::from)?,
-        None => helper.clone(),
-    };
-    Ok(Uploads::new(HelperAddress::new(address), Downloads::new(config.allow_private_downloads)))
+    let address = HelperAddress::new(files_address(config, helper)?);
+    Ok(Uploads::new(address, Downloads::new(config.allow_private_downloads)))
+}
+
+/// Where the helper for uploads and files listens.
+fn files_address(config: &Config, helper: &SocketAddrUnix) -> Result<SocketAddrUnix, Cause> {
+    match &config.files_socket {
+        Some(path) => Ok(SocketAddrUnix::new(path).map_err(io::Error::from)?),
+        None => Ok(helper.clone()),
+    }
 }
 
 /// The kept programs, with those that an earlier process of this service has left.

@@ -12,7 +12,7 @@
 //! | rules | `access`, `tls` |
 //! | ends | `helper`, `outbox` |
 //! | transcripts | `transcript` |
-//! | runs and uploads | `process`, `self_test`, `upload`, `versions` |
+//! | runs, uploads and files | `process`, `self_test`, `upload`, `versions`, `workdir` |
 //! | kept programs | `kept` |
 //! | session | `session` |
 //! | outside | `admin`, `cli`, `http` |
@@ -40,6 +40,7 @@ mod process;
 mod self_test;
 mod upload;
 mod versions;
+mod workdir;
 
 mod kept;
 

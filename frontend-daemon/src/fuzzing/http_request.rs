@@ -29,6 +29,7 @@ use crate::{
     session::Shared,
     upload::{Uploads, download::Downloads},
     versions::Versions,
+    workdir::WorkFiles,
 };
 
 /// A connection that was served ends by itself, as its client has closed; far above what one needs.
@@ -72,6 +73,7 @@ fn service_without_helper() -> (Runtime, Arc<App>) {
     let config = Config::parse_from(["further-link", "--no-tls"]);
     let (_, address) = further_link_proto::bind_listener(None).expect("a socket");
     let uploads = Uploads::new(HelperAddress::new(address.clone()), Downloads::new(false));
+    let work_files = WorkFiles::new(HelperAddress::new(address.clone()));
     let budgets = Budgets::new(MAX_LINE, 1024 * 1024);
     let runners = Arc::new(Runners::new(&[]).expect("the owner of this file"));
     let shared = Shared {
@@ -90,6 +92,7 @@ fn service_without_helper() -> (Runtime, Arc<App>) {
         Access::new(&config, None),
         shutdown,
         Bodies::new(1024 * 1024),
+        work_files,
         Pings::new(MOST_TIME),
     );
     // The lists of a real device have 100 MB, and a pipeline asks for some hundred packages.

@@ -1,6 +1,6 @@
 //! Turns the helper's answers into the errors that a client is told.
 
-use further_link_api::{FailedStep, StartFailure, UploadFailure, UserFailure};
+use further_link_api::{FailedStep, FilesFailure, StartFailure, UploadFailure, UserFailure};
 use further_link_proto::{Event, Refusal, RunnerId, Step};
 use rustix::io::Errno;
 
@@ -33,6 +33,39 @@ pub(crate) fn not_stored(event: &Event, user: Option<&str>) -> UploadFailure {
         Event::Refused(refusal) => refused(*refusal, user).into(),
         Event::Failed { step, errno } => failed_upload(*step, Errno::from_raw_os_error(*errno)),
         _ => UploadFailure::NoHelper,
+    }
+}
+
+/// Why the helper did not do something with files. `reading` says that nothing was to be changed.
+pub(crate) fn not_done(event: &Event, user: Option<&str>, reading: bool) -> FilesFailure {
+    match event {
+        Event::Refused(refusal) => refused(*refusal, user).into(),
+        Event::Changed => FilesFailure::Changed,
+        Event::Failed { step: Step::Files, errno } => failed_files(Errno::from_raw_os_error(*errno), reading),
+        Event::Failed { errno, .. } => {
+            FilesFailure::Device(std::io::Error::from_raw_os_error(*errno).to_string())
+        }
+        _ => FilesFailure::NoHelper,
+    }
+}
+
+fn failed_files(errno: Errno, reading: bool) -> FilesFailure {
+    let reason = std::io::Error::from(errno).to_string();
+    match errno {
+        Errno::NOENT => FilesFailure::NotFound,
+        Errno::ACCESS | Errno::PERM | Errno::ROFS => FilesFailure::NotAllowed(reason),
+        Errno::XDEV | Errno::LOOP if reading => FilesFailure::LeadsOut,
+        Errno::XDEV => FilesFailure::OtherDisk,
+        Errno::LOOP => FilesFailure::LinkOnTheWay,
+        Errno::NXIO => FilesFailure::NoFile,
+        Errno::EXIST | Errno::NOTEMPTY => FilesFailure::Exists,
+        Errno::ISDIR | Errno::NOTDIR => FilesFailure::WrongKind,
+        Errno::INVAL if !reading => FilesFailure::IntoItself,
+        Errno::NAMETOOLONG => FilesFailure::Path,
+        Errno::NOSPC | Errno::DQUOT => FilesFailure::DiskFull,
+        Errno::FBIG => FilesFailure::BodyTooLong,
+        Errno::AGAIN => FilesFailure::Busy,
+        _ => FilesFailure::Device(reason),
     }
 }
 

@@ -9,6 +9,7 @@ pub(crate) mod upload;
 
 mod certificate;
 mod cors;
+mod files;
 mod fragments;
 #[cfg(test)]
 mod fragments_tests;

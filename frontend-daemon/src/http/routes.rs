@@ -26,6 +26,7 @@ use crate::{
     device::packages,
     http::app_page::AppPage,
     http::certificate::{self, Form},
+    http::files::{self, FileRequest},
     http::front_page::{self, Entrance, Transport},
     http::pings::Pings,
     http::upgrade::upgrade_to_websocket,
@@ -36,12 +37,16 @@ use crate::{
     reply::{is_navigation, method_not_allowed, text},
     session::{Session, Shared},
     tls::Tls,
+    workdir::WorkFiles,
 };
 
 /// Terminal size before the first resize (B9.1).
 const FIRST_SIZE: WindowSize = WindowSize { rows: 4, cols: 60 };
 /// The older dialect has no resize and leaves the size open (B9.1).
 const FIRST_SIZE_RUN_PY: WindowSize = WindowSize { rows: 0, cols: 0 };
+
+/// The setting's default.
+const DEFAULT_FILE_LIMIT: u64 = 64 * 1024 * 1024;
 
 /// The proof that some users need (`?user_token=` where a client cannot set headers).
 const USER_TOKEN: HeaderName = HeaderName::from_static("further-link-user-token");
@@ -57,6 +62,9 @@ pub(crate) struct App {
     bodies: Bodies,
     /// The page for browsers, or what was missing when this was built.
     page: Result<AppPage, &'static str>,
+    work_files: WorkFiles,
+    /// Most bytes of a file that is put.
+    file_limit: u64,
     tls: Option<Tls>,
     /// Whether other machines can reach the port.
     on_network: bool,
@@ -72,6 +80,7 @@ impl App {
         access: Access,
         shutdown: Shutdown,
         bodies: Bodies,
+        work_files: WorkFiles,
         pings: Pings,
     ) -> Self {
         Self {
@@ -83,6 +92,8 @@ impl App {
             shared,
             bodies,
             page: Err("it was not asked for"),
+            work_files,
+            file_limit: DEFAULT_FILE_LIMIT,
             tls: None,
             on_network: false,
             packages_root: Path::new("/"),
@@ -111,6 +122,11 @@ impl App {
             Ok(page) => page.file(headers, name),
             Err(_) => text(StatusCode::NOT_FOUND, "404: Not Found"),
         }
+    }
+
+    /// The same, with another limit for files that are put.
+    pub(crate) fn with_file_limit(self, file_limit: u64) -> Self {
+        Self { file_limit, ..self }
     }
 
     fn front_page(&self, headers: &HeaderMap) -> Response {
@@ -179,6 +195,7 @@ pub(crate) fn routes(
     let run = endpoint(warp::path!("run"), Dialect::Run, app);
     let run_py = endpoint(warp::path!("run-py"), Dialect::RunPy, app);
     let upload = upload(app);
+    let files = files(app);
     no_trailing_slash()
         .and(
             front_page
@@ -190,6 +207,7 @@ pub(crate) fn routes(
                 .or(run)
                 .or(run_py)
                 .or(upload)
+                .or(files)
                 .or(authority_certificate(app)),
         )
         .recover(error)
@@ -229,6 +247,32 @@ fn upload(app: &Arc<App>) -> impl Filter<Extract = (Response,), Error = Rejectio
         });
     let other = warp::any().map(|| method_not_allowed("POST,OPTIONS"));
     warp::path!("upload").and(post.or(other).unify())
+}
+
+/// `/files`, and all below it: `http::files` looks at method and path.
+fn files(app: &Arc<App>) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + use<> {
+    warp::path("files")
+        .and(warp::method())
+        .and(warp::path::full())
+        .and(warp::header::headers_cloned())
+        .and(warp::query::<HashMap<String, String>>())
+        .and(warp::body::stream())
+        .and(warp::ext::get::<Client>())
+        .and(with(app))
+        .then(
+            |method,
+             path: FullPath,
+             headers: HeaderMap,
+             query: HashMap<_, _>,
+             body,
+             client: Client,
+             app: Arc<App>| async move {
+                let options = run_options(&headers, query.clone(), Dialect::Run, &client);
+                let attempts = TokenAttempts::new(Arc::clone(&app.failures), client.permit.network());
+                let request = FileRequest { method, path: path.as_str(), headers: &headers, query: &query };
+                files::answer(&app.work_files, app.file_limit, &options, &attempts, request, body).await
+            },
+        )
 }
 
 fn endpoint<P: Filter<Extract = (), Error = Rejection> + Clone>(

@@ -28,9 +28,9 @@ const MAX_BODIES: usize = 128 * 1024 * 1024;
 /// How long a request waits for room among them.
 const ROOM_TIMEOUT: Duration = Duration::from_secs(30);
 /// What a client is told to wait before it tries again, in seconds.
-const RETRY_AFTER: HeaderValue = HeaderValue::from_static("10");
+pub(super) const RETRY_AFTER: HeaderValue = HeaderValue::from_static("10");
 /// Longest time without a byte of a body: a Wi-Fi that is gone for a moment comes back in it.
-const SILENCE_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const SILENCE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest time for a body: the default limit over 1 Mbit/s.
 const BODY_TIMEOUT: Duration = Duration::from_mins(10);
 /// A client that is still sending when it is refused would not see the answer if the connection was closed
@@ -212,7 +212,7 @@ async fn store(
 }
 
 /// Reads on for a while, so that the answer gets through.
-fn linger<B, E>(mut stream: Pin<Box<impl Stream<Item = Result<B, E>> + Send + 'static>>) {
+pub(super) fn linger<B, E>(mut stream: Pin<Box<impl Stream<Item = Result<B, E>> + Send + 'static>>) {
     tokio::spawn(timeout(LINGER_TIMEOUT, async move { while let Some(Ok(_)) = stream.next().await {} }));
 }
 

@@ -29,9 +29,6 @@ const MAX_NESTING: usize = 64;
 /// Most characters of a client's name that a reason repeats.
 const MAX_QUOTED: usize = 80;
 
-/// First names of paths below the work dir that are the helper's own: the cache of downloads, and what is
-/// being staged.
-const OWN_NAMES: [&str; 2] = [".flcache", ".flupload-"];
 /// A file of this name asks for a copy among the user's projects (B11.12).
 const PROJECT_FILE: &str = "project.cfg";
 /// Whose project it is when the body does not say.
@@ -314,7 +311,7 @@ fn project_of(username: Option<String>) -> Result<RelativePath, UploadRequestErr
 }
 
 fn is_helpers_own(path: &RelativePath) -> bool {
-    path.names().next().is_some_and(|first| OWN_NAMES.iter().any(|own| first.starts_with(own)))
+    path.names().next().is_some_and(further_link_proto::is_helpers_own)
 }
 
 fn quoted(name: &str) -> String {
