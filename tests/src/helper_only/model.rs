@@ -226,7 +226,15 @@ impl Model {
                 _ => (false, 0),
             },
             Event::Exited(ended) => (kind != Kind::Refused && self.may_exit(kind, started, ended.status), 0),
-            Event::Cached | Event::Missing | Event::Stored | Event::Compiled => (false, 0),
+            Event::Cached
+            | Event::Missing
+            | Event::Stored
+            | Event::Compiled
+            | Event::Opened(_)
+            | Event::Written { .. }
+            | Event::Progress { .. }
+            | Event::Changed
+            | Event::Done => (false, 0),
         }
     }
 

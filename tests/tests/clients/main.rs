@@ -29,3 +29,5 @@ mod transport;
 mod upload_bodies;
 mod uploads;
 mod vanishing_clients;
+mod work_files;
+mod work_files_hostile;

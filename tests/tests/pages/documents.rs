@@ -228,6 +228,33 @@ const LIMITS: &[(&str, &str, &str, &str)] = &[
     (API, "messages of at most 64 KiB", OUTPUT, "MAX_PIECE: usize = 64 * 1024;"),
     (API, "Never longer than 100 ms", OUTPUT, "MAX_GATHER: Duration = Duration::from_millis(100);"),
     (API, "| body of an upload | 64 MiB (`--upload-limit`, at most 128)", CONFIG, "default_value_t = 64,"),
+    (
+        API,
+        "| file that is put | 64 MiB (`--file-limit`, at most 4096)",
+        CONFIG,
+        "env = \"FURTHER_LINK_FILE_LIMIT\", value_name = \"MIB\", default_value_t = 64,",
+    ),
+    (
+        API,
+        "a file may have 67108864 bytes",
+        "frontend-daemon/src/http/routes.rs",
+        "DEFAULT_FILE_LIMIT: u64 = 64 * 1024 * 1024;",
+    ),
+    (API, "| 8 that put a file or read a directory", WORKDIR, "MAX_LONG: usize = 8;"),
+    (API, "directory, 8 others", WORKDIR, "MAX_SHORT: usize = 8;"),
+    (API, "others, 16 downloads of files", WORKDIR, "MAX_DOWNLOADS: usize = 16;"),
+    (API, "for 10 s there was no room", WORKDIR, "SLOT_TIMEOUT: Duration = Duration::from_secs(10);"),
+    (
+        API,
+        "or 14 minutes for it",
+        "frontend-daemon/src/workdir/download.rs",
+        "LONGEST: Duration = Duration::from_mins(14);",
+    ),
+    (API, "more than the 10,000 that are listed", "proto/src/files.rs", "MAX_ENTRIES: usize = 10_000;"),
+    (API, "After 24 hours without another part", PARTS, "LIFETIME: Duration = Duration::from_hours(24);"),
+    (API, "oldest of more than 16, or", PARTS, "MAX_WAITING: usize = 16;"),
+    (API, "or of more than 256 MiB, go before", PARTS, "MAX_BYTES: u64 = 256 * 1024 * 1024;"),
+    (API, "16 to 64 random letters", "proto/src/value.rs", "RangeInclusive<usize> = 16..=64;"),
     (API, "| time for a start | 30 s", PROCESS, "START_TIMEOUT: Duration = Duration::from_secs(30);"),
     (API, "at most 5 redirects", DOWNLOAD, "MAX_REDIRECTS: usize = 5;"),
     (API, "redirects, at most 256 MiB", DOWNLOAD, "MAX_DOWNLOAD: u64 = 256 * 1024 * 1024;"),
@@ -327,6 +354,7 @@ const LISTEN: &str = "frontend-daemon/src/http/listen.rs";
 const MESSAGE: &str = "api/src/limits.rs";
 const OUTBOX: &str = "frontend-daemon/src/outbox/mod.rs";
 const OUTPUT: &str = "frontend-daemon/src/process/output.rs";
+const PARTS: &str = "exec-helper/src/files/parts.rs";
 const PLACES: &str = "frontend-daemon/src/access/limits.rs";
 const POOL: &str = "frontend-daemon/src/helper/pool.rs";
 const PROCESS: &str = "frontend-daemon/src/process/mod.rs";
@@ -338,6 +366,7 @@ const TLS: &str = "frontend-daemon/src/tls/mod.rs";
 const TOKENS: &str = "frontend-daemon/src/access/tokens.rs";
 const TRANSCRIPT: &str = "frontend-daemon/src/transcript/state.rs";
 const UPLOAD_HTTP: &str = "frontend-daemon/src/http/upload.rs";
+const WORKDIR: &str = "frontend-daemon/src/workdir/mod.rs";
 const STATE: &str = "exec-helper/src/watcher/state.rs";
 
 /// A change of one side finds the other one here. Words are compared whatever the line breaks.
