@@ -1,0 +1,51 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { difference } from "./difference.js";
+import { Lines, words } from "./lines.js";
+
+const texts = (lines) => lines.lines.map(({ text }) => text);
+
+test("pieces become lines, wherever they were cut", () => {
+  const lines = new Lines(10);
+  for (const piece of ["on", "e\ntw", "o\n", "\nthree"]) lines.push(piece, "stdout");
+  assert.deepEqual(texts(lines), ["one", "two", "", "three"]);
+});
+
+test("a carriage return writes over the line", () => {
+  const lines = new Lines(10);
+  lines.push("100 %\r5", "stdout");
+  lines.push("0\r\ndone\n", "stdout");
+  assert.deepEqual(texts(lines), ["500 %", "done"]);
+});
+
+test("codes of terminals are left out, also those cut in two", () => {
+  const lines = new Lines(10);
+  lines.push("\x1b[1;31mred\x1b[", "stdout");
+  lines.push("0m \x1b]0;title\x07end\x07\n", "stdout");
+  assert.deepEqual(texts(lines), ["red end"]);
+});
+
+test("streams have lines of their own", () => {
+  const lines = new Lines(10);
+  lines.push("a", "stdout");
+  lines.push("b\n", "stderr");
+  lines.push("c\n", "stdout");
+  assert.deepEqual(lines.lines.map(({ text, stream }) => `${stream} ${text}`), ["stdout a", "stderr b", "stdout c"]);
+});
+
+test("a flood leaves the newest lines, and counts the others", () => {
+  const lines = new Lines(3);
+  lines.push(Array.from({ length: 1000 }, (_, n) => `${n}\n`).join(""), "stdout");
+  assert.deepEqual(texts(lines), ["997", "998", "999"]);
+  assert.equal(lines.lines.length + lines.dropped, 1000);
+});
+
+test("arguments are words, as in a shell", () => {
+  assert.deepEqual(words("one \"two three\" 'it is' a\\ b \"\""), ["one", "two three", "it is", "a b", ""]);
+});
+
+test("a difference tells lines of one text from those of the other", () => {
+  assert.deepEqual(difference("a\nb\nc", "a\nx\nc"), [
+    { kind: "same", text: "a" }, { kind: "theirs", text: "x" }, { kind: "mine", text: "b" }, { kind: "same", text: "c" },
+  ]);
+});
