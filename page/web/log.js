@@ -1,0 +1,174 @@
+// The plain output of programs on pipes: a bounded list of lines, drawn once a frame.
+
+import { announce } from "./announcer.js";
+import { element, make, save } from "./dom.js";
+import { Lines } from "./lines.js";
+import { recall, remember } from "./settings.js";
+import { t } from "./texts.js";
+
+/** @typedef {import("./lines.js").Stream} Stream */
+
+/** Lines in the document. */
+const MOST = 5000;
+/** Characters that the file with all output may have. */
+const MOST_KEPT = 64 * 1024 * 1024;
+const PIECE = 256 * 1024;
+/** Characters that are put into lines at once, so that the page stays awake. */
+const PORTION = 4 * 1024 * 1024;
+
+export class Log {
+  constructor() {
+    this.place = element("output");
+    this.lines = new Lines(MOST);
+    /** @type {Map<number, HTMLElement>} */
+    this.nodes = new Map();
+    /** @type {{text: string, stream: Stream}[]} */
+    this.waiting = [];
+    this.waitingLength = 0;
+    this.isDue = false;
+    /** The whole text, for the file. @type {Blob[]} */
+    this.pieces = [];
+    this.piece = "";
+    this.kept = 0;
+    this.isCut = false;
+    this.spoken = 0;
+    this.isAtEnd = true;
+    this.place.addEventListener("scroll", () => {
+      const { scrollTop, scrollHeight, clientHeight } = this.place;
+      this.isAtEnd = scrollHeight - scrollTop - clientHeight < 24;
+    });
+  }
+
+  get isEmpty() {
+    return this.lines.lines.length === 0 && this.waiting.length === 0;
+  }
+
+  clear() {
+    this.lines.clear();
+    this.waiting = [];
+    this.waitingLength = 0;
+    this.pieces = [];
+    this.piece = "";
+    this.kept = 0;
+    this.isCut = false;
+    this.isAtEnd = true;
+    this.spoken = this.lines.next;
+    this.draw();
+  }
+
+  /** @param {string} text @param {Stream} stream */
+  push(text, stream) {
+    if (stream !== "note") this.keep(text);
+    const last = this.waiting.at(-1);
+    if (last && last.stream === stream && last.text.length < PORTION) last.text += text;
+    else this.waiting.push({ text, stream });
+    this.waitingLength += text.length;
+    if (this.waitingLength > PORTION) this.take();
+    if (this.isDue) return;
+    this.isDue = true;
+    const draw = () => {
+      if (!this.isDue) return;
+      this.isDue = false;
+      this.take();
+      this.draw();
+    };
+    if (document.hidden) setTimeout(draw, 200);
+    else requestAnimationFrame(draw);
+  }
+
+  /** A sentence of the page among the output. @param {string} text */
+  note(text) {
+    this.push(`${text}\n`, "note");
+  }
+
+  /** @param {string} text */
+  keep(text) {
+    if (this.kept + text.length > MOST_KEPT) {
+      this.isCut = true;
+      return;
+    }
+    this.kept += text.length;
+    this.piece += text;
+    if (this.piece.length > PIECE) {
+      this.pieces.push(new Blob([this.piece]));
+      this.piece = "";
+    }
+  }
+
+  /** Everything that has come, as a file. */
+  save() {
+    const end = this.isCut ? [`\n${t("outputCut")}\n`] : [];
+    save(new Blob([...this.pieces, this.piece, ...end], { type: "text/plain" }), "output.txt");
+  }
+
+  take() {
+    for (const { text, stream } of this.waiting) this.lines.push(text, stream);
+    this.waiting = [];
+    this.waitingLength = 0;
+  }
+
+  draw() {
+    const { lines } = this;
+    for (const [id, node] of this.nodes) {
+      if (id >= lines.first) break;
+      node.remove();
+      this.nodes.delete(id);
+    }
+    const fresh = document.createDocumentFragment();
+    for (let index = Math.max(0, lines.changed - lines.first); index < lines.lines.length; index += 1) {
+      const line = /** @type {import("./lines.js").Line} */ (lines.lines[index]);
+      let node = this.nodes.get(line.id);
+      if (!node) {
+        node = make("div", { class: `line ${line.stream}` });
+        const before = lines.lines[index - 1];
+        if (before?.stream !== line.stream && (line.stream === "stderr" || line.stream === "compile")) {
+          const mark = line.stream === "stderr" ? t("errorMark") : t("compilerMark");
+          node.append(make("span", { class: "mark" }, mark));
+        }
+        node.append("");
+        this.nodes.set(line.id, node);
+        fresh.append(node);
+      }
+      // The last child is the text; before it may be the mark.
+      const text = /** @type {Text} */ (node.lastChild);
+      if (text.data !== line.text) text.data = line.text;
+    }
+    this.place.append(fresh);
+    lines.changed = lines.next - (lines.open ? 1 : 0);
+    if (this.isAtEnd) this.place.scrollTop = this.place.scrollHeight;
+    element("output-empty").hidden = !this.isEmpty;
+    this.speak();
+  }
+
+  speak() {
+    const until = this.lines.next - (this.lines.open ? 1 : 0);
+    const fresh = this.lines.lines.slice(Math.max(0, this.spoken - this.lines.first));
+    for (const line of fresh) {
+      if (line.id < until) announce(line.text);
+    }
+    this.spoken = Math.max(this.spoken, until);
+  }
+
+  /** Before the page goes: what the next one shows at once. @param {unknown} about */
+  store(about) {
+    this.take();
+    const lines = this.lines.lines.map(({ text, stream }) => [stream, text]);
+    remember("log", { about, open: this.lines.open, lines }, sessionStorage);
+  }
+
+  /** @returns {any} What `store` was told; null if nothing was stored. */
+  restore() {
+    /** @type {{about: unknown, open: boolean, lines: [Stream, string][]} | null} */
+    const stored = recall("log", /** @type {any} */ (null), sessionStorage);
+    sessionStorage.removeItem("further-link.log");
+    if (!stored) return null;
+    stored.lines.forEach(([stream, text], index) => {
+      const isLast = index === stored.lines.length - 1;
+      this.push(isLast && stored.open ? text : `${text}\n`, stream);
+    });
+    this.take();
+    this.spoken = this.lines.next;
+    this.draw();
+    return stored.about;
+  }
+}
