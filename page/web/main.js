@@ -170,16 +170,18 @@ async function run() {
   runs.start(tab.path, value, line);
 }
 
-/** Whichever is seen. */
+/** Whether a program of the terminal is on the screen. */
+const isTerminalLive = () => !element("terminal-panel").hidden && (inTerminal?.isLive ?? false);
+
+/** Whichever is seen: a shell that is hidden is not meant. */
 function stop() {
-  const isTerminalSeen = !element("terminal-panel").hidden;
-  if (runs.isLive && !(isTerminalSeen && inTerminal?.isLive)) runs.program?.stop();
-  else inTerminal?.stop();
+  if (isTerminalLive()) inTerminal?.stop();
+  else runs.program?.stop();
 }
 
 function showRun() {
   button("run").disabled = runs.isLive || !editor.current;
-  button("stop").disabled = !runs.isLive && !inTerminal?.isLive;
+  button("stop").disabled = !runs.isLive && !isTerminalLive();
 }
 
 /** @param {import("./examples.js").Example} example */
@@ -247,6 +249,8 @@ editor.addEventListener("shown", () => {
 editor.addEventListener("files", () => tree.attempt(() => tree.refresh()));
 tree.addEventListener("opened", () => show("editor"));
 
+// Another panel is seen.
+addEventListener("resize", showRun);
 button("run").addEventListener("click", run);
 button("stop").addEventListener("click", stop);
 button("open-terminal").addEventListener("click", shell);
