@@ -275,6 +275,11 @@ impl Token {
         Self::new(line).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
     }
 
+    /// The secret itself, for what is made of it.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+
     /// Its length in bytes.
     pub fn length(&self) -> usize {
         self.0.len()

@@ -17,7 +17,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use percent_encoding::percent_decode_str;
 
 use crate::{
-    access::caller::Caller, access::refused::Refused, config::Config, device::DEVICE_DOMAIN,
+    access::caller::Caller, access::cookie, access::refused::Refused, config::Config, device::DEVICE_DOMAIN,
     device::names::host_names,
 };
 
@@ -87,6 +87,16 @@ impl Access {
         Self { origins, hosts, device, tls: !config.no_tls, no_origin: config.allow_no_origin, token }
     }
 
+    /// What gives a browser the cookie for the token, if there is one.
+    pub(crate) fn cookie(&self) -> Option<String> {
+        self.token.as_ref().map(|secret| cookie::given(secret, self.tls))
+    }
+
+    /// What takes the cookie from a browser.
+    pub(crate) fn no_cookie(&self) -> String {
+        cookie::taken(self.tls)
+    }
+
     /// Whether clients need a token.
     pub(crate) fn wants_token(&self) -> bool {
         self.token.is_some()
@@ -131,7 +141,18 @@ impl Access {
             return Ok(Caller::Public);
         }
         if let Some(secret) = &self.token {
-            return shows(asked, secret).map(|()| Caller::Token);
+            // Only pages of this device have it. What another one sends is not looked at, whatever its
+            // browser thinks of SameSite.
+            let may_have_cookie = origin.is_none_or(|origin| self.is_own(origin, host));
+            let shown = match shows(asked, secret) {
+                Err(Refused::NoToken)
+                    if may_have_cookie && cookie::is_shown(asked.headers, secret, self.tls) =>
+                {
+                    Ok(())
+                }
+                shown => shown,
+            };
+            return shown.map(|()| Caller::Token);
         }
         match origin.and_then(|origin| origin.to_str().ok()) {
             Some(origin) => Ok(Caller::Page(origin.to_owned())),
@@ -152,14 +173,19 @@ impl Access {
         }
     }
 
-    /// A listed origin, or the page of this very server. Without TLS of ours a proxy may have put TLS before
-    /// it.
+    /// A listed origin, or the page of this very server.
     fn is_listed(&self, origin: &HeaderValue, host: &str) -> bool {
+        let is_one = |text: &str| self.origins.contains(&text.to_ascii_lowercase());
+        self.is_own(origin, host) || origin.to_str().is_ok_and(is_one)
+    }
+
+    /// The page of this very server. Without TLS of ours a proxy may have put TLS before it.
+    fn is_own(&self, origin: &HeaderValue, host: &str) -> bool {
         let Ok(origin) = origin.to_str() else { return false };
         let origin = origin.to_ascii_lowercase();
         let plain = || origin.strip_prefix("http://").filter(|_| !self.tls);
         let own = origin.strip_prefix("https://").or_else(plain);
-        self.origins.contains(&origin) || own.is_some_and(|own| own.eq_ignore_ascii_case(host))
+        own.is_some_and(|own| own.eq_ignore_ascii_case(host))
     }
 }
 
@@ -530,6 +556,30 @@ mod tests {
             }
             assert_eq!(file(&access, &[(header::ORIGIN, "https://evil.example")]), Err(Refused::Origin));
         }
+    }
+
+    #[test]
+    fn a_cookie_counts_for_the_pages_of_this_device_only() {
+        let guarded = access(&["--allow-origin", "https://teacher.example"], Some(SECRET));
+        let given = guarded.cookie().unwrap();
+        let pair = (header::COOKIE, given.split(';').next().unwrap());
+        let with = |headers: &[(HeaderName, &str)]| {
+            let headers = [&[THERE, pair.clone()][..], headers].concat();
+            decide(&guarded, Request { headers: &headers, ..RUN })
+        };
+        let own = format!("https://{}", THERE.1);
+        assert_eq!(with(&[(header::ORIGIN, &own)]), Ok(()));
+        assert_eq!(with(&[(SEC_FETCH_SITE, "same-origin")]), Ok(()));
+        assert_eq!(with(&[]), Ok(()), "an old browser, or a WebSocket's test");
+        // By the Origin alone, if a browser sent the cookie all the same.
+        assert_eq!(with(&[(header::ORIGIN, "https://evil.example")]), Err(Refused::Origin));
+        assert_eq!(with(&[(header::ORIGIN, "https://teacher.example")]), Err(Refused::NoToken));
+        assert_eq!(with(&[(header::ORIGIN, "null")]), Err(Refused::Origin));
+        assert_eq!(with(&[(SEC_FETCH_SITE, "cross-site")]), Err(Refused::Origin));
+        assert_eq!(with(&[(header::AUTHORIZATION, "Bearer wrong")]), Err(Refused::WrongToken));
+        let other = access(&[], Some("another-token-of-22-characters"));
+        let headers = [THERE, pair];
+        assert_eq!(decide(&other, Request { headers: &headers, ..RUN }), Err(Refused::NoToken));
     }
 
     #[test]

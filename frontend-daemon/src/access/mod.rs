@@ -10,6 +10,7 @@ pub(crate) mod tokens;
 pub(crate) mod who;
 
 mod caller;
+mod cookie;
 mod decision;
 
 pub(crate) use caller::Caller;

@@ -5,7 +5,7 @@ use std::{collections::HashMap, convert::Infallible, path::Path, sync::Arc};
 
 use further_link_api::Dialect;
 use further_link_proto::WindowSize;
-use http::{HeaderMap, HeaderName, StatusCode};
+use http::{HeaderMap, HeaderName, StatusCode, header};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::sync::Semaphore;
@@ -196,6 +196,8 @@ pub(crate) fn routes(
     let run_py = endpoint(warp::path!("run-py"), Dialect::RunPy, app);
     let upload = upload(app);
     let files = files(app);
+    let sign_in = signing("sign-in", app, |app| app.access.cookie());
+    let sign_out = signing("sign-out", app, |app| Some(app.access.no_cookie()));
     no_trailing_slash()
         .and(
             front_page
@@ -208,9 +210,30 @@ pub(crate) fn routes(
                 .or(run_py)
                 .or(upload)
                 .or(files)
+                .or(sign_in)
+                .or(sign_out)
                 .or(authority_certificate(app)),
         )
         .recover(error)
+}
+
+/// `POST /sign-in` and `/sign-out`, with which the page gets a cookie for the token that it shows, and has
+/// it taken away. Who comes here has been let in.
+fn signing(
+    path: &'static str,
+    app: &Arc<App>,
+    cookie: fn(&App) -> Option<String>,
+) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + use<> {
+    let post = warp::post().and(with(app)).map(move |app: Arc<App>| {
+        let mut response = Response::default();
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        if let Some(cookie) = cookie(&app).and_then(|cookie| cookie.try_into().ok()) {
+            response.headers_mut().insert(header::SET_COOKIE, cookie);
+        }
+        response
+    });
+    let other = warp::any().map(|| method_not_allowed("POST,OPTIONS"));
+    warp::path(path).and(warp::path::end()).and(post.or(other).unify())
 }
 
 fn with(app: &Arc<App>) -> impl Filter<Extract = (Arc<App>,), Error = Infallible> + Clone + use<> {

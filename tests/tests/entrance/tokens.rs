@@ -97,6 +97,39 @@ fn whoever_has_the_token_gets_in_from_anywhere_without_an_origin() {
 
 /// Ten of them are answered later and later; what comes then is refused at once, without a look at it. No
 /// client else notices: neither another address, nor who has the right token behind the same router.
+/// The device's page shows the token once. Its cookie counts for pages of this device alone.
+#[test]
+fn a_browser_gets_a_cookie_for_the_token_and_has_it_taken_away() {
+    let daemon = guarded().start();
+    let own = format!("Origin: http://{}\r\n", daemon.address());
+    let sign = |path: &str, extra: &str| http::post(daemon.address(), path, extra, b"");
+    assert_eq!(sign("/sign-in", &own).status, 401);
+    assert_eq!(get(&daemon, "/sign-in", &format!("Authorization: Bearer {TOKEN}\r\n")).status, 405);
+    let foreign = format!("Origin: https://evil.example\r\nAuthorization: Bearer {TOKEN}\r\n");
+    assert_eq!(sign("/sign-in", &foreign).status, 403);
+
+    let answer = sign("/sign-in", &format!("{own}Authorization: Bearer {TOKEN}\r\n"));
+    let given = answer.header("set-cookie").unwrap();
+    assert_eq!(answer.status, 204);
+    assert!(given.contains("; Path=/; HttpOnly; SameSite=Strict; ") && !given.contains(TOKEN), "{given}");
+    let cookie = format!("Cookie: {}\r\n", given.split(';').next().unwrap());
+    assert_eq!(get(&daemon, "/runners", "").status, 401);
+    assert_eq!(get(&daemon, "/runners", &cookie).status, 200);
+    assert_eq!(get(&daemon, "/runners", &format!("{cookie}Origin: http://localhost\r\n")).status, 200);
+    // A page elsewhere gets nothing with it, even if its browser sends it.
+    let listed = format!("{cookie}{LISTED}");
+    assert_eq!(get(&daemon, "/runners", &listed).status, 401);
+    let foreign = format!("{cookie}Origin: https://evil.example\r\n");
+    assert_eq!(get(&daemon, "/runners", &foreign).status, 403);
+    assert_eq!(get(&daemon, "/runners", &format!("{cookie}Sec-Fetch-Site: cross-site\r\n")).status, 403);
+    assert_eq!(http::upgrade(daemon.address(), "/run", &foreign).status, 403);
+    assert_eq!(http::upgrade(daemon.address(), "/run", &cookie).status, 101);
+
+    let answer = sign("/sign-out", &format!("{own}{cookie}"));
+    assert!(answer.header("set-cookie").unwrap().contains("=; ") && answer.status == 204, "{answer:?}");
+    assert!(answer.header("set-cookie").unwrap().ends_with("Max-Age=0"), "{answer:?}");
+}
+
 #[test]
 fn wrong_tokens_are_delayed_and_limited_for_each_address() {
     let daemon = Network::around(guarded()).start();
