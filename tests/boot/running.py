@@ -44,6 +44,12 @@ class Running(Support):
             assert " 0 failed. 1 languages are not installed." in said and "apt install gnucobol" in said, said
             limits = "seconds = 1\nmemory = 64\nprocesses = 20\n"
             machine.write(f"{folder}/brief.toml", f'id = "brief"\ntitle = "Brief"\nentry = "x"\n[run]\nargv = ["python3", "{{file}}"]\n[limits]\n{limits}')
+            def is_listed():
+                with Client(INSIDE) as client:
+                    client.send("hello", version=1)
+                    return any(runner["id"] == "brief" for runner in client.expect("hello")["data"]["runners"])
+
+            wait_for("the new runner", is_listed)
             with Client(INSIDE) as client:
                 client.send("hello", version=1)
                 client.expect("hello")
