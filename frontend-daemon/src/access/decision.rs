@@ -159,6 +159,7 @@ impl Access {
             None if is_local(asked.peer, host_name(host)) && !is_passed_on(asked.headers) => {
                 Ok(Caller::Local)
             }
+            None if self.comes_from_own_page(asked.headers, host) => Ok(Caller::Page(host.to_owned())),
             None if self.no_origin => Ok(Caller::NoOrigin),
             None => Err(Refused::NoOrigin),
         }
@@ -177,6 +178,24 @@ impl Access {
     fn is_listed(&self, origin: &HeaderValue, host: &str) -> bool {
         let is_one = |text: &str| self.origins.contains(&text.to_ascii_lowercase());
         self.is_own(origin, host) || origin.to_str().is_ok_and(is_one)
+    }
+
+    /// Whether a page of this very server asks for something of it: then browsers name no origin. They say
+    /// `Sec-Fetch-Site` where there is TLS, and give the page's address as `Referer` otherwise.
+    fn comes_from_own_page(&self, headers: &HeaderMap, host: &str) -> bool {
+        let mut sites = headers.get_all(SEC_FETCH_SITE).iter().peekable();
+        if sites.peek().is_some() {
+            return sites.all(|site| site == "same-origin");
+        }
+        let referer =
+            headers.get(header::REFERER).and_then(|referer| referer.to_str().ok()).unwrap_or_default();
+        let origin = match referer.split_once("://") {
+            Some((scheme, rest)) => {
+                format!("{scheme}://{}", rest.split(['/', '?', '#']).next().unwrap_or_default())
+            }
+            None => return false,
+        };
+        HeaderValue::try_from(origin).is_ok_and(|origin| self.is_own(&origin, host))
     }
 
     /// The page of this very server. Without TLS of ours a proxy may have put TLS before it.
@@ -556,6 +575,42 @@ mod tests {
             }
             assert_eq!(file(&access, &[(header::ORIGIN, "https://evil.example")]), Err(Refused::Origin));
         }
+    }
+
+    #[test]
+    fn a_page_of_this_device_reads_from_another_machine_without_naming_its_origin() {
+        let usual = access(&[], None);
+        let with = |access: &Access, headers: &[(HeaderName, &str)]| {
+            let headers = [&[THERE][..], headers].concat();
+            decide(access, Request { headers: &headers, ..RUN })
+        };
+        let referer = |text| [(header::REFERER, text)];
+        assert_eq!(with(&usual, &[]), Err(Refused::NoOrigin));
+        assert_eq!(with(&usual, &[(SEC_FETCH_SITE, "same-origin")]), Ok(()));
+        assert_eq!(
+            with(&usual, &[(SEC_FETCH_SITE, "none")]),
+            Err(Refused::NoOrigin),
+            "an address that was typed"
+        );
+        assert_eq!(with(&usual, &referer("https://192.168.7.20:8028/?project=x")), Ok(()));
+        let plain = access(&["--no-tls"], None);
+        assert_eq!(with(&plain, &referer("http://192.168.7.20:8028/")), Ok(()));
+        for other in [
+            "http://192.168.7.20:8028/",
+            "https://192.168.7.20/",
+            "https://evil.example/?192.168.7.20:8028",
+            "https://192.168.7.20:8028.evil.example/",
+            "https://",
+            "x",
+        ] {
+            assert_eq!(with(&usual, &referer(other)), Err(Refused::NoOrigin), "{other}");
+        }
+        let both = [(SEC_FETCH_SITE, "cross-site"), (header::REFERER, "https://192.168.7.20:8028/")];
+        assert_eq!(with(&usual, &both), Err(Refused::Origin));
+        assert_eq!(
+            with(&access(&[], Some(SECRET)), &[(SEC_FETCH_SITE, "same-origin")]),
+            Err(Refused::NoToken)
+        );
     }
 
     #[test]
