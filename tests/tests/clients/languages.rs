@@ -457,6 +457,7 @@ fn the_version_of_a_language_is_in_a_later_list_and_asked_once() {
         |id: &str| fs::read_to_string(&asked).unwrap_or_default().lines().filter(|line| *line == id).count();
     wait_until(DEADLINE, "all to be asked", || scripts.iter().all(|(id, _)| asked_of(id) == 1));
     wait_until(DEADLINE, "the versions", || version(&list(), "errors") == "errors 2.0");
+    wait_until(DEADLINE, "the versions", || version(&list(), "tells") != Value::Null);
     assert_eq!(version(&list(), "tells"), "tells [1m1.0");
     assert!(version(&list(), "python3").as_str().unwrap().starts_with("Python 3"));
     // The one that hangs is ended, and so is the flood.
