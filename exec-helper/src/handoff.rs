@@ -166,11 +166,13 @@ impl From<WireReport> for Report {
     }
 }
 
-fn bytes(path: &Path) -> Vec<u8> {
+/// A path as it is sent.
+pub(crate) fn bytes(path: &Path) -> Vec<u8> {
     path.as_os_str().as_bytes().to_vec()
 }
 
-fn path(bytes: Vec<u8>) -> PathBuf {
+/// The path of these bytes.
+pub(crate) fn path(bytes: Vec<u8>) -> PathBuf {
     OsString::from_vec(bytes).into()
 }
 

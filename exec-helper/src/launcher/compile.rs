@@ -6,6 +6,7 @@ use std::{
     fs::File,
     io::{self, Write},
     os::fd::{AsFd, BorrowedFd},
+    path::Path,
     process,
     time::Instant,
 };
@@ -47,19 +48,19 @@ pub(crate) fn compile(
     stage: &Stage,
     on_terminal: bool,
     environment: &[Variable],
-    earlier: Option<&Compiled<'_>>,
+    home: &Path,
 ) -> Result<(), StepError> {
-    let compiler = match &stage.program {
-        Program::Search(name) => Some(name),
-        _ => None,
+    let (searched, file) = match &stage.program {
+        Program::Search(name) => (Some(name), None),
+        Program::File(file) | Program::Script(file) => (None, Some(file.clone())),
     };
-    for program in stage.requires.iter().chain(compiler) {
-        if execute::find(program, environment).is_none() {
-            return Err(StepError::new(Step::FindProgram, &Errno::ENOENT.into()));
-        }
-    }
+    let needed = stage.requires.iter().chain(searched);
+    let found = needed.map(|name| execute::find(name, environment)).collect::<Option<Vec<_>>>();
+    let mut programs = found.ok_or_else(|| StepError::new(Step::FindProgram, &Errno::ENOENT.into()))?;
+    programs.extend(file);
+    let earlier = Compiled::of(user, stage, &programs, environment, home);
     let at = |error: io::Error| StepError::new(Step::Streams, &error);
-    let made_before = earlier.and_then(Compiled::fetch);
+    let made_before = earlier.as_ref().and_then(Compiled::fetch);
     // A compiler that has nothing to do and had nothing to say is none to hear of.
     if made_before.as_ref().is_some_and(Vec::is_empty) {
         return Ok(());

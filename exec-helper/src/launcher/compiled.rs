@@ -11,7 +11,7 @@ use std::{
     hash::{DefaultHasher, Hash, Hasher},
     io::{self, Read, Write},
     os::unix::{
-        ffi::{OsStrExt, OsStringExt},
+        ffi::OsStrExt,
         fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     },
     path::{Path, PathBuf},
@@ -21,8 +21,9 @@ use std::{
 use bincode::{Decode, Encode, config};
 use rustix::time::{ClockId, clock_gettime};
 
-use super::{environment::Variable, execute, launch::CHANNEL};
+use super::{environment::Variable, launch::CHANNEL};
 use crate::{
+    handoff::{bytes, path},
     identity::IsUser,
     plan::{Cacheable, Stage},
 };
@@ -89,8 +90,15 @@ struct Head {
 }
 
 impl<'a> Compiled<'a> {
-    /// None if what this compiler makes is not to be kept, or something cannot be read.
-    pub(crate) fn of(_: IsUser, stage: &'a Stage, environment: &[Variable], home: &Path) -> Option<Self> {
+    /// None if what this compiler makes is not to be kept, or something cannot be read. `programs` is the
+    /// compiler, and what it needs.
+    pub(crate) fn of(
+        _: IsUser,
+        stage: &'a Stage,
+        programs: &[PathBuf],
+        environment: &[Variable],
+        home: &Path,
+    ) -> Option<Self> {
         let files = stage.cache.as_ref()?;
         let source = read_source(&files.source)?;
         let own = files.out.parent()?;
@@ -101,12 +109,8 @@ impl<'a> Compiled<'a> {
                 Err(_) => arg.as_os_str().as_bytes().to_vec(),
             },
         };
-        let names = stage.requires.iter().map(String::as_str).chain(stage.args.first()?.to_str());
-        let mut programs = Vec::new();
-        for name in names {
-            let program = execute::find(name, environment)?;
-            programs.push((bytes(&program), Stamp::of(&program)?));
-        }
+        let stamped = |program: &PathBuf| Some((bytes(program), Stamp::of(program)?));
+        let mut programs = programs.iter().map(stamped).collect::<Option<Vec<_>>>()?;
         programs.extend(Stamp::of(Path::new(PACKAGES)).map(|stamp| (PACKAGES.into(), stamp)));
         let given = Given {
             args: stage.args.iter().map(in_general).collect(),
@@ -131,7 +135,8 @@ impl<'a> Compiled<'a> {
             return None;
         }
         let head = read_head(&mut stored)?;
-        let is_same = |(file, stamp): &(Vec<u8>, Stamp)| Stamp::of(&path(file)).as_ref() == Some(stamp);
+        let is_same =
+            |(file, stamp): &(Vec<u8>, Stamp)| Stamp::of(&path(file.clone())).as_ref() == Some(stamp);
         if head.given != self.given || !head.read.iter().all(is_same) {
             return None;
         }
@@ -159,7 +164,7 @@ impl<'a> Compiled<'a> {
         }
         let mut read = Vec::new();
         for file in listed(&fs::read(&self.files.deps).ok()?) {
-            let file = path(&file);
+            let file = path(file);
             if file == self.files.source {
                 continue;
             }
@@ -286,14 +291,6 @@ fn listed(rules: &[u8]) -> Vec<Vec<u8>> {
         files.extend(Some(word).filter(|word| !word.is_empty()));
     }
     files
-}
-
-fn bytes(path: &Path) -> Vec<u8> {
-    path.as_os_str().as_bytes().to_vec()
-}
-
-fn path(bytes: &[u8]) -> PathBuf {
-    OsString::from_vec(bytes.to_vec()).into()
 }
 
 #[cfg(test)]

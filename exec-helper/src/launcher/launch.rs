@@ -25,8 +25,8 @@ use nix::{
 use rustix::net::SocketAddrUnix;
 
 use super::{
-    Opened, Programs, compile::compile, compiled::Compiled, environment::environment, execute,
-    from_client::FromClient, limits, runner, stdio::Theirs, venv,
+    Opened, Programs, compile::compile, environment::environment, execute, from_client::FromClient, limits,
+    runner, stdio::Theirs, venv,
 };
 use crate::{
     check::Permitted,
@@ -106,8 +106,7 @@ impl Start<'_> {
         let is_needed = |_: &&Stage| !(is_made && matches!(plan.venv, Some(VenvRule::Install(_))));
         let before = plan.before.as_ref().filter(is_needed);
         if let Some(stage) = before {
-            let compiled = Compiled::of(user, stage, &environment, &account.home);
-            compile(user, self.watcher, stage, run.terminal.is_some(), &environment, compiled.as_ref())?;
+            compile(user, self.watcher, stage, run.terminal.is_some(), &environment, &account.home)?;
         }
         if let Some(venv) = venv {
             venv::activate(venv, &mut environment);
