@@ -212,7 +212,9 @@ async fn serve(stream: UnixStream, who: &Who, service: &Service, shutdown: &Shut
 async fn test(tests: &SelfTest, ids: &[String], who: &Who, output: &mut OwnedWriteHalf) -> io::Result<()> {
     let runners = match tests.chosen(ids) {
         Ok(runners) => runners,
-        Err(message) => return say_tested(output, &TestAnswer::Error { message }).await,
+        Err(failure) => {
+            return say_tested(output, &TestAnswer::Error { message: failure.to_string() }).await;
+        }
     };
     info!("{who}: tests {} languages", runners.len());
     for runner in &runners {
@@ -220,8 +222,8 @@ async fn test(tests: &SelfTest, ids: &[String], who: &Who, output: &mut OwnedWri
             say_tested(output, &missing).await?;
             continue;
         }
-        for trial in tests.tests(runner) {
-            say_tested(output, &trial.run().await).await?;
+        for test in &runner.tests {
+            say_tested(output, &tests.run(runner, test).await).await?;
         }
     }
     say_tested(output, &TestAnswer::Done).await

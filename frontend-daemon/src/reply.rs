@@ -28,6 +28,13 @@ pub(crate) fn text(status: StatusCode, body: impl Into<String>) -> Response {
     answer(status, body.into(), "text/plain; charset=utf-8", TEXT_POLICY)
 }
 
+/// An answer without a body.
+pub(crate) fn empty(status: StatusCode) -> Response {
+    let mut response = text(status, "");
+    response.headers_mut().remove(header::CONTENT_TYPE);
+    response
+}
+
 /// A page for a person, without scripts. `body` is HTML.
 pub(crate) fn page(status: StatusCode, title: &str, body: &str) -> Response {
     answer(status, page_text(title, body), "text/html; charset=utf-8", PAGE_POLICY)

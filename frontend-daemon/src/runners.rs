@@ -46,12 +46,13 @@ struct State {
     logged: HashSet<String>,
 }
 
-/// A language whose version a program tells.
+/// A language whose version a program tells, and all that the answer depends on.
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Versioned {
     pub(crate) id: RunnerId,
-    pub(crate) command: Vec<String>,
-    /// The programs that it depends on.
-    pub(crate) programs: Vec<PathBuf>,
+    command: Vec<String>,
+    /// The programs that it needs, each with its inode, size and time.
+    programs: Vec<(PathBuf, [i64; 4])>,
 }
 
 /// What the files say.
@@ -101,7 +102,8 @@ impl Runners {
         found.and_then(|runner| RunnerId::new(runner.id.as_str()).ok()).ok_or(StartFailure::NoRunner)
     }
 
-    fn named(&self, text: &str) -> Result<RunnerId, StartFailure> {
+    /// The runner of this id.
+    pub(crate) fn named(&self, text: &str) -> Result<RunnerId, StartFailure> {
         let unknown = || StartFailure::UnknownRunner { id: text.chars().take(MAX_QUOTED).collect() };
         let id = RunnerId::new(text).map_err(|_| unknown())?;
         // The helper knows, and no other process needs to look.
@@ -154,11 +156,6 @@ impl Runners {
     /// Each as its file has it.
     pub(crate) fn all(&self) -> Vec<Runner> {
         self.known().runners.clone()
-    }
-
-    /// What is wrong with the file of this id.
-    pub(crate) fn reason(&self, id: &str) -> Option<String> {
-        self.known().reason(id)
     }
 
     /// Those that are installed, and can tell their version.
@@ -252,7 +249,13 @@ fn entry(runner: &Runner) -> RunnerEntry {
 fn versioned(runner: &Runner) -> Option<Versioned> {
     let command = runner.version.clone()?;
     let names = command.first().into_iter().chain(&runner.requires);
-    let programs = names.map(|name| installed(name)).collect::<Option<_>>()?;
+    let programs = names.map(|name| {
+        let program = installed(name)?;
+        let found = fs::metadata(&program).ok()?;
+        let (inode, size) = (found.ino().cast_signed(), found.size().cast_signed());
+        Some((program, [inode, size, found.mtime(), found.mtime_nsec()]))
+    });
+    let programs = programs.collect::<Option<_>>()?;
     Some(Versioned { id: RunnerId::new(runner.id.as_str()).ok()?, command, programs })
 }
 

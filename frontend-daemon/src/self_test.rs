@@ -2,11 +2,12 @@
 //! run, by the helper and as the default user. What is run root wrote down.
 
 use std::{
+    io,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use further_link_api::TestAnswer;
+use further_link_api::{StartFailure, TestAnswer};
 use further_link_proto::{Details, ExitStatus, RunnerId};
 use further_link_runners::{Runner, Test};
 use tokio::time::timeout;
@@ -37,21 +38,47 @@ impl SelfTest {
     }
 
     /// The runners of these ids, or all; or what to tell who named one that there is not.
-    pub(crate) fn chosen(&self, ids: &[String]) -> Result<Vec<Runner>, String> {
+    pub(crate) fn chosen(&self, ids: &[String]) -> Result<Vec<Runner>, StartFailure> {
         let mut runners = self.runners.all();
-        if let Some(unknown) = ids.iter().find(|id| !runners.iter().any(|runner| runner.id == **id)) {
-            let unknown: String = unknown.chars().take(MAX_QUOTED).collect();
-            return Err(self.runners.reason(&unknown).unwrap_or_else(|| {
-                format!("there is no runner {unknown:?}; GET /runners lists those of this device")
-            }));
+        if let Some(id) = ids.iter().find(|id| !runners.iter().any(|runner| runner.id == **id)) {
+            // A user's own, for one, has a name that can be right.
+            let unknown = || StartFailure::UnknownRunner { id: id.clone() };
+            return Err(self.runners.named(id).err().unwrap_or_else(unknown));
         }
         runners.retain(|runner| ids.is_empty() || ids.contains(&runner.id));
         Ok(runners)
     }
 
-    /// The tests of a runner, one after the other.
-    pub(crate) fn tests<'a>(&'a self, runner: &'a Runner) -> impl Iterator<Item = Trial<'a>> {
-        runner.tests.iter().map(move |test| Trial { of: self, runner, test })
+    /// Runs a test of a runner.
+    pub(crate) async fn run(&self, runner: &Runner, test: &Test) -> TestAnswer {
+        let begun = Instant::now();
+        let wrong = match timeout(PATIENCE, self.outcome(runner, test)).await {
+            Ok(Ok(wrong)) => wrong,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => Some(format!("it took longer than {} seconds", PATIENCE.as_secs())),
+        };
+        TestAnswer::Test {
+            runner: runner.id.clone(),
+            title: runner.title.clone(),
+            name: test.name.clone(),
+            wrong,
+            ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+
+    async fn outcome(&self, runner: &Runner, test: &Test) -> Result<Option<String>, HelperError> {
+        let id = RunnerId::new(runner.id.as_str()).map_err(io::Error::other)?;
+        let once = Once {
+            runner: &id,
+            details: Details { args: test.args.clone(), ..Details::default() },
+            code: runner.entry.is_some().then_some(test.code.as_str()),
+            input: &test.stdin,
+            most: MAX_OUTPUT,
+        };
+        Ok(match once.run(&self.helper).await? {
+            Finished::Ended { ended, stdout, stderr } => wrong(test, ended.status, &stdout, &stderr),
+            Finished::NotStarted(event) => Some(not_started(&event, &id, &self.runners, None).to_string()),
+        })
     }
 }
 
@@ -64,71 +91,31 @@ pub(crate) fn missing(runner: &Runner) -> Option<TestAnswer> {
     Some(TestAnswer::Missing { runner: id, title, hint })
 }
 
-/// One test to run.
-pub(crate) struct Trial<'a> {
-    of: &'a SelfTest,
-    runner: &'a Runner,
-    test: &'a Test,
-}
-
-impl Trial<'_> {
-    pub(crate) async fn run(self) -> TestAnswer {
-        let begun = Instant::now();
-        let wrong = match timeout(PATIENCE, self.outcome()).await {
-            Ok(Ok(wrong)) => wrong,
-            Ok(Err(error)) => Some(error.to_string()),
-            Err(_) => Some(format!("it took longer than {} seconds", PATIENCE.as_secs())),
-        };
-        TestAnswer::Test {
-            runner: self.runner.id.clone(),
-            title: self.runner.title.clone(),
-            name: self.test.name.clone(),
-            wrong,
-            ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
-        }
+/// What is not as the test says.
+fn wrong(test: &Test, status: ExitStatus, stdout: &[u8], stderr: &[u8]) -> Option<String> {
+    let expected = ExitStatus::Exited(test.exit);
+    let quoted = |bytes: &[u8]| {
+        let quoted = String::from_utf8_lossy(bytes);
+        format!("{:?}", quoted.chars().take(MAX_QUOTED).collect::<String>())
+    };
+    let mut wrong = Vec::new();
+    if status != expected {
+        wrong.push(match status {
+            ExitStatus::Exited(code) => format!("exit code {code} instead of {}", test.exit),
+            ExitStatus::Signaled(signal) => format!("signal {signal} ended it"),
+        });
     }
-
-    async fn outcome(&self) -> Result<Option<String>, HelperError> {
-        let id = RunnerId::new(self.runner.id.as_str()).map_err(std::io::Error::other)?;
-        let once = Once {
-            runner: &id,
-            details: Details { args: self.test.args.clone(), ..Details::default() },
-            code: self.runner.entry.is_some().then_some(self.test.code.as_str()),
-            input: &self.test.stdin,
-            most: MAX_OUTPUT,
-        };
-        Ok(match once.run(&self.of.helper).await? {
-            Finished::Ended { ended, stdout, stderr } => self.wrong(ended.status, &stdout, &stderr),
-            Finished::NotStarted(event) => Some(not_started(&event, &id, &self.of.runners, None).to_string()),
-        })
+    if let Some(expected) = &test.stdout
+        && expected.as_bytes() != stdout
+    {
+        wrong.push(format!("stdout {} instead of {}", quoted(stdout), quoted(expected.as_bytes())));
     }
-
-    /// What is not as the test says.
-    fn wrong(&self, status: ExitStatus, stdout: &[u8], stderr: &[u8]) -> Option<String> {
-        let expected = ExitStatus::Exited(self.test.exit);
-        let quoted = |bytes: &[u8]| {
-            let text = String::from_utf8_lossy(bytes);
-            format!("{:?}", text.chars().take(MAX_QUOTED).collect::<String>())
-        };
-        let mut wrong = Vec::new();
-        if status != expected {
-            wrong.push(match status {
-                ExitStatus::Exited(code) => format!("exit code {code} instead of {}", self.test.exit),
-                ExitStatus::Signaled(signal) => format!("signal {signal} ended it"),
-            });
-        }
-        if let Some(expected) = &self.test.stdout
-            && expected.as_bytes() != stdout
-        {
-            wrong.push(format!("stdout {} instead of {}", quoted(stdout), quoted(expected.as_bytes())));
-        }
-        let has = |part: &str| String::from_utf8_lossy(stderr).contains(part);
-        if let Some(part) = self.test.stderr.as_deref().filter(|part| !has(part)) {
-            wrong.push(format!("stderr has no {}", quoted(part.as_bytes())));
-        }
-        if !wrong.is_empty() && !stderr.is_empty() {
-            wrong.push(format!("stderr {}", quoted(stderr)));
-        }
-        (!wrong.is_empty()).then(|| wrong.join("; "))
+    let has = |part: &str| String::from_utf8_lossy(stderr).contains(part);
+    if let Some(part) = test.stderr.as_deref().filter(|part| !has(part)) {
+        wrong.push(format!("stderr has no {}", quoted(part.as_bytes())));
     }
+    if !wrong.is_empty() && !stderr.is_empty() {
+        wrong.push(format!("stderr {}", quoted(stderr)));
+    }
+    (!wrong.is_empty()).then(|| wrong.join("; "))
 }

@@ -7,9 +7,7 @@
 
 use std::{
     collections::HashMap,
-    fs, io,
-    os::unix::fs::MetadataExt,
-    path::PathBuf,
+    io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -45,28 +43,9 @@ pub(crate) struct Versions {
 
 #[derive(Default)]
 struct State {
-    answers: HashMap<Question, Option<String>>,
+    answers: HashMap<Versioned, Option<String>>,
     /// Asks for those that are not known.
     asking: Option<JoinHandle<()>>,
-}
-
-/// What an answer depends on.
-#[derive(Clone, PartialEq, Eq, Hash)]
-struct Question {
-    command: Vec<String>,
-    programs: Vec<(PathBuf, Option<[i64; 4]>)>,
-}
-
-impl Question {
-    fn new(versioned: &Versioned) -> Self {
-        let stamp = |program: &PathBuf| {
-            let found = fs::metadata(program).ok()?;
-            let inode = i64::from_ne_bytes(found.ino().to_ne_bytes());
-            Some([inode, i64::try_from(found.size()).ok()?, found.mtime(), found.mtime_nsec()])
-        };
-        let programs = versioned.programs.iter().map(|program| (program.clone(), stamp(program)));
-        Self { command: versioned.command.clone(), programs: programs.collect() }
-    }
 }
 
 impl Versions {
@@ -94,34 +73,34 @@ impl Versions {
         entries
     }
 
-    fn known(&self) -> (Vec<RunnerEntry>, Vec<(RunnerId, Question)>) {
+    fn known(&self) -> (Vec<RunnerEntry>, Vec<Versioned>) {
         let mut entries = self.runners.entries();
         let mut unknown = Vec::new();
         let state = self.lock();
         for versioned in &*self.runners.versioned() {
-            let question = Question::new(versioned);
-            match state.answers.get(&question) {
+            match state.answers.get(versioned) {
                 Some(answer) => {
                     if let Some(entry) = entries.iter_mut().find(|entry| entry.id == versioned.id.as_str()) {
                         entry.version.clone_from(answer);
                     }
                 }
-                None => unknown.push((versioned.id.clone(), question)),
+                None => unknown.push(versioned.clone()),
             }
         }
         drop(state);
         (entries, unknown)
     }
 
-    async fn ask_for(&self, unknown: Vec<(RunnerId, Question)>) {
-        let ask = |(id, question): (RunnerId, Question)| async move {
-            let answer = match timeout(PATIENCE, self.ask(&id)).await {
+    async fn ask_for(&self, unknown: Vec<Versioned>) {
+        let ask = |versioned: Versioned| async move {
+            let id = &versioned.id;
+            let answer = match timeout(PATIENCE, self.ask(id)).await {
                 Ok(Ok(answer)) => answer,
                 // It may be there again when the next list is wanted.
                 Ok(Err(error)) => return debug!("the version of {id} is not known: {error}"),
                 Err(_) => None,
             };
-            self.lock().answers.insert(question, answer);
+            self.lock().answers.insert(versioned, answer);
         };
         stream::iter(unknown).for_each_concurrent(AT_ONCE, ask).await;
     }

@@ -38,8 +38,6 @@ export function reveal(view) {
   show(view);
 }
 
-export const isNarrow = () => NARROW.matches;
-
 /** Splitters, and F6 from panel to panel. */
 export function arrange() {
   splitter("split-side", "--side", 18);

@@ -143,7 +143,8 @@ impl Access {
         if let Some(secret) = &self.token {
             // Only pages of this device have it. What another one sends is not looked at, whatever its
             // browser thinks of SameSite.
-            let may_have_cookie = origin.is_none_or(|origin| self.is_own(origin, host));
+            let may_have_cookie =
+                origin.is_none_or(|origin| origin.to_str().is_ok_and(|origin| self.is_own(origin, host)));
             let shown = match shows(asked, secret) {
                 Err(Refused::NoToken)
                     if may_have_cookie && cookie::is_shown(asked.headers, secret, self.tls) =>
@@ -176,8 +177,9 @@ impl Access {
 
     /// A listed origin, or the page of this very server.
     fn is_listed(&self, origin: &HeaderValue, host: &str) -> bool {
-        let is_one = |text: &str| self.origins.contains(&text.to_ascii_lowercase());
-        self.is_own(origin, host) || origin.to_str().is_ok_and(is_one)
+        let is_one =
+            |origin: &str| self.origins.contains(&origin.to_ascii_lowercase()) || self.is_own(origin, host);
+        origin.to_str().is_ok_and(is_one)
     }
 
     /// Whether a page of this very server asks for something of it: then browsers name no origin. They say
@@ -187,20 +189,13 @@ impl Access {
         if sites.peek().is_some() {
             return sites.all(|site| site == "same-origin");
         }
-        let referer =
-            headers.get(header::REFERER).and_then(|referer| referer.to_str().ok()).unwrap_or_default();
-        let origin = match referer.split_once("://") {
-            Some((scheme, rest)) => {
-                format!("{scheme}://{}", rest.split(['/', '?', '#']).next().unwrap_or_default())
-            }
-            None => return false,
-        };
-        HeaderValue::try_from(origin).is_ok_and(|origin| self.is_own(&origin, host))
+        let referer = headers.get(header::REFERER).and_then(|referer| Uri::try_from(referer.as_bytes()).ok());
+        let origin = referer.and_then(|page| Some(format!("{}://{}", page.scheme()?, page.authority()?)));
+        origin.is_some_and(|origin| self.is_own(&origin, host))
     }
 
     /// The page of this very server. Without TLS of ours a proxy may have put TLS before it.
-    fn is_own(&self, origin: &HeaderValue, host: &str) -> bool {
-        let Ok(origin) = origin.to_str() else { return false };
+    fn is_own(&self, origin: &str, host: &str) -> bool {
         let origin = origin.to_ascii_lowercase();
         let plain = || origin.strip_prefix("http://").filter(|_| !self.tls);
         let own = origin.strip_prefix("https://").or_else(plain);

@@ -7,7 +7,6 @@ use further_link_proto::{
     CodeLength, Details, DetailsLength, Ended, Event, Identity, Request, Run, RunnerId,
 };
 use tokio::io::Interest;
-use tracing::debug;
 
 use crate::{
     helper::pool::{HelperAddress, HelperError},
@@ -51,7 +50,8 @@ impl Once<'_> {
             && let Some(pipe) = descriptors.pop()
         {
             let text = self.code.unwrap_or_default();
-            write(pipe, &[details.as_slice(), text.as_bytes()]).await?;
+            let pipe = Stream::new(pipe, Interest::WRITABLE)?;
+            pipe.write_parts(&[&details, text.as_bytes()]).await;
             (event, descriptors) = conversation.recv().await?;
         }
         if !matches!(event, Event::Started { .. }) {
@@ -61,8 +61,8 @@ impl Once<'_> {
         let mut next = || descriptors.next().ok_or_else(|| io::Error::other("a stream is missing"));
         let (stdin, stdout, stderr, _channel) = (next()?, next()?, next()?, next()?);
         let compiler = next().ok();
-        let input = [self.input.as_bytes()];
-        let input = write(stdin, &input);
+        let stdin = Stream::new(stdin, Interest::WRITABLE)?;
+        let input = async move { stdin.write_parts(&[self.input.as_bytes()]).await };
         let of_compiler = async {
             match compiler {
                 Some(pipe) => beginning(pipe, self.most).await,
@@ -81,24 +81,11 @@ impl Once<'_> {
                 }
             }
         };
-        let (ended, outputs, input) = tokio::join!(last, outputs, input);
-        input?;
+        let (ended, outputs, ()) = tokio::join!(last, outputs, input);
         let (stdout, stderr, mut of_compiler) = outputs?;
         of_compiler.extend(stderr);
         ended.map(|ended| Finished::Ended { ended, stdout, stderr: of_compiler })
     }
-}
-
-/// A program that has no use for it closes its end.
-async fn write(pipe: OwnedFd, parts: &[&[u8]]) -> io::Result<()> {
-    let stream = Stream::new(pipe, Interest::WRITABLE)?;
-    for part in parts {
-        if let Err(error) = stream.write_all(part).await {
-            debug!("not all was written: {error}");
-            break;
-        }
-    }
-    Ok(())
 }
 
 async fn beginning(pipe: OwnedFd, most: usize) -> io::Result<Vec<u8>> {

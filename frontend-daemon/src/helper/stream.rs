@@ -12,6 +12,7 @@ use std::{
 use further_link_proto::WindowSize;
 use rustix::io::Errno;
 use tokio::io::{Interest, unix::AsyncFd};
+use tracing::debug;
 
 use crate::helper::async_fd::register;
 
@@ -135,6 +136,16 @@ impl Stream {
             bytes = bytes.get(written..).unwrap_or_default();
         }
         Ok(())
+    }
+
+    /// Writes these parts. A reader that has no use for them closes its end, and says why by other means.
+    pub(crate) async fn write_parts(&self, parts: &[&[u8]]) {
+        for part in parts {
+            if let Err(error) = self.write_all(part).await {
+                debug!("not all was written: {error}");
+                return;
+            }
+        }
     }
 
     /// Writes some of it.

@@ -17,6 +17,7 @@ use crate::{
     http::front_page::{Entrance, Transport},
     random,
     reply::{TEXT_POLICY, text},
+    workdir::tag,
 };
 
 /// Random bytes of the word that lets the page's scripts make styles (Content Security Policy 3, 2.3.1: 128
@@ -59,11 +60,7 @@ impl AppPage {
         let device = about(transport, entrance).replace('"', "&quot;");
         let html = self.page.index.replace("{{nonce}}", &self.nonce).replace("{{device}}", &device);
         let tag = format!("\"{}\"", STANDARD.encode(digest(&SHA256, html.as_bytes())));
-        let is_known = headers.get_all(header::IF_NONE_MATCH).iter().any(|known| {
-            known
-                .to_str()
-                .is_ok_and(|known| known.split(',').any(|one| one.trim().trim_start_matches("W/") == tag))
-        });
+        let is_known = tag::is_known(headers, &tag);
         let mut response = if is_known { Response::default() } else { Response::new(html.into()) };
         if is_known {
             *response.status_mut() = StatusCode::NOT_MODIFIED;

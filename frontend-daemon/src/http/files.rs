@@ -23,7 +23,7 @@ use crate::{
     access::tokens::TokenAttempts,
     config::setting,
     http::upload::{RETRY_AFTER, SILENCE_TIMEOUT, linger},
-    reply::{method_not_allowed, text},
+    reply::{empty, method_not_allowed, text},
     workdir::{
         Asker, Content, WorkFiles, Writing, Wrote,
         download::{Download, LONGEST},
@@ -374,12 +374,6 @@ fn put_header(response: &mut Response, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::try_from(value) {
         response.headers_mut().insert(name, value);
     }
-}
-
-fn empty(status: StatusCode) -> Response {
-    let mut response = text(status, "");
-    response.headers_mut().remove(header::CONTENT_TYPE);
-    response
 }
 
 fn json(status: StatusCode, value: &serde_json::Value) -> Response {

@@ -34,7 +34,7 @@ use crate::{
     http::websocket,
     lifecycle::shutdown::Shutdown,
     outbox::outbox,
-    reply::{is_navigation, method_not_allowed, text},
+    reply::{empty, is_navigation, method_not_allowed, text},
     session::{Session, Shared},
     tls::Tls,
     workdir::WorkFiles,
@@ -225,8 +225,7 @@ fn signing(
     cookie: fn(&App) -> Option<String>,
 ) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + use<> {
     let post = warp::post().and(with(app)).map(move |app: Arc<App>| {
-        let mut response = Response::default();
-        *response.status_mut() = StatusCode::NO_CONTENT;
+        let mut response = empty(StatusCode::NO_CONTENT);
         if let Some(cookie) = cookie(&app).and_then(|cookie| cookie.try_into().ok()) {
             response.headers_mut().insert(header::SET_COOKIE, cookie);
         }

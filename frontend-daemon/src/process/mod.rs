@@ -352,8 +352,13 @@ impl Start {
         let request = Request::Run(self.run.clone());
         let (conversation, mut event, mut descriptors) = self.helpers.ask(&request).await?;
         if event == Event::Data {
-            let parts = [self.details.as_deref(), self.code.as_deref().map(str::as_bytes)];
-            write_parts(descriptors, parts.into_iter().flatten()).await?;
+            let Ok([pipe]) = <[OwnedFd; 1]>::try_from(descriptors) else {
+                return Err(StartError::Answer(Event::Data));
+            };
+            let pipe = Stream::new(pipe, Interest::WRITABLE)?;
+            let (details, code) = (self.details.as_deref(), self.code.as_deref());
+            pipe.write_parts(&[details.unwrap_or_default(), code.unwrap_or_default().as_bytes()]).await;
+            drop(pipe);
             (event, descriptors) = conversation.recv().await?;
         }
         match event {
@@ -361,25 +366,6 @@ impl Start {
             event => Err(StartError::Answer(event)),
         }
     }
-}
-
-async fn write_parts(
-    descriptors: Vec<OwnedFd>,
-    parts: impl Iterator<Item = &[u8]>,
-) -> Result<(), StartError> {
-    let Ok([pipe]) = <[OwnedFd; 1]>::try_from(descriptors) else {
-        return Err(StartError::Answer(Event::Data));
-    };
-    let pipe = Stream::new(pipe, Interest::WRITABLE)?;
-    for part in parts {
-        if let Err(error) = pipe.write_all(part).await {
-            // The other side could not write the file, or has no use for the text: its event, which comes
-            // next, says why.
-            debug!("program text: {error}");
-            break;
-        }
-    }
-    Ok(())
 }
 
 fn streams(mut descriptors: Vec<OwnedFd>) -> Result<Streams, StartError> {
