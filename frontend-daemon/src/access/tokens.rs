@@ -59,6 +59,14 @@ struct Failed {
     last: Instant,
 }
 
+impl Failed {
+    /// How long it still shuts its network out.
+    fn blocks(&self, now: Instant) -> Option<Duration> {
+        let left = MEMORY.checked_sub(now.duration_since(self.last))?;
+        (self.times >= MAX_FAILURES && !left.is_zero()).then_some(left)
+    }
+}
+
 impl Failures {
     /// Counts a wrong token.
     pub(crate) fn count(&self, network: Network) -> Penalty {
@@ -71,10 +79,11 @@ impl Failures {
     }
 
     fn count_at(&self, network: Network, now: Instant) -> Penalty {
-        if let Some(left) = self.blocked_at(network, now) {
+        // Looked at and counted under one lock: of many guesses at once not one more is answered.
+        let mut networks = self.networks.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(left) = networks.get(&network).and_then(|failed| failed.blocks(now)) {
             return Penalty::Blocked(left);
         }
-        let mut networks = self.networks.lock().unwrap_or_else(PoisonError::into_inner);
         networks.retain(|_, failed| now.duration_since(failed.last) < MEMORY);
         if networks.len() >= MAX_ADDRESSES && !networks.contains_key(&network) {
             let oldest = networks.iter().min_by_key(|(_, failed)| failed.last).map(|(network, _)| *network);
@@ -89,8 +98,7 @@ impl Failures {
 
     fn blocked_at(&self, network: Network, now: Instant) -> Option<Duration> {
         let networks = self.networks.lock().unwrap_or_else(PoisonError::into_inner);
-        let failed = networks.get(&network).filter(|failed| failed.times >= MAX_FAILURES)?;
-        MEMORY.checked_sub(now.duration_since(failed.last)).filter(|left| !left.is_zero())
+        networks.get(&network)?.blocks(now)
     }
 }
 
@@ -211,6 +219,23 @@ mod tests {
         assert_eq!(failures.blocked_at(network(2), later), None, "another address");
         assert_eq!(failures.blocked_at(network(1), start + MEMORY), None);
         assert_eq!(failures.count_at(network(1), start + MEMORY), Penalty::Delay(FIRST_DELAY));
+    }
+
+    #[test]
+    fn of_many_guesses_at_once_ten_are_answered() {
+        for round in 0..200 {
+            let failures = Failures::default();
+            let start = std::sync::Barrier::new(16);
+            let guess = || {
+                start.wait();
+                matches!(failures.count(network(round)), Penalty::Delay(_))
+            };
+            let answered: usize = std::thread::scope(|scope| {
+                let guesses: Vec<_> = (0..16).map(|_| scope.spawn(guess)).collect();
+                guesses.into_iter().map(|guess| usize::from(guess.join().unwrap())).sum()
+            });
+            assert_eq!(answered, 10, "round {round}");
+        }
     }
 
     #[test]
