@@ -332,4 +332,89 @@ mod tests {
         assert_eq!(fs::read_dir(&outside).unwrap().count(), 0, "something was made outside");
         fs::remove_dir_all(root).unwrap();
     }
+
+    /// Looks while threads swap a directory and a file with links to the outside; this variable names
+    /// another number.
+    const RACES: u32 = 20_000;
+    const RACES_VARIABLE: &str = "FURTHER_LINK_TESTS_RACES";
+
+    /// Swaps two names until it is told to stop.
+    fn swap(inside: &Path, one: &str, other: &str, stop: &std::sync::atomic::AtomicBool) {
+        let mut swaps = 0_u32;
+        while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+            let (Ok(()) | Err(_)) = rustix::fs::renameat_with(
+                CWD,
+                inside.join(one),
+                CWD,
+                inside.join(other),
+                RenameFlags::EXCHANGE,
+            );
+            swaps += 1;
+        }
+        assert!(swaps > 100, "{one} was not swapped");
+    }
+
+    /// Nothing but the look-up itself is between the caller and the outside here: this test is no other user,
+    /// and it is not confined.
+    #[test]
+    fn names_that_change_while_they_are_looked_up_lead_nowhere() {
+        use std::os::unix::fs::{MetadataExt as _, symlink};
+        let races = std::env::var(RACES_VARIABLE).map_or(RACES, |number| number.parse().unwrap());
+        let root = scene("races");
+        let (inside, outside) = (root.join("in"), root.join("out"));
+        fs::write(outside.join("file"), "outside").unwrap();
+        fs::write(inside.join("sub/file"), "inside").unwrap();
+        symlink(&outside, inside.join("link")).unwrap();
+        fs::write(inside.join("plain"), "inside").unwrap();
+        symlink("../out/file", inside.join("plain-link")).unwrap();
+        let of_outside = |descriptor: &OwnedFd| {
+            let found = rustix::fs::fstat(descriptor).unwrap();
+            [&outside, &outside.join("file")].iter().any(|path| {
+                let other = fs::metadata(path).unwrap();
+                (other.dev(), other.ino()) == (found.st_dev, found.st_ino)
+            })
+        };
+        let beneath = Dir::make(&inside).unwrap();
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        let (mut held, mut met) = (0_u32, 0_u32);
+        std::thread::scope(|scope| {
+            scope.spawn(|| swap(&inside, "sub", "link", &stop));
+            scope.spawn(|| swap(&inside, "plain", "plain-link", &stop));
+            let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                for number in 0..races {
+                    let name = path("sub/file");
+                    let opened = match number % 6 {
+                        0 => beneath.find("sub/file"),
+                        1 => beneath.find("plain"),
+                        2 => beneath.parent(&name).map(|(parent, _)| parent.0),
+                        3 => beneath.open("sub/file", OFlags::RDWR, Mode::empty()),
+                        4 => beneath.make_directory("sub/more").map(|made| made.0),
+                        _ => beneath
+                            .create(&path(&format!("sub/new{}", number % 64)))
+                            .map(OwnedFd::from)
+                            .or_else(|_| {
+                                beneath
+                                    .find("sub")
+                                    .and_then(|found| Dir::found(&found))
+                                    .map(|directory| directory.0)
+                            }),
+                    };
+                    match opened {
+                        Ok(descriptor) => {
+                            held += 1;
+                            assert!(!of_outside(&descriptor), "look {number} has led outside");
+                        }
+                        Err(_) => met += 1,
+                    }
+                }
+            }));
+            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+            outcome.unwrap();
+        });
+        assert!(held > 0 && met > 0, "no race: {held} went well and {met} met a link");
+        let names: Vec<_> = fs::read_dir(&outside).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, ["file"], "something was made outside");
+        assert_eq!(fs::read(outside.join("file")).unwrap(), b"outside");
+        fs::remove_dir_all(root).unwrap();
+    }
 }

@@ -257,8 +257,8 @@ fn foreign_pages_neither_read_nor_write() {
 }
 
 /// A directory of the work dir and a link to the outside change places all the time, while requests read,
-/// write, list and remove through that name. Bounded here; `FURTHER_LINK_TESTS_RACES=1000000` goes on for
-/// hours.
+/// write, list and remove through that name. The helper's own tests race its look-ups alone, and
+/// `FURTHER_LINK_TESTS_RACES=1000000` makes that half a minute; here it goes on for an hour.
 #[test]
 fn a_program_that_swaps_links_and_directories_gains_nothing() {
     let races = std::env::var(RACES_VARIABLE).map_or(RACES, |number| number.parse().unwrap());
