@@ -130,21 +130,25 @@ impl Parts {
         files.collect()
     }
 
-    /// Removes a file that no process has locked.
     fn give_up(&self, name: &str) -> bool {
-        let Ok(file) = self.0.open(name, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty()) else {
-            return false;
-        };
-        rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() && self.unlink(name)
+        remove_unlocked(&self.0, name)
     }
+}
 
-    fn unlink(&self, name: &str) -> bool {
-        let removed = rustix::fs::unlinkat(self.0.descriptor(), name, AtFlags::empty());
-        if let Err(error) = removed {
-            debug!("cannot remove what is left of an upload: {error}");
-        }
-        removed.is_ok()
+/// Removes a file that no process has locked.
+pub(super) fn remove_unlocked(directory: &Dir, name: &str) -> bool {
+    let Ok(file) = directory.open(name, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty()) else {
+        return false;
+    };
+    rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() && unlink(directory, name)
+}
+
+fn unlink(directory: &Dir, name: &str) -> bool {
+    let removed = rustix::fs::unlinkat(directory.descriptor(), name, AtFlags::empty());
+    if let Err(error) = removed {
+        debug!("cannot remove what is left of an upload: {error}");
     }
+    removed.is_ok()
 }
 
 /// What waits for its client.
@@ -165,7 +169,7 @@ impl File<'_> {
 
     /// What has come is of no use.
     pub(super) fn remove(&self) {
-        self.parts.unlink(&self.name);
+        unlink(&self.parts.0, &self.name);
     }
 
     /// Moves it into its place. With it goes its lock, which no process asks for there.

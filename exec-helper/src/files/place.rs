@@ -18,6 +18,8 @@ use crate::dir::{Dir, FILE, FILE_BITS};
 
 /// A new file may be executed if the kernel would start it by an interpreter, as one of an upload.
 const SCRIPT: Mode = Mode::from_raw_mode(0o755);
+/// The beginning of the name of a copy in the making.
+const COPY: &str = ".flput-";
 /// A program that makes and removes the name all the time is not waited for longer than so many tries.
 const MAX_ATTEMPTS: usize = 16;
 
@@ -165,9 +167,11 @@ fn copy(
     mode: Mode,
     number: u64,
 ) -> io::Result<FileVersion> {
-    let beside = format!(".flput-{number:016x}");
+    remove_old_copies(parent)?;
+    let beside = format!("{COPY}{number:016x}");
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
     let mut file = std::fs::File::from(parent.open(beside.as_str(), flags, Mode::RUSR | Mode::WUSR)?);
+    file.try_lock()?;
     let copied = (|| {
         let mut from = part.file();
         io::Seek::rewind(&mut from)?;
@@ -182,6 +186,18 @@ fn copy(
         let (Ok(()) | Err(_)) = rustix::fs::unlinkat(parent.descriptor(), &beside, AtFlags::empty());
     }
     copied
+}
+
+/// Removes copies that were cut off, as by a stick that was pulled out. A copy is locked while it is made.
+fn remove_old_copies(parent: &Dir) -> io::Result<()> {
+    for entry in std::fs::read_dir(parent.path())? {
+        if let Ok(name) = entry?.file_name().into_string()
+            && name.starts_with(COPY)
+        {
+            parts::remove_unlocked(parent, &name);
+        }
+    }
+    Ok(())
 }
 
 fn is_script(file: &std::fs::File) -> io::Result<bool> {

@@ -693,6 +693,9 @@ fn a_directory_on_another_disk_gets_its_file_whole_as_well() {
     let usb = daemon.work().join("usb");
     scratch::directory_for(&accounts::pi(), &usb, 0o755);
     let mounted = Mounted::at(&usb, "size=512k,mode=1777");
+    // As a stick that was pulled out has it.
+    fs::write(usb.join(".flput-0123456789abcdef"), pattern(300_000)).unwrap();
+    set_mode(&usb, 0o777);
     let made = put(&daemon, "/files/usb/f", b"#!/bin/sh\n");
     let replaced = put(&daemon, "/files/usb/f", b"new");
     let full = put(&daemon, "/files/usb/f", &pattern(1_000_000));
