@@ -135,4 +135,13 @@ mod tests {
         assert!(own(Errno::PERM).contains("no other user may write it"));
         assert!(own(Errno::INVAL).contains("names its line and field"));
     }
+
+    #[test]
+    fn a_quota_that_is_used_up_is_a_full_disk_to_a_person() {
+        for errno in [Errno::NOSPC, Errno::DQUOT] {
+            let failed = Event::Failed { step: Step::Files, errno: errno.raw_os_error() };
+            assert_eq!(not_done(&failed, None, false), FilesFailure::DiskFull);
+            assert_eq!(failed_upload(Step::WriteFile, errno), UploadFailure::DiskFull);
+        }
+    }
 }
