@@ -13,17 +13,19 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
 
 use further_link_proto::{
-    CodecError, Event, MAX_MESSAGE, Refusal, Request, Run, Step, Upload, UserName, VERSION, decode,
+    CodecError, Condition, Event, FileMode, Files, FilesAct, Identity, MAX_MESSAGE, Part, Refusal,
+    RelativePath, Request, Run, Step, Upload, UploadId, UserName, VERSION, Write, decode,
 };
 use further_link_tests::helper_only::fixture::traced;
 use further_link_tests::helper_only::frontend::{
     MOST_DESCRIPTORS, as_user, bytes_of, exec, on_terminal, run, with_text,
 };
 use further_link_tests::helper_only::{Fixture, Frontend, Heard, Rng};
+use further_link_tests::scratch::set_mode;
 
 /// Sets another number of random messages, for runs at night.
 const COUNT_VARIABLE: &str = "FURTHER_LINK_TESTS_MESSAGES";
@@ -38,7 +40,46 @@ fn valid_requests() -> Vec<Request> {
         as_user("linkother", traced(run("shell"))),
         as_user("nobody", exec(&"x/".repeat(2047))),
     ];
-    runs.into_iter().map(Request::Run).chain([Request::Stop { first: None }]).collect()
+    let upload = Upload {
+        identity: identity("pi"),
+        directory: below("project"),
+        project_of: Some(below("ann")),
+        keep: true,
+    };
+    let others = [Request::Stop { first: None }, Request::Upload(upload), Request::Commit];
+    let link = Request::Link { path: below("a/b"), cached: below("etc/passwd") };
+    let file = Request::File { path: below("a/b"), length: 100, mode: FileMode::default() };
+    runs.into_iter().map(Request::Run).chain(others).chain([link, file]).chain(files_requests()).collect()
+}
+
+/// Everything that can be done with files.
+fn files_requests() -> impl Iterator<Item = Request> {
+    let upload = || UploadId::new("0123456789abcdef").expect("an id");
+    let part = Some(Part { upload: upload(), offset: 0, total: 100 });
+    let write = |part| Write { path: below("d/f"), parents: true, condition: Condition::Absent, part };
+    let acts = [
+        FilesAct::List { path: None },
+        FilesAct::List { path: Some(below("d")) },
+        FilesAct::Read { path: below("d/f") },
+        FilesAct::Read { path: below("d") },
+        FilesAct::Write(write(None)),
+        FilesAct::Write(write(part)),
+        FilesAct::Progress { upload: upload() },
+        FilesAct::Rename { from: below("d"), to: below("d/e") },
+        FilesAct::MakeDirectory { path: below("d") },
+        FilesAct::Remove { path: below("d") },
+    ];
+    ["pi", "root"]
+        .into_iter()
+        .flat_map(move |user| acts.clone().map(|act| Request::Files(Files { identity: identity(user), act })))
+}
+
+fn identity(user: &str) -> Identity {
+    Identity { user: Some(UserName::new(user).expect("a user name")), ..Identity::default() }
+}
+
+fn below(path: &str) -> RelativePath {
+    RelativePath::new(path).expect("a path below")
 }
 
 /// Datagrams that are no request in the first place: they end the conversation without an answer.
@@ -109,6 +150,46 @@ fn malformed_messages_end_their_own_conversation_and_nothing_else() {
     fixture.assert_unharmed("malformed messages during runs");
 }
 
+/// PROTOCOL.md: while content comes only `Commit` may follow. Anything else leaves no file and no part.
+#[test]
+fn malformed_messages_while_a_file_is_written_leave_nothing() {
+    let mut fixture = Fixture::new();
+    set_mode(&fixture.helper.scratch().work(), 0o777);
+    let work = fixture.helper.scratch().work();
+    let write = |name: &str| {
+        let write = Write { path: below(name), parents: false, condition: Condition::Any, part: None };
+        Request::Files(Files { identity: identity("pi"), act: FilesAct::Write(write) })
+    };
+    let mut said: Vec<_> = malformed().into_iter().step_by(9).collect();
+    said.extend(valid_requests().iter().filter(|request| **request != Request::Commit).map(bytes_of));
+    for bytes in said {
+        let frontend = fixture.helper.connect();
+        frontend.send(&write("f"));
+        let mut content = frontend.expect_code();
+        content.write_all(b"half").expect("the helper takes it");
+        frontend.send_bytes(&bytes).expect("the helper waits");
+        drop(content);
+        frontend.expect_end();
+        assert!(!work.join("f").exists(), "written after {bytes:02x?}");
+    }
+    let left: Vec<_> = std::fs::read_dir(work.join(".flparts")).expect("made").collect();
+    assert!(left.is_empty(), "{left:?}");
+    // And the right one is taken, once.
+    let frontend = fixture.helper.connect();
+    frontend.send(&write("f"));
+    let mut content = frontend.expect_code();
+    content.write_all(b"whole").expect("the helper takes it");
+    drop(content);
+    frontend.send(&Request::Commit);
+    assert!(matches!(frontend.hear(), Heard::Event(Event::Written { .. }, _)));
+    frontend.expect_end();
+    assert_eq!(std::fs::read(work.join("f")).expect("written"), b"whole");
+    std::fs::remove_file(work.join("f")).expect("there");
+    std::fs::remove_dir_all(work.join(".flparts")).expect("there");
+    set_mode(&work, 0o755);
+    fixture.assert_unharmed("malformed messages during a write");
+}
+
 /// PROTOCOL.md, `Refused`: version 0 is said, so that a frontend of another version knows why.
 #[test]
 fn another_version_is_refused_whatever_follows_it() {
@@ -137,12 +218,14 @@ fn answer_to(bytes: &[u8]) -> Answer {
     match decode::<Request>(bytes) {
         _ if bytes.is_empty() || bytes.len() > MAX_MESSAGE => Answer::End,
         Err(CodecError::Version { .. }) => Answer::Refused(Refusal::Version),
-        Ok(Request::Run(Run { identity, .. }) | Request::Upload(Upload { identity, .. })) => {
-            match identity.user.as_ref().map(UserName::as_str) {
-                None | Some("pi") => Answer::Permitted,
-                Some(_) => Answer::Refused(Refusal::UserNotAllowed),
-            }
-        }
+        Ok(
+            Request::Run(Run { identity, .. })
+            | Request::Upload(Upload { identity, .. })
+            | Request::Files(Files { identity, .. }),
+        ) => match identity.user.as_ref().map(UserName::as_str) {
+            None | Some("pi") => Answer::Permitted,
+            Some(_) => Answer::Refused(Refusal::UserNotAllowed),
+        },
         Err(_) | Ok(_) => Answer::End,
     }
 }
@@ -216,6 +299,7 @@ fn descriptors_of_a_frontend_end_the_conversation_and_none_is_kept() {
     let requests = [
         Request::Run(exec("/usr/bin/cat")),
         Request::Run(as_user("root", exec("/bin/true"))),
+        Request::Files(Files { identity: identity("pi"), act: FilesAct::List { path: None } }),
         Request::Stop { first: None },
     ];
     let mut datagrams: Vec<_> = requests.iter().map(bytes_of).collect();
