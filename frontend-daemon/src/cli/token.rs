@@ -45,7 +45,7 @@ pub(crate) enum NewTokenError {
     Print(#[from] io::Error),
 }
 
-/// Makes it, or reads the one there is, and prints the address.
+/// Makes it, or reads the one there is, and prints the addresses.
 pub(crate) fn run(options: &Options, config: &Config) -> Result<(), NewTokenError> {
     let mut out = io::stdout().lock();
     let Some(path) = &config.token_file else {
@@ -65,7 +65,7 @@ pub(crate) fn run(options: &Options, config: &Config) -> Result<(), NewTokenErro
         writeln!(out, "A new token is in {}. Restart the service that uses it.", path.display())?;
         token
     };
-    print(&mut out, &address(options, config, &token))
+    print(&mut out, &place(options, config), config.no_tls, &token)
 }
 
 fn hints(out: &mut impl Write, why: &str) -> Result<(), NewTokenError> {
@@ -74,12 +74,17 @@ fn hints(out: &mut impl Write, why: &str) -> Result<(), NewTokenError> {
     Ok(())
 }
 
-fn print(out: &mut impl Write, address: &str) -> Result<(), NewTokenError> {
+fn print(out: &mut impl Write, place: &str, no_tls: bool, token: &str) -> Result<(), NewTokenError> {
+    let (http, ws) = if no_tls { ("http", "ws") } else { ("https", "wss") };
+    // What stands behind the # is sent to no server, and is in no log.
+    let page = format!("{http}://{place}/#token={token}");
+    let address = format!("{ws}://{place}/run?token={token}");
+    writeln!(out, "Browsers open\n  {page}")?;
     writeln!(
         out,
         "Clients connect to\n  {address}\nfor example: websocat '{address}' (cargo install websocat)"
     )?;
-    if address.starts_with("wss") {
+    if !no_tls {
         writeln!(out, "(websocat -k for a certificate that the device has made itself)")?;
     }
     writeln!(
@@ -88,9 +93,13 @@ fn print(out: &mut impl Write, address: &str) -> Result<(), NewTokenError> {
     )?;
     // Paper and files get none; for a text of this length there always is one.
     if io::stdout().is_terminal()
-        && let Ok(code) = QrCode::new(address)
+        && let Ok(code) = QrCode::new(page)
     {
-        writeln!(out, "\n{}", code.render::<Dense1x2>().build())?;
+        writeln!(
+            out,
+            "\nThe page, for the camera of a tablet or phone:\n{}",
+            code.render::<Dense1x2>().build()
+        )?;
     }
     Ok(())
 }
@@ -119,12 +128,12 @@ fn give_to_service(file: &File) -> io::Result<()> {
     Ok(())
 }
 
-fn address(options: &Options, config: &Config, token: &str) -> String {
-    let scheme = if config.no_tls { "ws" } else { "wss" };
+/// The host and port, as addresses write them.
+fn place(options: &Options, config: &Config) -> String {
     let host = options.host.clone().unwrap_or_else(|| {
         format!("{}.local", rustix::system::uname().nodename().to_string_lossy().to_ascii_lowercase())
     });
     // An IPv6 address as addresses write it.
     let host = if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host };
-    format!("{scheme}://{host}:{}/run?token={token}", config.port)
+    format!("{host}:{}", config.port)
 }

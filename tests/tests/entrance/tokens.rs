@@ -258,6 +258,7 @@ fn the_token_command_makes_a_file_that_the_daemon_takes_and_prints_the_address()
     let (done, said, _) = make_token(&["token", &option, "--no-tls", "--port=1234", "--host=pi7.local"]);
     let token = std::fs::read_to_string(&path).unwrap().trim().to_owned();
     assert!(done && said.contains(&format!("ws://pi7.local:1234/run?token={token}")), "{said}");
+    assert!(said.contains(&format!("http://pi7.local:1234/#token={token}\n")), "{said}");
     assert!(
         token.len() == 43 && token.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'),
         "{token}"
