@@ -265,7 +265,9 @@ impl<'a> Watch<'a> {
 
     fn note_end(&mut self, pid: Pid, status: ExitStatus) {
         if pid == self.pid && self.status.is_none() {
-            let by_kernel = status == ExitStatus::Signaled(9) && self.counters.has_used_up_memory();
+            let is_stopping = matches!(self.state, State::Stopping { .. });
+            let by_kernel =
+                status == ExitStatus::Signaled(9) && !is_stopping && self.counters.has_used_up_memory();
             let failed_to_fork = status != ExitStatus::Exited(0) && self.counters.has_used_up_processes();
             self.limit = match self.limit {
                 None if by_kernel => Some(Limit::Memory),
