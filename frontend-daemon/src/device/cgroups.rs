@@ -11,7 +11,8 @@ use tracing::warn;
 const NEEDED: [(&str, &str); 2] = [
     (
         "memory",
-        "programs can use up all memory; add cgroup_enable=memory cgroup_memory=1 to the kernel's command line",
+        "programs can use up all memory. On a Raspberry Pi add cgroup_enable=memory cgroup_memory=1 at the end of the \
+         line in /boot/firmware/cmdline.txt, and reboot",
     ),
     ("pids", "a fork bomb is limited by the system's number of processes only"),
 ];
