@@ -28,8 +28,9 @@ const VERSION_AT: u64 = 8;
 const START_AT: u64 = 16;
 /// Where records begin.
 const FIRST: u64 = 4096;
-/// The size of a page: the kernel gives back whole ones.
-const PAGE: u64 = 4096;
+/// The size of a page: the kernel gives back whole ones. The largest that counts, a Raspberry Pi 5's: in
+/// steps of 4 KiB none of its pages would ever be given back.
+const PAGE: u64 = 16 * 1024;
 /// What a record has beside its content: length and kind before it, and the length once more behind it. It
 /// is written in this order, and what was never written is 0.
 const BEFORE: usize = 5;
@@ -182,11 +183,11 @@ impl Journal {
     /// Nothing before this record counts any more.
     pub(super) fn start_at(&mut self, start: u64) -> io::Result<()> {
         self.write_at(START_AT, &[&start.to_le_bytes()])?;
-        let (from, to) = (FIRST.max(self.start / PAGE * PAGE), start / PAGE * PAGE);
+        let free = pages_between(self.start, start);
         self.start = start;
-        if to > from {
+        if !free.is_empty() {
             let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-            rustix::fs::fallocate(&self.file, flags, from, to - from)?;
+            rustix::fs::fallocate(&self.file, flags, free.start, free.end - free.start)?;
         }
         Ok(())
     }
@@ -209,6 +210,11 @@ impl AsFd for Journal {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
+}
+
+/// The pages that nothing needs any more once the start has moved so far. Never the one with the first bytes.
+fn pages_between(before: u64, now: u64) -> Range<u64> {
+    (before / PAGE * PAGE).max(FIRST.next_multiple_of(PAGE))..now / PAGE * PAGE
 }
 
 /// Adds a record to others, which together are the content of one.
@@ -295,10 +301,10 @@ mod tests {
     fn records_come_back_in_their_order_and_the_oldest_can_go() {
         let mut journal = Journal::new().unwrap();
         journal.append(1, &[b"one", b" and more"]).unwrap();
-        let place = journal.append(2, &[&[7; 10_000]]).unwrap();
+        let place = journal.append(2, &[&vec![7; 40_000]]).unwrap();
         let third = journal.end();
         journal.append(3, &[]).unwrap();
-        assert_eq!(journal.read(&place).unwrap(), [7; 10_000]);
+        assert_eq!(journal.read(&place).unwrap(), vec![7; 40_000]);
         let found = all(&journal.file).unwrap();
         assert_eq!(found.iter().map(|(kind, _)| *kind).collect::<Vec<_>>(), [1, 2, 3]);
         assert_eq!(found.first().unwrap().1, b"one and more");
@@ -306,6 +312,20 @@ mod tests {
         journal.start_at(third).unwrap();
         assert_eq!(all(&journal.file).unwrap(), [(3, Vec::new())]);
         assert!(rustix::fs::fstat(&journal.file).unwrap().st_blocks < before, "pages are given back");
+    }
+
+    #[test]
+    fn pages_of_16_kib_are_given_back_although_the_start_moves_in_small_steps() {
+        let mut freed = 0;
+        for start in (FIRST..1_000_000).step_by(1000) {
+            let free = pages_between(start, start + 1000);
+            assert!(free.start >= FIRST && free.end <= start + 1000);
+            if !free.is_empty() {
+                assert_eq!((free.start % 16_384, free.end % 16_384), (0, 0));
+                freed += free.end - free.start;
+            }
+        }
+        assert!(freed > 1_000_000 - 3 * 16_384, "{freed}");
     }
 
     #[test]
