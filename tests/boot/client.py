@@ -13,6 +13,8 @@ import ssl
 import struct
 import time
 
+from pace import patient
+
 PORT = 8028
 ORIGIN = "https://further.pi-top.com"
 
@@ -22,7 +24,7 @@ class Timeout(Exception):
 
 
 def connect(host, timeout=5.0):
-    return socket.create_connection((host, PORT), timeout)
+    return socket.create_connection((host, PORT), patient(timeout))
 
 
 class Trust:
@@ -93,7 +95,7 @@ class Client:
             "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
             f"Sec-WebSocket-Key: {key}\r\n\r\n".encode()
         )
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + patient(timeout)
         while b"\r\n\r\n" not in self.buffer:
             self._fill(deadline)
         head, _, self.buffer = self.buffer.partition(b"\r\n\r\n")
@@ -122,7 +124,9 @@ class Client:
 
     def receive(self, timeout=5.0):
         """The next message."""
-        deadline = time.monotonic() + timeout
+        return self._receive(time.monotonic() + patient(timeout))
+
+    def _receive(self, deadline):
         while True:
             opcode, payload = self._frame(deadline)
             if opcode == 1:
@@ -136,13 +140,15 @@ class Client:
 
     def expect(self, kind, process=None, timeout=5.0):
         """Skips messages until one of this type (and process) comes."""
-        deadline = time.monotonic() + timeout
+        return self._expect(kind, process, time.monotonic() + patient(timeout))
+
+    def _expect(self, kind, process, deadline):
         start = len(self.messages)
         while True:
             try:
-                message = self.receive(max(deadline - time.monotonic(), 0.001))
+                message = self._receive(deadline)
             except Timeout:
-                raise Timeout(f"no {kind!r} in {timeout} s; came: {self.messages[start:]}") from None
+                raise Timeout(f"no {kind!r} in time; came: {self.messages[start:]}") from None
             if message["type"] == kind and (process is None or message.get("process") == process):
                 return message
             if message["type"] == "error":
@@ -154,13 +160,13 @@ class Client:
 
     def output_until(self, text, process, timeout=5.0):
         """Gathers stdout until it holds a text."""
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + patient(timeout)
         output = ""
         while text not in output:
             try:
-                output += self.expect("stdout", process, max(deadline - time.monotonic(), 0.001))["data"]["output"]
+                output += self._expect("stdout", process, deadline)["data"]["output"]
             except Timeout:
-                raise Timeout(f"no {text!r} in {timeout} s; stdout: {output!r}") from None
+                raise Timeout(f"no {text!r} in time; stdout: {output!r}") from None
         return output
 
     def run(self, process="1", runner="python3", timeout=10.0, **data):
@@ -171,9 +177,9 @@ class Client:
     def finish(self, process, timeout=10.0):
         """What a program prints until its end, and its exit code. Either of the two streams may come first."""
         output = {"stdout": "", "stderr": ""}
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + patient(timeout)
         while True:
-            message = self.receive(max(deadline - time.monotonic(), 0.001))
+            message = self._receive(deadline)
             if message.get("process") != process:
                 raise ConnectionError(f"unexpected: {message}")
             if message["type"] in output:

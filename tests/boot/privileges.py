@@ -73,6 +73,28 @@ class Privileges(Support):
                 "see other processes",
             ]))
 
+    def devices(self):
+        """As GPIO, camera and sound are reached: a node that belongs to a group."""
+        if self.is_container:
+            return  # which may not make nodes
+        machine, node = self.machine, "/dev/stand-in"
+        machine.run("groupadd", "gpio-test")
+        # The same device as /dev/full.
+        machine.run("mknod", "--mode=660", node, "c", "1", "7")
+        machine.run("chgrp", "gpio-test", node)
+
+        def read():
+            with Client(INSIDE) as client:
+                code = f"try: print(open('{node}', 'rb').read(1))\nexcept OSError as error: print(error.strerror)"
+                return client.run(code=code)[0].strip()
+
+        with check("a program of pi reaches a device by a group of pi's, and only then"):
+            equal(read(), "Permission denied")
+            machine.run("usermod", "--append", "--groups", "gpio-test", "pi")
+            wait_for("a helper that has read the groups anew", lambda: read() == "b'\\x00'", 10)
+            machine.run("gpasswd", "--delete", "pi", "gpio-test")
+            wait_for("and once more", lambda: read() == "Permission denied", 10)
+
     def probe(self, unit, *args):
         """Runs probe.py below the unit's own lines; what worked."""
         text = self.machine.run("cat", f"/lib/systemd/system/{unit}").replace("\\\n", " ")

@@ -14,8 +14,8 @@ for pid in filter(str.isdigit, os.listdir('/proc')):
         command = open(f'/proc/{pid}/cmdline').read().replace('\\0', ' ').strip()
     except (FileNotFoundError, ProcessLookupError):
         continue
-    # The test's own commands are in a group outside of the machine's.
-    if not group.startswith('/..') and status['State'].strip()[0] != 'Z':
+    # The test's own commands are in a group outside of the machine's, or of the agent.
+    if not group.startswith(('/..', '/agent.service')) and status['State'].strip()[0] != 'Z':
         found.append(dict(pid=int(pid), group=group, command=command, name=status['Name'].strip(), uid=int(status['Uid'].split()[0])))
 print(json.dumps(found))
 """

@@ -3,7 +3,6 @@
 Called by boot.py.
 """
 
-import os
 import re
 import time
 
@@ -68,8 +67,8 @@ class Running(Support):
                 client.send("stdin", "1", input="grep -E '^Sig(Blk|Ign)' /proc/self/status\nexit\n")
                 masks = client.output_until("SigIgn", "1").split()
                 equal(masks[1::2], ["0" * 16] * 2, "blocked and ignored signals")
-            # The machine has the niceness of the process that runs this test.
-            usual = os.getpriority(os.PRIO_PROCESS, machine.leader)
+            # A container has the niceness of the process that runs this test.
+            usual = int(machine.run("nice"))
             equal((found["oom"], found["nice"]), (0, usual), "out-of-memory score and niceness")
         with check("no restriction of ours reaches it: no filter, no bounding set, no namespace, shared /tmp, home"):
             first = self.status_of(1)
@@ -123,8 +122,7 @@ class Running(Support):
                 equal(self.machine.run("stat", "-c", "%U %G %a", path).strip(), "pi pi 600")
                 client.send("stdin", "1", input="\n")
                 client.expect("stopped", "1")
-            inside = f"/proc/{self.machine.leader}/root{path}"
-            wait_for("nothing is left of it", lambda: not os.path.exists(inside), 1)
+            wait_for("nothing is left of it", lambda: not self.machine.exists(path), 1)
 
     def terminal(self):
         with check("a terminal has a size, a controlling tty, and is the user's"):

@@ -12,17 +12,21 @@ import time
 
 from checks import equal
 from client import Client, Trust, get
-from machine import INSIDE, Machine, wait_for
+from machine import INSIDE, Container, wait_for
+from pace import patient
 from programs import LOOK, SELF, SHOW_AND_HEAR
+from vm import VirtualMachine
 
 # How long anything of a run may live on, and the grace before that of programs with a handler for SIGTERM.
 GONE_WITHIN, GRACE = 1.0, 2.0
 
 
 class Support:
-    def __init__(self, base, package, scratch):
+    def __init__(self, package, scratch, kind, base):
+        """`kind` is `container`, or the architecture of a virtual machine, which has no base."""
         self.package, self.scratch = package, scratch
-        self.machine = Machine(base, scratch)
+        self.is_container = kind == "container"
+        self.machine = Container(base, scratch) if self.is_container else VirtualMachine(kind, scratch)
 
     def processes(self, *, of_runs=True):
         """Processes of the machine; those of runs and of the two daemons only, unless all are wanted."""
@@ -40,7 +44,7 @@ class Support:
 
         def gone():
             left = [p["command"] for p in self.processes(of_runs=False) if "7777" in p["command"] or p["group"] == group]
-            if os.path.isdir(f"/proc/{self.machine.leader}/root/sys/fs/cgroup{group}"):
+            if self.machine.exists(f"/sys/fs/cgroup{group}"):
                 left.append(group)
             self.left = left
             return not left
@@ -48,6 +52,7 @@ class Support:
         # The limit is one of a machine that has nothing else to do: killing what forks for ever is a race for the
         # processors. Time counts in full while at most two processes for each processor want to run, which is what
         # escapes here. Above that, time counts by its share.
+        within = patient(within)
         begun = last = time.monotonic()
         spent = 0.0
         while not gone():
