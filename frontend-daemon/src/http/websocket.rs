@@ -206,7 +206,9 @@ impl Confirmations {
     }
 
     fn take_until(&self, number: u64) -> Option<Confirm> {
-        self.lock().pop_front_if(|(first, _)| *first <= number).map(|(_, confirm)| confirm)
+        let mut waiting = self.lock();
+        let is_next = waiting.front().is_some_and(|(first, _)| *first <= number);
+        if is_next { waiting.pop_front().map(|(_, confirm)| confirm) } else { None }
     }
 
     fn lock(&self) -> MutexGuard<'_, VecDeque<(u64, Confirm)>> {
