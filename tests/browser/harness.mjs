@@ -2,9 +2,11 @@
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { accessSync, constants, mkdtempSync, chmodSync, rmSync, existsSync, mkdirSync } from "node:fs";
+import {
+  accessSync, chmodSync, constants, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync,
+} from "node:fs";
 import net from "node:net";
-import { tmpdir } from "node:os";
+import { networkInterfaces, tmpdir } from "node:os";
 import { join } from "node:path";
 import { createRequire } from "node:module";
 import puppeteer from "puppeteer-core";
@@ -32,28 +34,58 @@ const freePort = async () => {
   return port;
 };
 
-/** A daemon with an empty work directory of the account `pi` (or of this user, without root). */
-export async function daemon() {
+/**
+ * A daemon with an empty work directory of the account `pi` (or of this user, without root).
+ * With a token it needs that; with `tls` it makes a certificate of its own.
+ */
+export async function daemon({ token = "", tls = false } = {}) {
   const directory = mkdtempSync(join(tmpdir(), "further-link-browser."));
-  chmodSync(directory, 0o777);
+  // The certificate's directory is to be made in one that nobody else can write to.
+  chmodSync(directory, 0o755);
+  const work = join(directory, "work");
+  mkdirSync(work);
+  chmodSync(work, 0o777);
+  const secret = join(directory, "token");
+  if (token) writeFileSync(secret, `${token}\n`, { mode: 0o600 });
   const port = await freePort();
   const binary = process.env.FURTHER_LINK_TEST_BINARY;
   accessSync(binary, constants.X_OK);
-  const child = spawn(binary, ["--port", String(port), "--no-tls", "--work-dir", join(directory, "work")], {
-    env: { ...process.env, FURTHER_LINK_NOSSL: "1" }, stdio: ["ignore", "ignore", "pipe"], cwd: directory,
-  });
+  const child = spawn(binary, [
+    "--port", String(port), "--work-dir", work, "--state-dir", join(directory, "state"),
+    ...(tls ? [] : ["--no-tls"]), ...(token ? ["--token-file", secret] : []),
+  ], { env: { ...process.env, FURTHER_LINK_NOSSL: "" }, stdio: ["ignore", "ignore", "pipe"], cwd: directory });
   let log = "";
   child.stderr.on("data", (data) => (log += data));
-  await until(`listening: ${log}`, () => fetch(`http://127.0.0.1:${port}/status`).then(({ ok }) => ok, () => false));
+  await until("it listens", () => isListening(port)).catch((error) => {
+    throw new Error(`${error.message}: ${log}`);
+  });
   return {
     port,
+    work,
     log: () => log,
+    /** Its origin, under a name or an address of this machine. */
+    at: (host) => `${tls ? "https" : "http"}://${host}:${port}`,
     async end() {
       child.kill("SIGTERM");
       if (child.exitCode === null && child.signalCode === null) await once(child, "exit");
       rmSync(directory, { recursive: true, force: true });
     },
   };
+}
+
+const isListening = (port) => new Promise((resolve) => {
+  const socket = net.connect(port, "127.0.0.1", () => {
+    socket.destroy();
+    resolve(true);
+  });
+  socket.on("error", () => resolve(false));
+});
+
+/** An address of this machine that is not its loopback's, as an origin has it; whoever comes from there is no local program. */
+export function outerAddress() {
+  const addresses = Object.values(networkInterfaces()).flat().filter(({ internal, scopeid }) => !internal && !scopeid);
+  const found = addresses.find(({ family }) => family === "IPv4") ?? addresses[0];
+  return found && (found.family === "IPv6" ? `[${found.address}]` : found.address);
 }
 
 /** A port that passes everything on to the daemon, until it is cut. */
@@ -88,42 +120,57 @@ export async function wire(to) {
   };
 }
 
-export const BROWSERS = {
-  chromium: () => puppeteer.launch({
-    executablePath: "/usr/bin/chromium", args: ["--no-sandbox", "--disable-background-networking"],
-  }),
-  firefox: () => puppeteer.launch({ browser: "firefox", executablePath: "/usr/bin/firefox-esr" }),
+const BROWSERS = {
+  chromium: ["/usr/bin/chromium", { args: ["--no-sandbox", "--disable-background-networking"] }],
+  firefox: ["/usr/bin/firefox-esr", { browser: "firefox" }],
 };
 
-export const isThere = (name) => existsSync(name === "chromium" ? "/usr/bin/chromium" : "/usr/bin/firefox-esr");
+/** Starts a browser, which takes the certificates that devices make for themselves. */
+export function launch(name, options = {}) {
+  const [executablePath, own] = BROWSERS[name];
+  return puppeteer.launch({ executablePath, acceptInsecureCerts: true, ...own, ...options });
+}
+
+/** Has tests run in each browser that is wanted and there. */
+export function inEachBrowser(describe, tests) {
+  for (const name of (process.env.FURTHER_LINK_TEST_BROWSERS ?? "chromium,firefox").split(",")) {
+    if (existsSync(BROWSERS[name][0])) describe(name, () => tests(name));
+    else console.error(`SKIPPED: ALL TESTS OF THE PAGE IN ${name.toUpperCase()}, which is not installed (tests/packages.txt)`);
+  }
+}
 
 /** What must never happen, over all pages of a test run. */
 export const wrongs = [];
 
-/** A page that is ready, in a context of its own. */
-export async function open(browser, port, { path = "/", width = 1280, height = 800, settings = {}, context } = {}) {
+/** A page that is ready, in a context of its own. `at` is the origin, which is the port of `localhost` otherwise. */
+export async function open(browser, port, { path = "/", at = `http://localhost:${port}`, ...options } = {}) {
+  const page = await blank(browser, { ...options, hosts: [new URL(at).host] });
+  await page.goto(at + path);
+  await ready(page);
+  return page;
+}
+
+/** An empty page that is watched; it may ask these hosts. */
+export async function blank(browser, { width = 1280, height = 800, scale = 1, settings = {}, context, hosts }) {
   const own = context ?? (await browser.createBrowserContext());
   const page = await own.newPage();
-  await page.setViewport({ width, height });
-  const origin = `http://localhost:${port}`;
+  await page.setViewport({ width, height, deviceScaleFactor: scale });
   page.on("pageerror", (error) => {
     // What Firefox says of a WebSocket when a test has cut its wire.
     if (!/establish a connection|connection to .* was interrupted/.test(error.message)) wrongs.push(`error: ${error.message}`);
   });
   page.on("request", (request) => {
     const url = request.url();
-    if (!/^(blob|data|about):/.test(url) && new URL(url).host !== new URL(origin).host) wrongs.push(`request: ${url}`);
+    if (!/^(blob|data|about):/.test(url) && !hosts.includes(new URL(url).host)) wrongs.push(`request: ${url}`);
   });
   await page.evaluateOnNewDocument((chosen) => {
     window.violations = [];
     document.addEventListener("securitypolicyviolation", (event) =>
       window.violations.push(`${event.violatedDirective} ${event.blockedURI} ${event.sourceFile}:${event.lineNumber}`));
-    if (location.protocol === "http:" && Object.keys(chosen).length && !localStorage.getItem("further-link.settings")) {
+    if (/^https?:$/.test(location.protocol) && Object.keys(chosen).length && !localStorage.getItem("further-link.settings")) {
       localStorage.setItem("further-link.settings", JSON.stringify(chosen));
     }
   }, settings);
-  await page.goto(origin + path);
-  await ready(page);
   return page;
 }
 
@@ -171,7 +218,6 @@ export async function run(page) {
 export async function axe(page) {
   // By the test, not by the page: its policy does not let foreign scripts in.
   if (!(await page.evaluate(() => "axe" in window))) {
-    const { readFileSync } = await import("node:fs");
     await page.evaluate(`(() => { ${readFileSync(AXE, "utf8")}; })()`);
   }
   const { violations } = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));

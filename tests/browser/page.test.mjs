@@ -3,25 +3,17 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import {
-  axe, BROWSERS, close, daemon, isThere, open, picture, ready, run, says, text, until, wire, write, wrongs,
+  axe, close, daemon, inEachBrowser, launch, open, picture, ready, run, says, text, until, wire, write, wrongs,
 } from "./harness.mjs";
 
-const wanted = (process.env.FURTHER_LINK_TEST_BROWSERS ?? "chromium,firefox").split(",");
-
-for (const name of wanted) {
-  if (!isThere(name)) {
-    console.error(`SKIPPED: ALL TESTS OF THE PAGE IN ${name.toUpperCase()}, which is not installed (tests/packages.txt)`);
-    continue;
-  }
-  describe(name, () => tests(name));
-}
+inEachBrowser(describe, tests);
 
 function tests(name) {
   let server;
   let browser;
   before(async () => {
     server = await daemon();
-    browser = await BROWSERS[name]();
+    browser = await launch(name);
   });
   after(async () => {
     await browser?.close();

@@ -141,10 +141,12 @@ impl Access {
             return Ok(Caller::Public);
         }
         if let Some(secret) = &self.token {
-            // Only pages of this device have it. What another one sends is not looked at, whatever its
-            // browser thinks of SameSite.
-            let may_have_cookie =
-                origin.is_none_or(|origin| origin.to_str().is_ok_and(|origin| self.is_own(origin, host)));
+            // Only pages of this device have it, and who types an address. What another page sends is not
+            // looked at, whatever its browser thinks of SameSite: to that, ports of a host are one site.
+            let may_have_cookie = match origin {
+                Some(origin) => origin.to_str().is_ok_and(|origin| self.is_own(origin, host)),
+                None => is_typed(asked.headers) || self.comes_from_own_page(asked.headers, host),
+            };
             let shown = match shows(asked, secret) {
                 Err(Refused::NoToken)
                     if may_have_cookie && cookie::is_shown(asked.headers, secret, self.tls) =>
@@ -239,6 +241,12 @@ fn without_number(name: &str) -> Option<String> {
 /// A browser does not name the origin of a page that only links here or shows something from here.
 fn from_foreign_page(headers: &HeaderMap) -> bool {
     headers.get_all(SEC_FETCH_SITE).iter().any(|site| site != "same-origin" && site != "none")
+}
+
+/// Whether a browser says that no page asks, but the person.
+fn is_typed(headers: &HeaderMap) -> bool {
+    let mut sites = headers.get_all(SEC_FETCH_SITE).iter().peekable();
+    sites.peek().is_some() && sites.all(|site| site == "none")
 }
 
 /// Whether a proxy says that it passes the request on for another machine.
@@ -620,7 +628,11 @@ mod tests {
         let own = format!("https://{}", THERE.1);
         assert_eq!(with(&[(header::ORIGIN, &own)]), Ok(()));
         assert_eq!(with(&[(SEC_FETCH_SITE, "same-origin")]), Ok(()));
-        assert_eq!(with(&[]), Ok(()), "an old browser, or a WebSocket's test");
+        assert_eq!(with(&[(SEC_FETCH_SITE, "none")]), Ok(()), "an address that was typed");
+        assert_eq!(with(&[(header::REFERER, &format!("{own}/"))]), Ok(()), "an old browser");
+        // Another port of this host, whose page may hide where it is.
+        assert_eq!(with(&[]), Err(Refused::NoToken));
+        assert_eq!(with(&[(header::REFERER, &format!("{own}0/"))]), Err(Refused::NoToken));
         // By the Origin alone, if a browser sent the cookie all the same.
         assert_eq!(with(&[(header::ORIGIN, "https://evil.example")]), Err(Refused::Origin));
         assert_eq!(with(&[(header::ORIGIN, "https://teacher.example")]), Err(Refused::NoToken));

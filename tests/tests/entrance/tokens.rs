@@ -114,7 +114,9 @@ fn a_browser_gets_a_cookie_for_the_token_and_has_it_taken_away() {
     assert!(given.contains("; Path=/; HttpOnly; SameSite=Strict; ") && !given.contains(TOKEN), "{given}");
     let cookie = format!("Cookie: {}\r\n", given.split(';').next().unwrap());
     assert_eq!(get(&daemon, "/runners", "").status, 401);
-    assert_eq!(get(&daemon, "/runners", &cookie).status, 200);
+    let typed = format!("{cookie}Sec-Fetch-Site: none\r\n");
+    assert_eq!(get(&daemon, "/runners", &typed).status, 200);
+    assert_eq!(get(&daemon, "/runners", &cookie).status, 401);
     assert_eq!(get(&daemon, "/runners", &format!("{cookie}Origin: http://localhost\r\n")).status, 200);
     // A page elsewhere gets nothing with it, even if its browser sends it.
     let listed = format!("{cookie}{LISTED}");
@@ -123,7 +125,7 @@ fn a_browser_gets_a_cookie_for_the_token_and_has_it_taken_away() {
     assert_eq!(get(&daemon, "/runners", &foreign).status, 403);
     assert_eq!(get(&daemon, "/runners", &format!("{cookie}Sec-Fetch-Site: cross-site\r\n")).status, 403);
     assert_eq!(http::upgrade(daemon.address(), "/run", &foreign).status, 403);
-    assert_eq!(http::upgrade(daemon.address(), "/run", &cookie).status, 101);
+    assert_eq!(http::upgrade(daemon.address(), "/run", &format!("{own}{cookie}")).status, 101);
 
     let answer = sign("/sign-out", &format!("{own}{cookie}"));
     assert!(answer.header("set-cookie").unwrap().contains("=; ") && answer.status == 204, "{answer:?}");
