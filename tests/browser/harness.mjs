@@ -1,5 +1,6 @@
 // What the tests of the page share: a daemon of their own, browsers, and a wire that can be cut.
 
+import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import {
@@ -9,6 +10,7 @@ import net from "node:net";
 import { networkInterfaces, tmpdir } from "node:os";
 import { join } from "node:path";
 import { createRequire } from "node:module";
+import { after, before, describe, it } from "node:test";
 import puppeteer from "puppeteer-core";
 
 export const AXE = createRequire(import.meta.url).resolve("axe-core/axe.min.js");
@@ -92,9 +94,38 @@ export function outerAddress() {
 export async function wire(to) {
   const sockets = new Set();
   let isCut = false;
+  let left = Infinity;
+  const cut = () => {
+    isCut = true;
+    for (const socket of sockets) socket.destroy();
+  };
+  const cable = {
+    port: 0,
+    /** Bytes that have come from the browser. */
+    sent: 0,
+    cut,
+    /** Cuts it when so many more bytes have come from the browser. */
+    cutAfter: (bytes) => (left = bytes),
+    mend() {
+      isCut = false;
+      left = Infinity;
+    },
+    get isCut() {
+      return isCut;
+    },
+    end() {
+      for (const socket of sockets) socket.destroy();
+      server.close();
+    },
+  };
   const server = net.createServer((socket) => {
     if (isCut) return socket.destroy();
     const other = net.connect(to, "127.0.0.1");
+    socket.on("data", ({ length }) => {
+      cable.sent += length;
+      left -= length;
+      if (left < 0) cut();
+    });
     for (const [one, two] of [[socket, other], [other, socket]]) {
       sockets.add(one);
       one.pipe(two);
@@ -106,18 +137,8 @@ export async function wire(to) {
     }
   }).listen(0, "127.0.0.1");
   await once(server, "listening");
-  return {
-    port: server.address().port,
-    cut() {
-      isCut = true;
-      for (const socket of sockets) socket.destroy();
-    },
-    mend: () => (isCut = false),
-    end: () => {
-      for (const socket of sockets) socket.destroy();
-      server.close();
-    },
-  };
+  cable.port = server.address().port;
+  return cable;
 }
 
 const BROWSERS = {
@@ -131,16 +152,36 @@ export function launch(name, options = {}) {
   return puppeteer.launch({ executablePath, acceptInsecureCerts: true, ...own, ...options });
 }
 
-/** Has tests run in each browser that is wanted and there. */
-export function inEachBrowser(describe, tests) {
+/**
+ * Has tests run in each browser that is wanted and there, and looks behind them for what must never happen.
+ * They get the browser's name and a stage with the browser, a daemon, and pages of it.
+ */
+export function inEachBrowser(tests) {
   for (const name of (process.env.FURTHER_LINK_TEST_BROWSERS ?? "chromium,firefox").split(",")) {
-    if (existsSync(BROWSERS[name][0])) describe(name, () => tests(name));
-    else console.error(`SKIPPED: ALL TESTS OF THE PAGE IN ${name.toUpperCase()}, which is not installed (tests/packages.txt)`);
+    if (!existsSync(BROWSERS[name][0])) {
+      console.error(`SKIPPED: ALL TESTS OF THE PAGE IN ${name.toUpperCase()}, which is not installed (tests/packages.txt)`);
+      continue;
+    }
+    const stage = { browser: null, server: null, here: (options) => open(stage.browser, stage.server.port, options) };
+    describe(name, () => {
+      before(async () => {
+        stage.server = await daemon();
+        stage.browser = await launch(name);
+      });
+      after(async () => {
+        await stage.browser?.close();
+        await stage.server?.end();
+      });
+      tests(name, stage);
+      it("has asked nobody else, broken no rule of its policy, and failed nowhere", () => {
+        assert.deepEqual(wrongs.splice(0), []);
+      });
+    });
   }
 }
 
 /** What must never happen, over all pages of a test run. */
-export const wrongs = [];
+const wrongs = [];
 
 /** A page that is ready, in a context of its own. `at` is the origin, which is the port of `localhost` otherwise. */
 export async function open(browser, port, { path = "/", at = `http://localhost:${port}`, ...options } = {}) {
