@@ -331,6 +331,12 @@ export class Client extends EventTarget {
   flush(program) {
     if (!this.isOpen || program.state !== "running" || program.mode !== "use") return;
     let last = 0;
+    if (!program.holder) {
+      // Another page of this browser may have typed meanwhile, and its numbers would count as this one's: the
+      // answer says which is the next.
+      if (program.inputs.some((input) => !input.sent)) program.take();
+      return;
+    }
     for (const input of program.inputs) {
       if (input.sent) continue;
       input.n = program.next;
@@ -519,7 +525,10 @@ export class Client extends EventTarget {
         return;
       case "holder":
         program.holder = data.holder;
-        if (!program.inputs.length) program.next = data.input + 1;
+        if (data.holder) {
+          program.next = data.input + 1;
+          this.flush(program);
+        }
         break;
       case "viewers":
         program.viewers = data.viewers;

@@ -153,3 +153,17 @@ test("a start that is refused says why, and the next one is asked", () => {
   assert.equal(socket.take("start")[0].data.runner, "c");
   client.close();
 });
+
+test("who has not the keyboard takes it before typing, and goes on with the number of the program", () => {
+  const { client, socket, program } = setUp();
+  socket.say("started", "1", TICKET);
+  socket.say("holder", "1", { holder: false, input: 0 });
+  socket.take("stdin");
+  program.input("two\n");
+  assert.deepEqual(socket.take("stdin"), []);
+  assert.equal(socket.take("take").length, 1);
+  // The other page of this browser has typed number 1.
+  socket.say("holder", "1", { holder: true, input: 1 });
+  assert.deepEqual(socket.take("stdin").map(({ data }) => data), [{ input: "two\n", n: 2 }]);
+  client.close();
+});
