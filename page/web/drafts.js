@@ -40,5 +40,7 @@ async function within(mode, act) {
 export const keepDraft = (draft) => within("readwrite", (store) => store.put(draft));
 /** @param {string} path */
 export const forgetDraft = (path) => within("readwrite", (store) => store.delete(path));
+/** @returns {Promise<string[]>} The paths of all. */
+export const drafts = async () => /** @type {string[]} */ (await within("readonly", (store) => store.getAllKeys()) ?? []);
 /** @param {string} path @returns {Promise<Draft | undefined>} */
 export const draftOf = (path) => within("readonly", (store) => store.get(path));

@@ -15,7 +15,7 @@ import { announce } from "./announcer.js";
 import { ask, dialog } from "./dialogs.js";
 import { difference } from "./difference.js";
 import { element, make } from "./dom.js";
-import { draftOf, forgetDraft, keepDraft } from "./drafts.js";
+import { draftOf, drafts, forgetDraft, keepDraft } from "./drafts.js";
 import { read, Refused, write } from "./files-api.js";
 import { recall, remember } from "./settings.js";
 import { t } from "./texts.js";
@@ -42,6 +42,7 @@ const LANGUAGES = {
   rb: () => import("@codemirror/legacy-modes/mode/ruby").then((mode) => mode.ruby),
   lua: () => import("@codemirror/legacy-modes/mode/lua").then((mode) => mode.lua),
   pl: () => import("@codemirror/legacy-modes/mode/perl").then((mode) => mode.perl),
+  rs: () => import("@codemirror/lang-rust").then((language) => language.rust()),
   go: () => import("@codemirror/legacy-modes/mode/go").then((mode) => mode.go),
 };
 
@@ -140,7 +141,8 @@ export class Editor extends EventTarget {
   async restore() {
     /** @type {{paths: string[], current: string | null}} */
     const { paths, current } = recall("tabs", { paths: [], current: null });
-    for (const path of paths) await this.open(path, true).catch(() => {});
+    // After a crash a browser may have the drafts, and not the list.
+    for (const path of new Set([...paths, ...(await drafts())])) await this.open(path, true).catch(() => {});
     const tab = this.tabs.find(({ path }) => path === current) ?? this.tabs[0];
     if (tab) this.show(tab);
     return this.tabs.length > 0;
@@ -210,7 +212,8 @@ export class Editor extends EventTarget {
     const load = LANGUAGES[ending];
     if (tab && load) {
       load().then((mode) => {
-        if (this.current === tab) this.view.dispatch({ effects: this.syntax.reconfigure(StreamLanguage.define(mode)) });
+        const language = "token" in mode ? StreamLanguage.define(mode) : mode;
+        if (this.current === tab) this.view.dispatch({ effects: this.syntax.reconfigure(language) });
       }).catch(() => {});
     }
     this.dispatchEvent(new Event("shown"));
@@ -307,10 +310,14 @@ export class Editor extends EventTarget {
     if (!this.isDirty(tab)) return true;
     const text = this.textOf(tab);
     try {
-      this.wrote(tab, text, await write(tab.path, text, tab.etag));
-      return true;
+      try {
+        this.wrote(tab, text, await write(tab.path, text, tab.etag));
+        return true;
+      } catch (error) {
+        if (!(error instanceof Refused && error.status === 412)) throw error;
+        return await this.settle(tab);
+      }
     } catch (error) {
-      if (error instanceof Refused && error.status === 412) return this.settle(tab);
       const message = t("saveFailed", { path: tab.path, why: String(error instanceof Error ? error.message : error) });
       element("edit-status").textContent = message;
       return false;

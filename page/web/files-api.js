@@ -1,11 +1,16 @@
 // The files service of the device, as promises. API.md describes it.
 
+import { t } from "./texts.js";
+
 /** @typedef {{name: string, type: "file" | "directory" | "link" | "other", size: number, modified: number}} Entry */
 /** @typedef {{path: string, entries: Entry[], truncated: boolean, unreadable?: number}} Listing */
 
 /** Above this size an upload that breaks goes on where it was. */
 const RESUMABLE = 1024 * 1024;
-const MOST_ATTEMPTS = 5;
+/** One after the other, without a byte that has arrived. */
+const MOST_ATTEMPTS = 20;
+/** Milliseconds between them. */
+const PAUSE = 1500;
 
 /** The device has refused something; the text says why. */
 export class Refused extends Error {
@@ -38,7 +43,9 @@ async function refusal(answer) {
  * @param {RequestInit} [options]
  */
 async function request(path, options) {
-  const answer = await fetch(path, { cache: "no-store", ...options });
+  const answer = await fetch(path, { cache: "no-store", ...options }).catch(() => {
+    throw new Refused(0, t("unreachable"));
+  });
   if (!answer.ok) throw await refusal(answer);
   return answer;
 }
@@ -84,21 +91,26 @@ export async function upload(path, blob, progress) {
   const id = Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0"));
   const url = `${address(path)}?parents=1&upload=${id.join("")}`;
   let offset = 0;
-  for (let attempt = 1; offset < blob.size || attempt === 1; attempt += 1) {
-    const headers = { "Upload-Offset": String(offset), "Upload-Length": String(blob.size) };
-    try {
-      const answer = await fetch(url, { method: "PUT", body: blob.slice(offset), headers, cache: "no-store" });
-      if (answer.ok) break;
-      if (answer.status !== 409 || attempt > MOST_ATTEMPTS) throw await refusal(answer);
-      offset = Number(answer.headers.get("Upload-Offset") ?? 0);
-    } catch (error) {
-      if (error instanceof Refused || attempt > MOST_ATTEMPTS) throw error;
-      if (!navigator.onLine) await new Promise((resolve) => addEventListener("online", resolve, { once: true }));
-      await new Promise((resolve) => setTimeout(resolve, 300 * attempt));
-      const there = await fetch(url, { method: "HEAD", cache: "no-store" }).catch(() => null);
-      offset = Number(there?.headers.get("Upload-Offset") ?? 0);
-    }
+  let attempt = 1;
+  const at = (/** @type {Response} */ answer) => {
+    const there = Number(answer.headers.get("Upload-Offset") ?? 0);
+    if (there > offset) attempt = 1;
+    offset = there;
     progress(offset);
+  };
+  for (;; attempt += 1) {
+    const headers = { "Upload-Offset": String(offset), "Upload-Length": String(blob.size) };
+    const answer = await fetch(url, { method: "PUT", body: blob.slice(offset), headers, cache: "no-store" }).catch(() => null);
+    if (answer?.ok) break;
+    if (answer?.status === 409 && attempt < MOST_ATTEMPTS) {
+      at(answer);
+      continue;
+    }
+    if (answer) throw await refusal(answer);
+    if (attempt >= MOST_ATTEMPTS) throw new Refused(0, t("unreachable"));
+    await new Promise((resolve) => setTimeout(resolve, PAUSE));
+    const there = await fetch(url, { method: "HEAD", cache: "no-store" }).catch(() => null);
+    if (there) at(there);
   }
   progress(blob.size);
 }

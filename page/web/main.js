@@ -303,7 +303,10 @@ await tree.attempt(() => tree.refresh());
 const hadTabs = await editor.restore();
 const asked = new URLSearchParams(location.search);
 const file = [asked.get("project"), asked.get("file")].filter(Boolean).join("/");
-if (asked.has("file")) await tree.attempt(() => editor.open(file));
-else if (!hadTabs && EXAMPLES[0]) await openExample(EXAMPLES[0]);
+if (asked.has("file")) {
+  await tree.attempt(() => editor.open(file).catch((error) => {
+    throw new Error(t("notOpened", { path: file, why: error.message }));
+  }));
+} else if (!hadTabs && EXAMPLES[0]) await openExample(EXAMPLES[0]);
 showRun();
 document.body.dataset.ready = "true";

@@ -1,7 +1,6 @@
 // Programs on pipes: run, stop, output, input; and the list of all programs that this browser has running.
 
 import { announce } from "./announcer.js";
-import { confirm } from "./dialogs.js";
 import { element, make } from "./dom.js";
 import { words } from "./lines.js";
 import { Log } from "./log.js";
@@ -144,8 +143,10 @@ export class Runs extends EventTarget {
         this.show();
       },
       failed: (message) => {
-        this.log.push(`${message || t("connectionLost")}\n`, "stderr");
-        this.result = t("notStarted");
+        // One that had started, or that a link leads to, is gone; the daemon's sentence is for programmers then.
+        const isGone = Boolean(message && this.program?.session);
+        this.log.push(`${isGone ? t("goneText") : message || t("connectionLost")}\n`, "stderr");
+        this.result = isGone ? t("gone") : t("notStarted");
         this.show();
       },
       changed: () => {
@@ -182,8 +183,8 @@ export class Runs extends EventTarget {
     if (!program) return;
     const url = new URL(location.origin);
     url.hash = `watch=${program.session}.${program.viewKey}`;
-    const copied = await navigator.clipboard.writeText(url.href).then(() => true, () => false);
-    await confirm(t("share"), `${copied ? t("shareCopied") : t("shareText")} ${url.href}`, t("ok"));
+    const { share } = await import("./share.js");
+    await share(url.href);
   }
 }
 

@@ -21,6 +21,8 @@ const FEW_WAITING = 64 * 1024;
 const MOST_COPIED = 100_000;
 /** How long a terminal runs on without a page. */
 const KEEP = { seconds: 12 * 3600, full: "drop" };
+/** All but tabs and ends of lines. */
+const CONTROLS = /[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]/g;
 
 /** Keys that phones lack, and what terminals send for them. @type {[string, string, string][]} */
 const KEYS = [
@@ -66,6 +68,11 @@ export class TerminalPanel extends EventTarget {
     this.term.loadAddon(this.search);
     this.term.loadAddon(new WebLinksAddon((_, text) => this.follow(text)));
     this.term.open(element("terminal"));
+    element("terminal").addEventListener("paste", (event) => {
+      event.preventDefault();
+      event.stopPropagation();
+      this.paste(event.clipboardData?.getData("text/plain") ?? "");
+    }, { capture: true });
     this.term.textarea?.setAttribute("aria-label", t("terminalInput"));
     this.term.parser.registerOscHandler(52, (data) => this.clipboard(data));
     this.term.onData((data) => this.type(data));
@@ -89,7 +96,7 @@ export class TerminalPanel extends EventTarget {
     on("terminal-paste", "click", async () => {
       const text = await navigator.clipboard.readText().catch(() => null);
       if (text === null) element("terminal-state").textContent = t("pasteByKey");
-      else this.term.paste(text);
+      else this.paste(text);
       this.term.focus();
     });
     on("terminal-stop", "click", () => this.program?.stop("SIGHUP"));
@@ -104,9 +111,14 @@ export class TerminalPanel extends EventTarget {
     });
     on("find-form", "submit", (event) => {
       event.preventDefault();
-      this.search.findNext(text.value);
+      this.found(this.search.findNext(text.value), text.value);
     });
-    on("find-previous", "click", () => this.search.findPrevious(text.value));
+    on("find-previous", "click", () => this.found(this.search.findPrevious(text.value), text.value));
+    on("find-form", "keydown", (event) => {
+      if (/** @type {KeyboardEvent} */ (event).key !== "Escape") return;
+      form.hidden = true;
+      this.term.focus();
+    });
     const line = /** @type {HTMLInputElement} */ (element("line"));
     on("line-form", "submit", (event) => {
       event.preventDefault();
@@ -158,6 +170,16 @@ export class TerminalPanel extends EventTarget {
     else return event.code !== "KeyV";
     event.preventDefault();
     return false;
+  }
+
+  /** @param {boolean} isFound @param {string} text */
+  found(isFound, text) {
+    element("terminal-state").textContent = isFound || !text ? "" : t("notFound", { text });
+  }
+
+  /** Shells do not run what is pasted between two codes: what is pasted must not have them. @param {string} text */
+  paste(text) {
+    this.term.paste(text.replace(CONTROLS, ""));
   }
 
   copy() {
