@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use further_link_proto::Connection;
+use further_link_proto::{Connection, ExitStatus};
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, poll},
@@ -26,7 +26,7 @@ use tracing::{error, warn};
 
 use crate::{
     inputs::timeout,
-    reap::{self, Children, KILL_TIMEOUT},
+    reap::{self, Children, KILL_TIMEOUT, Reaped},
     serve::{self, Settings},
     signals::Signals,
     sys,
@@ -114,7 +114,9 @@ impl Listener<'_> {
         if orphaned || (signaled && self.signals.terminate_requested()?) {
             self.end();
         }
-        let nothing_left = self.reap();
+        // Each look at children is at all of them.
+        let look = signaled || self.children.may_have_ended() || self.give_up_at.is_some();
+        let nothing_left = look && self.reap();
         if self.give_up_at.is_some_and(|at| at <= Instant::now()) {
             self.kill();
             return Ok(true);
@@ -143,7 +145,7 @@ impl Listener<'_> {
             sys::close_in_child(self.socket);
             sys::close_in_child(self.signals.as_fd());
             serve::run(&connection, self.settings);
-            0
+            u8::from(!matches!(reap::reap(), Reaped::NoChildren))
         });
         match instance {
             Ok(pid) => {
@@ -159,14 +161,16 @@ impl Listener<'_> {
         })
     }
 
-    /// Forgets some instances that have ended, and kills the processes that they have left: those that make
-    /// others for ever do not keep it from killing. True when no child is left.
+    /// Forgets some instances that have ended, and kills the processes that one has left: those that make
+    /// others for ever do not keep it from killing. An instance that was not killed says whether it has left
+    /// any, so that a start costs no look at all other instances. True when no child is left.
     fn reap(&mut self) -> bool {
         let instances = &mut self.instances;
-        let nothing_left = self.children.reap(|pid, _| {
-            instances.remove(&pid);
+        let mut leaves_none = true;
+        let nothing_left = self.children.reap(|pid, status| {
+            leaves_none &= instances.remove(&pid) && status == ExitStatus::Exited(0);
         });
-        if !nothing_left {
+        if !nothing_left && !leaves_none {
             reap::kill_children(|pid| self.instances.contains(&pid));
         }
         nothing_left
