@@ -38,6 +38,20 @@ pub(crate) fn by_name(name: &UserName) -> io::Result<Option<Account>> {
     User::from_name(name.as_str())?.map(complete).transpose().map(Option::flatten)
 }
 
+/// An account, and what the shadow database says of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    pub(crate) account: Account,
+    shadow: Option<Shadow>,
+}
+
+/// The account of that name, if there is one, with all that decides whether it may be used.
+pub(crate) fn find(name: &UserName) -> io::Result<Option<Found>> {
+    let Some(account) = by_name(name)? else { return Ok(None) };
+    let shadow = CString::new(account.name.as_str()).ok().and_then(|name| sys::shadow(&name));
+    Ok(Some(Found { account, shadow }))
+}
+
 /// The name of the account that this process runs as.
 pub(crate) fn own_name() -> io::Result<Option<UserName>> {
     Ok(User::from_uid(Uid::effective())?.and_then(|user| UserName::new(user.name).ok()))
@@ -57,20 +71,19 @@ pub(crate) enum Disabled {
     AllLogins,
 }
 
-impl Account {
+impl Found {
     /// Whether an administrator has switched the account off, by the means that sshd and cron honour. The
     /// shadow database is read and no PAM module is loaded: PAM would run code of many packages as root
     /// in this process.
     pub(crate) fn disabled(&self) -> Option<Disabled> {
-        if self.uid.is_root() {
+        if self.account.uid.is_root() {
             return None;
         }
         if Path::new(NOLOGIN).exists() {
             return Some(Disabled::AllLogins);
         }
-        let shell = self.shell.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let name = CString::new(self.name.as_str()).ok()?;
-        let shadow = sys::shadow(&name).is_some_and(|shadow| is_switched_off(shadow, today()));
+        let shell = self.account.shell.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let shadow = self.shadow.is_some_and(|shadow| is_switched_off(shadow, today()));
         (shadow || NO_SHELLS.contains(&shell)).then_some(Disabled::Account)
     }
 }

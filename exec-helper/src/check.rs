@@ -14,7 +14,10 @@ use further_link_proto::{Files, Identity, Refusal, Run, Token, Upload, UserName}
 use nix::unistd::Uid;
 use tracing::error;
 
-use crate::account::{self, Account, Disabled};
+use crate::{
+    account::{self, Account, Disabled},
+    known::Known,
+};
 
 /// The user of programs in the original unless a request names another (B7.1).
 const DEFAULT_USER: &str = "pi";
@@ -157,10 +160,11 @@ impl Policy {
         &self.default
     }
 
-    /// The decision.
+    /// The decision. What is known of a user need not be asked.
     pub(crate) fn check<Request: HasIdentity>(
         &self,
         request: Request,
+        known: Option<&Known>,
     ) -> Result<Permitted<Request>, CheckError> {
         let identity = request.identity();
         let name = identity.user.as_ref().unwrap_or(&self.default);
@@ -171,14 +175,18 @@ impl Policy {
         if user.guarded {
             self.check_token(identity.token.as_ref()).map_err(CheckError::Refused)?;
         }
-        let account = account::by_name(name)?.ok_or(CheckError::Refused(Refusal::UnknownUser))?;
+        let found = match known.and_then(|known| known.about(name)) {
+            None => account::find(name)?.ok_or(CheckError::Refused(Refusal::UnknownUser))?,
+            Some(found) => found,
+        };
+        let account = &found.account;
         // Another name of root needs the token in any case: an entry without it is a mistake.
         if !user.guarded && account.uid.is_root() && name.as_str() != ROOT {
             error!("{name} is root: write {name}:token in the list of allowed users");
             self.check_token(identity.token.as_ref()).map_err(CheckError::Refused)?;
         }
         if self.own_uid.is_root()
-            && let Some(disabled) = account.disabled()
+            && let Some(disabled) = found.disabled()
         {
             return Err(CheckError::Refused(match disabled {
                 Disabled::Account => Refusal::AccountDisabled,
@@ -188,7 +196,7 @@ impl Policy {
         if !self.own_uid.is_root() && account.uid != self.own_uid {
             return Err(CheckError::Refused(Refusal::CannotSwitchUser));
         }
-        Ok(Permitted { account, request })
+        Ok(Permitted { account: found.account, request })
     }
 
     /// Reads the file each time, so that a new token is the only one from then on.
@@ -246,7 +254,7 @@ mod tests {
         let identity = Identity { user, token, origin: None };
         let runner = RunnerId::new("shell").unwrap();
         let run = Run { identity, runner, path: None, details: None, code: None, terminal: None };
-        match policy.check(run) {
+        match policy.check(run, None) {
             Ok(permitted) => Ok(permitted.account().name.clone()),
             Err(CheckError::Refused(refusal)) => Err(refusal),
             Err(error) => panic!("{error}"),

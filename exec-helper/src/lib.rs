@@ -15,6 +15,7 @@
 //! | --- | --- |
 //! | ground | `sys`, `step_error`, `cgroup` |
 //! | system | `account`, `confine`, `dir`, `signals`, `reap` |
+//! | names | `known` |
 //! | decisions | `check`, `identity`, `inputs` |
 //! | plan | `plan` |
 //! | handoff | `handoff` |
@@ -33,6 +34,7 @@ mod files;
 mod handoff;
 mod identity;
 mod inputs;
+mod known;
 mod launcher;
 mod listen;
 mod plan;

@@ -324,7 +324,7 @@ mod tests {
             terminal: None,
         };
         let directories = Directories { work: Some("/w".into()), temp: "/t".into(), projects: None };
-        let permitted = policy.check(run).unwrap();
+        let permitted = policy.check(run, None).unwrap();
         let layout = layout(&permitted, &directories, [3, 0xab_0000_0007]);
         let details = Details { args: args.to_vec(), ..Details::default() };
         plan(&layout, runner, code, &details, &permitted.account().shell).unwrap()
@@ -475,7 +475,7 @@ mod tests {
                 terminal: None,
             };
             let directories = Directories { work: Some("/w".into()), temp: "/t".into(), projects: None };
-            let layout = layout(&policy.check(run).unwrap(), &directories, [3, 7]);
+            let layout = layout(&policy.check(run, None).unwrap(), &directories, [3, 7]);
             let Some(plan) = plan(&layout, runner, with_text, &details, Path::new("/bin/shell")) else {
                 assert!(details.purpose != Purpose::Program);
                 continue;

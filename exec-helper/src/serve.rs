@@ -25,6 +25,7 @@ use crate::{
     files,
     handoff::of_connection,
     inputs::EventSource,
+    known::Known,
     launcher::{self, Launcher, Opened, Programs},
     plan::{self, Directories},
     sys, upload,
@@ -48,6 +49,8 @@ pub(crate) struct Settings {
     pub(crate) serves: Serves,
     pub(crate) frontend_uid: Uid,
     pub(crate) policy: Policy,
+    /// The default user, as it was at the start of a listening helper.
+    pub(crate) known: Option<Known>,
     pub(crate) directories: Directories,
     pub(crate) grace: Duration,
     pub(crate) service: Option<ServiceAccount>,
@@ -116,16 +119,17 @@ fn answer(
     launcher: Option<Launcher>,
 ) -> Result<(), ServeError> {
     let opened = if launcher.is_some() { settings.programs.open() } else { Opened::default() };
-    if !inputs.is_request_there()? {
-        warm_up(settings);
-    }
+    let asked = if inputs.is_request_there()? { None } else { warm_up(settings) };
+    let known = asked.as_ref().or(settings.known.as_ref());
     if !inputs.wait_for_request(REQUEST_TIMEOUT)? {
         return Ok(());
     }
     match (first_request(connection)?, launcher) {
         (Some(Request::Run(run)), Some(launcher)) => {
             let runner = run.runner.as_str().to_owned();
-            let Some(permitted) = permitted(connection, settings, run, &runner)? else { return Ok(()) };
+            let Some(permitted) = permitted(connection, settings, known, run, &runner)? else {
+                return Ok(());
+            };
             let numbers = [random_number()?, random_number()?];
             let layout = plan::layout(&permitted, &settings.directories, numbers);
             Ok(launcher.launch(connection, &permitted, &layout, &settings.programs, &opened)?)
@@ -133,13 +137,17 @@ fn answer(
         (Some(Request::Upload(upload)), launcher) => {
             // Processes of the user shall have nothing that the watcher believes.
             drop(launcher);
-            let Some(permitted) = permitted(connection, settings, upload, "upload")? else { return Ok(()) };
+            let Some(permitted) = permitted(connection, settings, known, upload, "upload")? else {
+                return Ok(());
+            };
             let numbers = [random_number()?, random_number()?];
             Ok(upload::store(connection, inputs, &settings.directories, &permitted, numbers)?)
         }
         (Some(Request::Files(files)), launcher) => {
             drop(launcher);
-            let Some(permitted) = permitted(connection, settings, files, "files")? else { return Ok(()) };
+            let Some(permitted) = permitted(connection, settings, known, files, "files")? else {
+                return Ok(());
+            };
             Ok(files::serve(connection, &settings.directories, &permitted, random_number()?)?)
         }
         (Some(_), _) => Err(ServeError::OutOfPlace),
@@ -151,11 +159,12 @@ fn answer(
 fn permitted<Request: HasIdentity>(
     connection: &Connection,
     settings: &Settings,
+    known: Option<&Known>,
     request: Request,
     what: &str,
 ) -> Result<Option<Permitted<Request>>, ServeError> {
     let (user, origin) = (request.identity().user.clone(), request.identity().origin);
-    match settings.policy.check(request) {
+    match settings.policy.check(request, known) {
         Ok(permitted) => Ok(Some(permitted)),
         Err(CheckError::Refused(refusal)) => {
             let user = user.as_ref().unwrap_or(settings.policy.default_user());
@@ -188,14 +197,18 @@ fn first_request(connection: &Connection) -> Result<Option<Request>, ServeError>
 }
 
 /// Warm-up: does once, while idle, what every start does, so that NSS modules are loaded and pages are
-/// resident. The results are discarded; they could be stale by the time of the request.
-fn warm_up(settings: &Settings) {
-    let Ok(runner) = RunnerId::new("exec") else { return };
+/// resident. What it makes is discarded. What it has learned of the default user is returned, if that is more
+/// than what the listening helper knew.
+fn warm_up(settings: &Settings) -> Option<Known> {
+    let is_known = settings.known.as_ref().is_some_and(Known::holds);
+    let asked = if is_known { None } else { Known::ask(settings.policy.default_user()) };
+    let runner = RunnerId::new("exec").ok()?;
     let identity = Identity::default();
     let run = Run { identity, runner, path: None, details: None, code: None, terminal: None };
-    if let Ok(permitted) = settings.policy.check(run) {
+    if let Ok(permitted) = settings.policy.check(run, asked.as_ref().or(settings.known.as_ref())) {
         launcher::warm_up(&permitted);
     }
+    asked
 }
 
 /// Forks the launcher, which runs `launcher` and exits with its code, unless it becomes a program.

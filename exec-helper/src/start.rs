@@ -30,6 +30,7 @@ use crate::{
     account,
     check::{Policy, PolicyError},
     cli::{self, ALLOWED, Command, OptionError, Options, USAGE, as_given},
+    known::Known,
     launcher::{Programs, Variable},
     listen,
     plan::Directories,
@@ -164,11 +165,12 @@ fn start(options: Options) -> Result<(), StartError> {
         has_group: options.has_group,
         venv: std::env::var_os(VENV).filter(|venv| !venv.is_empty()).map(PathBuf::from),
     };
-    let settings = Settings {
+    let mut settings = Settings {
         serves: options.serves,
         frontend_uid,
         programs,
         policy,
+        known: None,
         service,
         directories: Directories {
             work: options.work_dir,
@@ -191,6 +193,8 @@ fn start(options: Options) -> Result<(), StartError> {
                 let list = as_given(ALLOWED, &options.allowed_as_given);
                 warn!("{list} names {name}, and this device has no such user: create it, or take it out");
             }
+            // The helpers that it forks have it from there.
+            settings.known = Known::ask(settings.policy.default_user());
             Ok(listen::run(&listener, parent.as_ref().zip(options.parent), &settings)?)
         }
         Socket::Connection(connection) => {

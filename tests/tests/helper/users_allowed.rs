@@ -5,12 +5,15 @@
 //! connection lives on.
 #![expect(clippy::expect_used, reason = "helpers of tests may fail the test")]
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::{Duration, UNIX_EPOCH};
 
 use further_link_tests::daemon::Builder;
 use further_link_tests::processes::Status;
 use further_link_tests::programs::{program, python, shell};
-use further_link_tests::{Client, Daemon, accounts};
+use further_link_tests::{Client, DEADLINE, Daemon, accounts, wait_until};
 
 /// Python that leaves a trace wherever it may run.
 fn traced(trace: &Path) -> serde_json::Value {
@@ -194,12 +197,12 @@ fn a_daemon_that_cannot_become_its_default_user_refuses() {
 /// him.
 #[test]
 fn without_a_pi_the_default_user_is_whoever_started_the_daemon() {
-    let everybody = std::fs::read_to_string("/etc/passwd").unwrap();
+    let everybody = fs::read_to_string("/etc/passwd").unwrap();
     for starter in ["root", "linkother"] {
         let mut builder = Daemon::builder();
         let passwd = builder.scratch().root().join("passwd");
         let others: Vec<&str> = everybody.lines().filter(|line| !line.starts_with("pi:")).collect();
-        std::fs::write(&passwd, others.join("\n") + "\n").unwrap();
+        fs::write(&passwd, others.join("\n") + "\n").unwrap();
         let script = "mount --bind \"$0\" /etc/passwd && exec \"$@\"";
         builder = builder.wrapped_in(&["unshare", "--mount", "sh", "-c", script, passwd.to_str().unwrap()]);
         if starter != "root" {
@@ -275,6 +278,35 @@ fn accounts_that_an_administrator_has_switched_off_run_nothing() {
         "1\n",
         "no password is no lock, and there is time left"
     );
+}
+
+/// R5: what a spare has learned of an account counts as long as the machine's files are the same.
+#[test]
+fn an_account_that_is_switched_off_while_a_helper_waits_runs_nothing_from_then_on() {
+    for (file, before, after) in [
+        ("/etc/shadow", "pi:*:", "pi:!$6$salt$hash:"),
+        ("/etc/passwd", "/home/pi:/bin/bash", "/home/pi:/usr/sbin/nologin"),
+    ] {
+        let edit = "sed -i 's#^pi:[^:]*:#pi:*:#' \"$0\"";
+        let daemon = over(Daemon::builder(), file, if file == "/etc/shadow" { edit } else { ":" }).start();
+        let copy = daemon.temp().join("copy");
+        // Nothing is kept of a file that has only just been written.
+        wait_until(DEADLINE, "the copy is old enough", || {
+            let changed =
+                UNIX_EPOCH + Duration::from_secs(fs::metadata(&copy).unwrap().ctime().unsigned_abs());
+            changed.elapsed().is_ok_and(|age| age > Duration::from_secs(4))
+        });
+        assert_eq!(daemon.run_once(python("print(1)")).stdout, "1\n");
+        // The frontend, the listening helper, and a spare's two processes.
+        wait_until(DEADLINE, "a spare that has asked", || daemon.processes().len() == 4);
+        assert_eq!(daemon.run_once(python("print(1)")).stdout, "1\n");
+        wait_until(DEADLINE, "the next spare", || daemon.processes().len() == 4);
+        let text = fs::read_to_string(&copy).unwrap();
+        assert!(text.contains(before), "{file} is another one than this test knows: {text}");
+        fs::write(&copy, text.replace(before, after)).unwrap();
+        let error = daemon.run("").try_start("1", shell()).expect_err(after);
+        assert!(error.contains("locked") || error.contains("nologin"), "{file}: {error}");
+    }
 }
 
 /// R13, R6: lists that can only be mistakes.
