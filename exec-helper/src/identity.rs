@@ -16,6 +16,8 @@ use nix::{
 
 use crate::{account::Account, sys};
 
+const LOGIN_UID: &str = "/proc/self/loginuid";
+
 /// The proof that this process is the user: what only the user may look at asks for it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct IsUser(());
@@ -54,7 +56,12 @@ pub(crate) fn become_user_for_good(account: &Account) -> Result<(), Errno> {
 /// an unset one itself, to any user's. A kernel without audit has no such file, and a container may not
 /// write it.
 fn set_login_uid(uid: Uid) {
-    let (Ok(()) | Err(_)) = std::fs::write("/proc/self/loginuid", uid.to_string());
+    let (Ok(()) | Err(_)) = std::fs::write(LOGIN_UID, uid.to_string());
+}
+
+/// So that the kernel has made what it shows there before it is needed.
+pub(crate) fn look_up_login_uid() {
+    let (Ok(_) | Err(_)) = std::fs::metadata(LOGIN_UID);
 }
 
 /// Reads back what the calls before claim to have done.

@@ -56,25 +56,38 @@ fn threads() -> io::Result<u64> {
 /// Gives every signal its default disposition and empties the mask, as a login would: both survive exec
 /// (signal(7)).
 pub(crate) fn reset_signals() -> nix::Result<()> {
+    reset_most_signals();
+    reset_last_signal()
+}
+
+/// All but SIGPIPE and the mask. For a process that goes on waiting: a write to a pipe without a reader is an
+/// error there, and no end.
+pub(crate) fn reset_most_signals() {
+    (1..=LAST_SIGNAL).filter(|signal| *signal != libc::SIGPIPE.into()).for_each(reset);
+}
+
+/// The rest of it.
+pub(crate) fn reset_last_signal() -> nix::Result<()> {
+    reset(libc::SIGPIPE.into());
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
+}
+
+fn reset(signal: libc::c_long) {
     // The kernel's struct sigaction has another layout on each architecture. All are smaller than this,
     // and in all zeros mean SIG_DFL without flags and mask.
     let default = [0_u64; 8];
-    for signal in 1..=LAST_SIGNAL {
-        // SAFETY: reads `default`, writes nothing, and the default disposition runs no code of ours. Past
-        // libc, which keeps two real-time signals for itself and leaves them ignored in some parents'
-        // children. The kernel refuses SIGKILL and SIGSTOP, which no process can change: the answer does
-        // not matter.
-        unsafe {
-            libc::syscall(
-                libc::SYS_rt_sigaction,
-                signal,
-                &raw const default,
-                std::ptr::null_mut::<u64>(),
-                SIGNAL_SET,
-            )
-        };
-    }
-    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
+    // SAFETY: reads `default`, writes nothing, and the default disposition runs no code of ours. Past libc,
+    // which keeps two real-time signals for itself and leaves them ignored in some parents' children. The
+    // kernel refuses SIGKILL and SIGSTOP, which no process can change: the answer does not matter.
+    unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigaction,
+            signal,
+            &raw const default,
+            std::ptr::null_mut::<u64>(),
+            SIGNAL_SET,
+        )
+    };
 }
 
 /// Marks every descriptor from 3 up to be closed on exec, whatever code opened it (the class of

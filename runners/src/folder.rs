@@ -186,10 +186,12 @@ fn read_file(opened: &OwnedFd, folder: &Path, id: &str, trust: Trust) -> Result<
         Err(Errno::LOOP) => return Err(ReadError::NotTrusted(path)),
         Err(errno) => return Err(at(&path, errno)),
     };
-    if trust.holds(&file, &path, FileType::RegularFile)? > MAX_FILE {
+    let size = trust.holds(&file, &path, FileType::RegularFile)?;
+    if size > MAX_FILE {
         return Err(ReadError::NoText(path));
     }
-    let mut text = String::new();
+    // With room for the look that finds the end.
+    let mut text = String::with_capacity(usize::try_from(size).unwrap_or_default() + 64);
     let read = File::from(file).take(MAX_FILE).read_to_string(&mut text);
     match read {
         Ok(_) => parse(&text, id).map(Some).map_err(|error| ReadError::Format(path, error)),

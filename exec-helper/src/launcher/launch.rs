@@ -44,9 +44,11 @@ const NOT_EXECUTABLE: i32 = 126;
 /// Programs of one run that connect at the same moment.
 const CHANNEL_BACKLOG: i32 = 64;
 
-/// What can be done before it is known what the program will be: own session and process group.
+/// What can be done before it is known what the program will be: own session and process group, and clean
+/// signals but for those that are waited for.
 pub(crate) fn prepare() -> io::Result<()> {
     rustix::process::setsid()?;
+    sys::reset_most_signals();
     Ok(())
 }
 
@@ -146,7 +148,7 @@ fn open_channel(channel: &OwnedFd, path: &Path) -> io::Result<()> {
     Ok(rustix::net::listen(channel, CHANNEL_BACKLOG)?)
 }
 
-/// The controlling terminal (D28), the three descriptors, clean signals, umask 022.
+/// The controlling terminal (D28), the three descriptors, the last of the signals, umask 022.
 fn attach(theirs: &Theirs) -> io::Result<()> {
     if let Theirs::Terminal(follower) = theirs {
         rustix::process::ioctl_tiocsctty(follower)?;
@@ -156,7 +158,7 @@ fn attach(theirs: &Theirs) -> io::Result<()> {
     rustix::stdio::dup2_stdout(stdout)?;
     rustix::stdio::dup2_stderr(stderr)?;
     sys::close_others_on_exec()?;
-    sys::reset_signals()?;
+    sys::reset_last_signal()?;
     umask(Mode::S_IWGRP | Mode::S_IWOTH);
     Ok(())
 }
