@@ -43,6 +43,10 @@ const LARGEST_PIPE: usize = 1024 * 1024;
 const MAX_GATHER: Duration = Duration::from_millis(100);
 /// How long a line waits for its end.
 const LINE_PATIENCE: Duration = Duration::from_millis(5);
+/// How long a whole line waits for another one.
+const LINES_PATIENCE: Duration = Duration::from_millis(1);
+/// How long the echo of a line on a terminal waits for the program's answer.
+const ANSWER_PATIENCE: Duration = Duration::from_millis(10);
 /// How long an error waits for the rest of it.
 const ERROR_PATIENCE: Duration = Duration::from_millis(25);
 
@@ -68,11 +72,15 @@ impl OutputKind {
     /// How long to wait for more after these bytes. `python3 -u` writes a line and its end separately, and a
     /// traceback in dozens of pieces; on a busy device a whole time slice of the scheduler (some ms) may
     /// lie between two of them. So a line on a pipe waits for its end, unless this program is one that asks
-    /// and answers without one. A terminal waits only for what follows a line: keys have to feel immediate.
-    fn patience(self, gathered: &[u8], lines_stay_open: bool) -> Option<Duration> {
+    /// and answers without one. A terminal waits only for what follows a line, since keys have to feel
+    /// immediate, and for long only after an input: what is there may be its echo.
+    fn patience(self, gathered: &[u8], lines_stay_open: bool, had_input: bool) -> Option<Duration> {
         match self {
-            Self::Terminal => gathered.contains(&b'\n').then_some(Duration::from_millis(10)),
-            Self::Stdout if gathered.ends_with(b"\n") => Some(Duration::from_millis(2)),
+            Self::Terminal => {
+                let patience = if had_input { ANSWER_PATIENCE } else { LINES_PATIENCE };
+                gathered.contains(&b'\n').then_some(patience)
+            }
+            Self::Stdout if gathered.ends_with(b"\n") => Some(LINES_PATIENCE),
             Self::Stdout => (!lines_stay_open).then_some(LINE_PATIENCE),
             Self::Stderr | Self::Compiler => Some(ERROR_PATIENCE),
         }
@@ -103,6 +111,8 @@ pub(crate) struct Output {
     stream: Arc<Stream>,
     buffer: Vec<u8>,
     open_lines: OpenLines,
+    /// How many inputs the program had had when something of it was sent last.
+    inputs_before: u64,
     /// Of a kept program: what is read is noted there at once.
     saved: Option<(Arc<Saved>, Option<Relay>)>,
 }
@@ -141,7 +151,14 @@ pub(crate) async fn overdue(mut phase: watch::Receiver<Phase>) {
 
 impl Output {
     pub(crate) fn new(kind: OutputKind, stream: Arc<Stream>) -> Self {
-        Self { kind, stream, buffer: Vec::new(), open_lines: OpenLines::default(), saved: None }
+        Self {
+            kind,
+            stream,
+            buffer: Vec::new(),
+            open_lines: OpenLines::default(),
+            inputs_before: 0,
+            saved: None,
+        }
     }
 
     /// Notes what is read. These bytes an earlier process has read, and not said.
@@ -235,6 +252,8 @@ impl Output {
 
     /// Takes what is there, and waits a moment for what belongs to it.
     async fn gather(&mut self, input: &Input) -> ControlFlow<()> {
+        let before = std::mem::replace(&mut self.inputs_before, input.given());
+        let had_input = self.inputs_before != before;
         let latest = Instant::now() + MAX_GATHER;
         self.open_lines.more_came(input.given());
         loop {
@@ -245,7 +264,8 @@ impl Output {
                 return ControlFlow::Continue(());
             }
             let is_open = !self.buffer.ends_with(b"\n");
-            let Some(patience) = self.kind.patience(&self.buffer, self.open_lines.stay_open) else {
+            let Some(patience) = self.kind.patience(&self.buffer, self.open_lines.stay_open, had_input)
+            else {
                 self.open_lines.sent(input.given());
                 return ControlFlow::Continue(());
             };
@@ -253,8 +273,11 @@ impl Output {
             let came = tokio::select! {
                 more = self.first_bytes() => more,
                 () = sleep_until(until) => {
-                    self.open_lines.stay_open |= is_open;
-                    return ControlFlow::Continue(());
+                    // A frontend that was waiting for a processor itself knows of no silence.
+                    let length = self.buffer.len();
+                    let more = self.take_available();
+                    self.open_lines.stay_open |= is_open && self.buffer.len() == length;
+                    return more;
                 }
             };
             if came == ControlFlow::Break(()) {
@@ -352,15 +375,21 @@ mod tests {
 
     #[test]
     fn a_keystroke_does_not_wait_and_a_line_does() {
-        let waits = |kind: OutputKind, gathered: &[u8]| kind.patience(gathered, false).is_some();
+        let waits = |kind: OutputKind, gathered: &[u8]| kind.patience(gathered, false, true).is_some();
         assert!(!waits(OutputKind::Terminal, b"a"));
         assert!(!waits(OutputKind::Terminal, b"$ "));
         assert!(waits(OutputKind::Terminal, b"echo\r\n"));
         assert!(waits(OutputKind::Terminal, b"echo\r\n$ "));
         assert!(waits(OutputKind::Stdout, b"hi"));
         assert!(waits(OutputKind::Stderr, b"Traceback"));
-        assert_eq!(OutputKind::Stdout.patience(b"? ", true), None);
-        assert!(OutputKind::Stdout.patience(b"hi\n", true).is_some());
+        assert_eq!(OutputKind::Stdout.patience(b"? ", true, true), None);
+        assert!(OutputKind::Stdout.patience(b"hi\n", true, true).is_some());
+    }
+
+    #[test]
+    fn a_terminal_waits_for_long_only_for_an_answer() {
+        let patience = |had_input| OutputKind::Terminal.patience(b"line\r\n", false, had_input);
+        assert_eq!((patience(true), patience(false)), (Some(ANSWER_PATIENCE), Some(LINES_PATIENCE)));
     }
 
     #[tokio::test(start_paused = true)]
