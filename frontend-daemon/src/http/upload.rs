@@ -59,6 +59,12 @@ struct Patience {
 
 const DEFAULT: Patience = Patience { room: ROOM_TIMEOUT, silence: SILENCE_TIMEOUT, body: BODY_TIMEOUT };
 
+/// A body of this size is no small allocation any more.
+const LARGE_BODY: usize = 128 * 1024;
+/// glibc gives larger ones back to the kernel as soon as they are freed, and smaller ones by a limit that
+/// grows with them (mallopt(3), `M_MMAP_THRESHOLD`): of a body of 10 MB each thread then kept 10 MB for good.
+const GIVEN_BACK: usize = if cfg!(target_pointer_width = "64") { 32 } else { 1 } * 1024 * 1024 + 1;
+
 /// Reservation is taken in such steps.
 const ROOM_STEP: usize = 1024 * 1024;
 
@@ -146,8 +152,9 @@ impl Bodies {
         // Taken as the bytes come: what is announced and does not come takes nothing from others.
         let (mut room, mut held): (Option<Reservation>, usize) = (None, 0);
         let mut body = Vec::new();
-        // Memory that nothing is written to costs nothing yet.
-        if body.try_reserve_exact(expected).is_err() {
+        // Memory that nothing is written to costs nothing.
+        let room_for = if expected < LARGE_BODY { expected } else { expected.max(GIVEN_BACK) };
+        if body.try_reserve_exact(room_for).is_err() {
             return Err(ErrorReply::new(StatusCode::SERVICE_UNAVAILABLE, "there is no memory for it now"));
         }
         let end = Instant::now() + self.patience.body;
