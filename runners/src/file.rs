@@ -206,6 +206,27 @@ pub fn parse(text: &str, id: &str) -> Result<Runner, FileError> {
     Ok(runner)
 }
 
+/// The same without its tests, which a start does not need: they are most of a file, and of the time to read
+/// it. Whatever is wrong is found in the whole text.
+pub(crate) fn parse_for_start(text: &str, id: &str) -> Result<Runner, FileError> {
+    before_tests(text).and_then(|head| parse(head, id).ok()).map_or_else(|| parse(text, id), Ok)
+}
+
+/// What stands before the tests, if nothing that could be another table follows the first. Where that line is
+/// part of a text or a list, what is before it is no TOML.
+fn before_tests(text: &str) -> Option<&str> {
+    let (mut first, mut at) = (None, 0);
+    for line in text.split_inclusive('\n') {
+        if line.trim_end() == "[[test]]" {
+            first = first.or(Some(at));
+        } else if first.is_some() && line.trim_start().starts_with('[') {
+            return None;
+        }
+        at += line.len();
+    }
+    text.get(..first?)
+}
+
 /// Where something stands: its line, and the name of its field.
 #[derive(Clone)]
 struct Place<'a> {
@@ -534,6 +555,25 @@ stdout = "hi\n"
         assert_eq!((compile.argv.len(), compile.seconds), (4, 60));
         assert_eq!(runner.entry.map(|entry| entry.name(12)).as_deref(), Some("12.c"));
         assert_eq!(runner.tests.first().unwrap().stdout.as_deref(), Some("hi\n"));
+    }
+
+    #[test]
+    fn a_start_reads_all_but_the_tests() {
+        let whole = parse(C, "c").unwrap();
+        let started = parse_for_start(C, "c").unwrap();
+        assert_eq!(started, Runner { tests: Vec::new(), ..whole });
+        let behind = format!("{C}[limits]\nseconds = 7\n");
+        assert_eq!(
+            parse_for_start(&behind, "c").unwrap().limits.seconds,
+            Some(7),
+            "a table behind the tests"
+        );
+        let spaced = format!("{C}  [ limits ]\nseconds = 7\n");
+        assert_eq!(parse_for_start(&spaced, "c").unwrap().limits.seconds, Some(7), "{spaced}");
+        let quoted = C.replace("hint = \"sudo apt install gcc\"", "hint = '''\n[[test]]\n'''");
+        assert_eq!(parse_for_start(&quoted, "c"), parse(&quoted, "c"), "no test begins in a text");
+        let wrong = C.replace("title = \"C\"", "title = 7");
+        assert_eq!(parse_for_start(&wrong, "c"), parse(&wrong, "c"));
     }
 
     #[test]

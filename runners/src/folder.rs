@@ -15,7 +15,7 @@ use rustix::{
 
 use further_link_proto::RunnerId;
 
-use crate::file::{FileError, Runner, parse};
+use crate::file::{FileError, Runner, parse, parse_for_start};
 
 /// Most bytes of a file.
 const MAX_FILE: u64 = 64 * 1024;
@@ -118,14 +118,14 @@ fn at(path: &Path, errno: Errno) -> ReadError {
     ReadError::Io(path.to_owned(), errno.into())
 }
 
-/// The runner of this id, from the first of these folders that has one.
+/// The runner of this id for a start, so without its tests, from the first of these folders that has one.
 pub fn read(folders: &[Folder], id: &str, trust: Trust) -> Result<Option<Runner>, ReadError> {
     if !RunnerId::is_id(id) {
         return Ok(None);
     }
     for folder in folders {
         if let Some(opened) = folder.open(trust)?
-            && let Some(runner) = read_file(&opened, &folder.path, id, trust)?
+            && let Some(runner) = read_file(&opened, &folder.path, id, trust, parse_for_start)?
         {
             return Ok(Some(runner).filter(|runner| !runner.is_disabled));
         }
@@ -155,7 +155,7 @@ pub fn list(folders: &[Folder], trust: Trust) -> (Vec<Runner>, Vec<ReadError>) {
             if found.contains_key(&id) {
                 continue;
             }
-            match read_file(&opened, &folder.path, &id, trust) {
+            match read_file(&opened, &folder.path, &id, trust, parse) {
                 Ok(runner) => drop(found.insert(id, runner)),
                 Err(error) => {
                     errors.push(error);
@@ -176,7 +176,13 @@ fn ids_in(opened: &OwnedFd, folder: &Path) -> Result<Vec<String>, ReadError> {
 }
 
 /// None if there is no such file.
-fn read_file(opened: &OwnedFd, folder: &Path, id: &str, trust: Trust) -> Result<Option<Runner>, ReadError> {
+fn read_file(
+    opened: &OwnedFd,
+    folder: &Path,
+    id: &str,
+    trust: Trust,
+    parse: fn(&str, &str) -> Result<Runner, FileError>,
+) -> Result<Option<Runner>, ReadError> {
     let name = format!("{id}{ENDING}");
     let path = folder.join(&name);
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
