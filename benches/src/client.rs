@@ -3,6 +3,7 @@
 
 use std::{
     io::{Read, Write},
+    net::SocketAddr,
     ops::Range,
     path::Path,
     time::{Duration, Instant},
@@ -31,13 +32,21 @@ pub(crate) struct Client {
 impl Client {
     /// Connects and shakes hands (RFC 6455, 4.1).
     pub(crate) fn connect(daemon: &Daemon, terminal: bool) -> Result<Self> {
-        let wire = wire::connect(daemon.address, daemon.tls)?;
+        let path = if terminal { "/run?pty=1" } else { "/run" };
+        Self::shake_hands(daemon.address, daemon.tls, path)
+    }
+
+    /// Connects to another server.
+    pub(crate) fn of_peer(address: SocketAddr) -> Result<Self> {
+        Self::shake_hands(address, false, "/")
+    }
+
+    fn shake_hands(address: SocketAddr, tls: bool, path: &str) -> Result<Self> {
+        let wire = wire::connect(address, tls)?;
         let mut client = Self { wire, buffer: vec![0; BUFFER], unread: 0..0 };
-        let query = if terminal { "?pty=1" } else { "" };
         let request = format!(
-            "GET /run{query} HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-            daemon.address
+            "GET {path} HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         );
         client.wire.write_all(request.as_bytes())?;
         client.wire.flush()?;
@@ -45,7 +54,9 @@ impl Client {
             if let Some(end) = memchr::memmem::find(client.unread_bytes(), b"\r\n\r\n") {
                 break client.take(end + 4);
             }
-            client.fill()?;
+            if !client.fill()? {
+                return Err("no answer to a handshake".into());
+            }
         };
         let head = client.buffer.get(head).unwrap_or_default();
         if !head.starts_with(b"HTTP/1.1 101 ") {
@@ -150,20 +161,34 @@ impl Client {
 
     /// The payload of the next text frame. The daemon's frames are whole and not masked.
     fn frame(&mut self) -> Result<Range<usize>> {
+        self.next_frame()?.ok_or_else(|| "the daemon has closed the connection".into())
+    }
+
+    /// The next text; none once the connection is closed.
+    pub(crate) fn text(&mut self) -> Result<Option<&[u8]>> {
+        let payload = self.next_frame()?;
+        Ok(payload.map(|payload| self.buffer.get(payload).unwrap_or_default()))
+    }
+
+    fn next_frame(&mut self) -> Result<Option<Range<usize>>> {
         loop {
             let Some((opcode, header, payload)) = header(self.unread_bytes())? else {
-                self.fill()?;
+                if !self.fill()? {
+                    return Ok(None);
+                }
                 continue;
             };
             while self.unread.len() < header + payload {
-                self.fill()?;
+                if !self.fill()? {
+                    return Ok(None);
+                }
             }
             self.take(header);
             let payload = self.take(payload);
             match opcode {
-                0x81 => return Ok(payload),
+                0x81 => return Ok(Some(payload)),
                 0x89 | 0x8a => {}
-                0x88 => return Err("the daemon has closed the connection".into()),
+                0x88 => return Ok(None),
                 other => return Err(format!("a frame that starts with {other:#x}").into()),
             }
         }
@@ -179,7 +204,8 @@ impl Client {
         taken
     }
 
-    fn fill(&mut self) -> Result<()> {
+    /// Reads more. False at the end.
+    fn fill(&mut self) -> Result<bool> {
         if self.unread.is_empty() {
             self.unread = 0..0;
         } else if self.unread.end == self.buffer.len() {
@@ -192,10 +218,10 @@ impl Client {
         }
         let room = self.buffer.get_mut(self.unread.end..).unwrap_or_default();
         match self.wire.read(room)? {
-            0 => Err("the daemon has closed the connection".into()),
+            0 => Ok(false),
             length => {
                 self.unread.end += length;
-                Ok(())
+                Ok(true)
             }
         }
     }

@@ -1,5 +1,5 @@
 //! The benchmark: starts the real daemon over loopback, and measures it beside the same work without any
-//! server.
+//! server, and with another server where there is one (`peer`).
 //!
 //! Cases: `start` and `runs` (a), `rates` (a), `echo` (b), `throughput` (c), `memory` (d), `many` (e),
 //! `upload` (f), `tls` (g). They take turns with `bare` through `sample`, talk to the `daemon` by `client`,
@@ -22,6 +22,7 @@ mod client;
 mod daemon;
 mod http;
 mod message;
+mod peer;
 mod procfs;
 mod wire;
 

@@ -1,4 +1,6 @@
-//! Starts and echoes while many sessions with a terminal program each are open.
+//! Opening many sessions, and starts and echoes while many are open that have a terminal program each.
+
+use std::time::{Duration, Instant};
 
 use crate::{
     Result, bare,
@@ -8,6 +10,7 @@ use crate::{
     daemon::SPARE_PAUSE,
     echo::Echo,
     pause,
+    peer::Peer,
     report::{Of, Row, Unit},
     sample::{Figure, count, in_turn},
 };
@@ -17,7 +20,35 @@ const STEPS: [usize; 4] = [1, 10, 100, 500];
 
 /// The case.
 pub(crate) fn measure(bench: &mut Bench) {
+    bench.case("opening pty sessions", |bench| opening(bench, true));
+    bench.case("opening pipe sessions", |bench| opening(bench, false));
     bench.case("many pty sessions", many);
+}
+
+/// From the wish for a connection to the first line of its program, one after the other, all of them staying.
+fn opening(bench: &Bench, terminal: bool) -> Result<Vec<Row>> {
+    let daemon = bench.daemon()?;
+    let peer = if terminal { None } else { Peer::start(&[bench.place.echo(terminal).as_os_str()])? };
+    let number = bench.pick(500, 100);
+    let (mut bare_open, mut ours_open, mut peer_open) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut of_bare, mut of_ours, mut of_peer) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
+    for _ in 0..number {
+        of_bare += timed(&mut bare_open, || bare::Echo::start(&bench.place, terminal))?;
+        of_ours += timed(&mut ours_open, || Echo::start(&daemon, &bench.place, terminal))?;
+        if let Some(peer) = &peer {
+            of_peer += timed(&mut peer_open, || peer.open())?;
+        }
+    }
+    let mean = |all: Duration| Some(Figure::single(all.as_secs_f64() / count(number)));
+    let name = format!("opening one of {number} sessions, {}: mean", if terminal { "pty" } else { "pipe" });
+    let row = Row::both(name, Unit::Seconds, mean(of_bare), mean(of_ours));
+    Ok(vec![row.beside(peer.and_then(|_| mean(of_peer)))])
+}
+
+fn timed<T>(open: &mut Vec<T>, start: impl FnOnce() -> Result<T>) -> Result<Duration> {
+    let begin = Instant::now();
+    open.push(start()?);
+    Ok(begin.elapsed())
 }
 
 fn many(bench: &Bench) -> Result<Vec<Row>> {

@@ -12,6 +12,7 @@ use crate::{
     bench::Bench,
     client::{Client, exec_message},
     daemon::Daemon,
+    peer::Peer,
     report::{Of, Row, Unit},
     sample::{Figure, count, in_turn},
 };
@@ -40,6 +41,8 @@ fn one(bench: &Bench, at_once: usize, name: &str) -> Result<Vec<Row>> {
     let daemon = bench.daemon()?;
     let mut failed = 0;
     let program = Program::new(&bench.place, Path::new("/bin/true"));
+    let peer = Peer::start(&["/bin/true".as_ref()])?;
+    let mut of_peer = Vec::new();
     let (bare, ours) = in_turn(
         bench.pick(7, 3),
         bench.limit(),
@@ -48,6 +51,9 @@ fn one(bench: &Bench, at_once: usize, name: &str) -> Result<Vec<Row>> {
             Ok(rate)
         },
         || {
+            if let Some(peer) = &peer {
+                of_peer.push(turn(vec![peer; at_once], |peer| peer.run(b"").map(|_| ()))?.0);
+            }
             let message = exec_message("1", Path::new("/bin/true"))?;
             let clients = connect(&daemon, at_once)?;
             let (rate, failures) = turn(clients, |client| client.run(&message, b"").map(|_| ()))?;
@@ -55,7 +61,8 @@ fn one(bench: &Bench, at_once: usize, name: &str) -> Result<Vec<Row>> {
             Ok(rate)
         },
     )?;
-    let rates = Row::both(format!("{name}: rate"), Unit::RunsPerSecond, Figure::of(bare), Figure::of(ours));
+    let rates = Row::both(format!("{name}: rate"), Unit::RunsPerSecond, Figure::of(bare), Figure::of(ours))
+        .beside(Figure::of(of_peer));
     let failed = Row::ours(format!("{name}: failed"), Unit::Count, Some(Figure::single(count(failed))));
     let rates = if at_once == 32 { rates.at_least(Of::Ratio, 0.5) } else { rates };
     Ok(vec![rates, failed.at_most(Of::Ours, 0.0)])

@@ -47,6 +47,8 @@ pub(crate) struct Row {
     unit: Unit,
     bare: Option<Figure>,
     ours: Option<Figure>,
+    /// Another server.
+    peer: Option<Figure>,
     goal: Option<Goal>,
     note: Option<String>,
 }
@@ -54,7 +56,7 @@ pub(crate) struct Row {
 impl Row {
     /// Ours alone.
     pub(crate) fn ours(metric: impl Into<String>, unit: Unit, ours: Option<Figure>) -> Self {
-        Self { metric: metric.into(), unit, bare: None, ours, goal: None, note: None }
+        Self { metric: metric.into(), unit, bare: None, ours, peer: None, goal: None, note: None }
     }
 
     /// Both.
@@ -65,6 +67,11 @@ impl Row {
         ours: Option<Figure>,
     ) -> Self {
         Self { bare, ..Self::ours(metric, unit, ours) }
+    }
+
+    /// And those of another server.
+    pub(crate) fn beside(self, peer: Option<Figure>) -> Self {
+        Self { peer, ..self }
     }
 
     /// No figures, and why.
@@ -131,6 +138,7 @@ impl Row {
             p99(self.bare),
             p50(self.ours),
             p99(self.ours),
+            p50(self.peer),
             ratio(self.ratio()),
         ];
         cells.extend(earlier.map(|earlier| ratio(earlier.get(&self.metric).copied())));
@@ -181,7 +189,7 @@ fn short(number: f64) -> String {
 
 /// The table.
 pub(crate) fn table(rows: &[Row], earlier: Option<&HashMap<String, f64>>) -> String {
-    let mut head = vec!["metric", "bare p50", "p99", "ours p50", "p99", "ratio"];
+    let mut head = vec!["metric", "bare p50", "p99", "ours p50", "p99", "best peer", "ratio"];
     head.extend(earlier.map(|_| "before"));
     head.extend(["goal", ""]);
     let mut lines = vec![head.into_iter().map(str::to_owned).collect::<Vec<_>>()];
@@ -215,7 +223,7 @@ pub(crate) fn json_lines(rows: &[Row]) -> Result<String> {
         let p99 = |figure: Option<Figure>| figure.and_then(|figure| figure.p99);
         let line = json!({
             "metric": row.metric, "unit": row.unit.name(), "time": time, "commit": commit,
-            "bare": p50(row.bare), "bare_p99": p99(row.bare), "ours": p50(row.ours), "ours_p99": p99(row.ours),
+            "bare": p50(row.bare), "bare_p99": p99(row.bare), "ours": p50(row.ours), "ours_p99": p99(row.ours), "peer": p50(row.peer),
             "ratio": row.ratio(), "met": row.is_met(), "note": row.note,
         });
         writeln!(lines, "{line}")?;

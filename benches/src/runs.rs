@@ -14,6 +14,7 @@ use crate::{
     client::{Client, code_message, exec_message},
     daemon::SPARE_PAUSE,
     pause,
+    peer::Peer,
     report::{Of, Row, Unit},
     sample::{Figure, in_turn},
 };
@@ -52,16 +53,21 @@ fn one(bench: &Bench, what: What, terminal: bool, name: &str) -> Result<Vec<Row>
         What::Python => bench.pick(200, 50),
         What::True | What::Hello => bench.pick(1000, 100),
     };
+    let peer = if terminal { None } else { what.peer(bench)? };
+    let mut of_peer = Vec::new();
     let (bare, ours) = in_turn(
         count,
         bench.limit(),
         || what.bare(bench, terminal, expected),
         || {
+            if let Some(peer) = &peer {
+                of_peer.push(peer.run(expected)?);
+            }
             pause(SPARE_PAUSE);
             client.run(&message, expected)
         },
     )?;
-    Ok(what.rows(terminal, name, &bare, &ours))
+    Ok(what.rows(terminal, name, [&bare, &ours, &of_peer]))
 }
 
 impl What {
@@ -72,6 +78,18 @@ impl What {
             Self::Hello => (exec_message("1", &bench.place.program())?, hello),
             Self::Python => (code_message("1", PYTHON)?, hello),
         })
+    }
+
+    fn peer(self, bench: &Bench) -> Result<Option<Peer>> {
+        match self {
+            Self::True => Peer::start(&["/bin/true".as_ref()]),
+            Self::Hello => Peer::start(&[bench.place.program().as_os_str()]),
+            Self::Python => {
+                let script = bench.place.temp().join("of-peer.py");
+                fs::write(&script, PYTHON)?;
+                Peer::start(&["/usr/bin/python3".as_ref(), "-u".as_ref(), script.as_os_str()])
+            }
+        }
     }
 
     fn bare(self, bench: &Bench, terminal: bool, expected: &[u8]) -> Result<Times> {
@@ -101,10 +119,13 @@ impl What {
         })
     }
 
-    fn rows(self, terminal: bool, name: &str, bare: &[Times], ours: &[Times]) -> Vec<Row> {
+    fn rows(self, terminal: bool, name: &str, [bare, ours, peer]: [&[Times]; 3]) -> Vec<Row> {
         let row = |moment: &str, pick: fn(&Times) -> Option<Duration>| {
             let figure = |times: &[Times]| Figure::of_times(times.iter().filter_map(pick));
-            Row::both(format!("{name}: start→{moment}"), Unit::Seconds, figure(bare), figure(ours))
+            // What a peer's client knows of a start is that it is connected.
+            let peer = if moment == "started" { None } else { figure(peer) };
+            let name = format!("{name}: start→{moment}");
+            Row::both(name, Unit::Seconds, figure(bare), figure(ours)).beside(peer)
         };
         let mut started = row("started", |times| Some(times.started));
         let mut first = row("first output", |times| times.first);

@@ -26,6 +26,8 @@ const LINES: (u64, u64) = (1 << 22, 1 << 19);
 const SLOW_LINES: (u64, u64) = (1 << 19, 1 << 18);
 /// How long it reads slowly, before it reads the rest.
 const SLOW_TIME: (Duration, Duration) = (Duration::from_secs(8), Duration::from_secs(2));
+/// Between two looks at memory.
+const LOOK: Duration = Duration::from_millis(200);
 /// Bytes per second that it reads.
 const SLOW_RATE: f64 = 1_048_576.0;
 
@@ -146,6 +148,8 @@ fn slow_reader(bench: &Bench) -> Result<Vec<Row>> {
     receive(&mut client, &bench.place.flood(Kind::Ascii, 1)?, &mut Checker::new(Kind::Ascii, false))?;
     procfs::reset_peak(daemon.pid())?;
     let before = procfs::resident(daemon.pid())?;
+    let (mut shares, before_all) = (0, procfs::pss(&daemon.processes())?);
+    let mut looked = Instant::now();
     let mut checker = Checker::new(Kind::Ascii, false);
     let begin = Instant::now();
     client.start("flood", &bench.place.flood(Kind::Ascii, lines)?)?;
@@ -159,9 +163,14 @@ fn slow_reader(bench: &Bench) -> Result<Vec<Row>> {
         let due = Duration::from_secs_f64(float(checker.position()) / SLOW_RATE);
         if begin.elapsed() < bench.pick(SLOW_TIME.0, SLOW_TIME.1) {
             pause(due.saturating_sub(begin.elapsed()));
+            if looked.elapsed() > LOOK {
+                looked = Instant::now();
+                shares = shares.max(procfs::pss(&daemon.processes())?);
+            }
         }
     }
     let growth = procfs::peak(daemon.pid())?.saturating_sub(before);
+    let growth_of_all = shares.saturating_sub(before_all);
     let lost = checker.lost(checker.expected(lines));
     let name = "client that reads 1 MiB/s";
     let row = |metric: &str, value| {
@@ -169,6 +178,7 @@ fn slow_reader(bench: &Bench) -> Result<Vec<Row>> {
     };
     Ok(vec![
         row("growth of the frontend at its peak", growth).at_most(Of::Ours, 1_048_576.0),
+        row("growth of all our processes (PSS)", growth_of_all).at_most(Of::Ours, 524_288.0),
         row("bytes lost", lost).at_most(Of::Ours, 0.0),
     ])
 }

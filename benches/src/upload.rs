@@ -11,16 +11,18 @@ use serde_json::{Map, Value, json};
 use crate::{
     Result,
     bench::Bench,
-    http,
+    http, procfs,
     report::{Of, Row, Unit},
-    sample::{Figure, in_turn},
+    sample::{Figure, float, in_turn},
 };
 
 /// The cases.
 pub(crate) fn measure(bench: &mut Bench) {
-    for (name, files, size, goal) in
-        [("upload of 10 MB", 1, 10_000_000, 8.0), ("upload of 1000 files of 1 KB", 1000, 1000, 5.0)]
-    {
+    for (name, files, size, goal) in [
+        ("upload of 10 MB", 1, 10_000_000, 8.0),
+        ("upload of 900 KB", 1, 900_000, 8.0),
+        ("upload of 1000 files of 1 KB", 1000, 1000, 5.0),
+    ] {
         bench.case(name, |bench| upload(bench, name, files, size, goal));
     }
 }
@@ -36,6 +38,8 @@ fn upload(bench: &Bench, name: &str, files: usize, size: usize, goal: f64) -> Re
     if http::post(&daemon, "/upload", br#"{"name":"probe","files":{}}"#)? == 404 {
         return Ok(vec![Row::without(name, "not available (404)")]);
     }
+    procfs::reset_peak(daemon.pid())?;
+    let before = procfs::resident(daemon.pid())?;
     let mut turn = (0, 0);
     let (bare, ours) = in_turn(
         bench.pick(20, 5),
@@ -54,14 +58,23 @@ fn upload(bench: &Bench, name: &str, files: usize, size: usize, goal: f64) -> Re
             if status == 200 { Ok(took) } else { Err(format!("status {status}").into()) }
         },
     )?;
+    let peak = procfs::peak(daemon.pid())?.saturating_sub(before);
+    let left = procfs::resident(daemon.pid())?.saturating_sub(before);
     verify(bench, "project1", files, text)?;
     let (bare, ours) = (Figure::of_times(bare), Figure::of_times(ours));
-    Ok(vec![Row::both(name, Unit::Seconds, bare, ours).at_most(Of::Ratio, goal)])
+    let memory = |what: &str, bytes| {
+        Row::ours(format!("{name}: {what}"), Unit::Bytes, Some(Figure::single(float(bytes))))
+    };
+    Ok(vec![
+        Row::both(name, Unit::Seconds, bare, ours).at_most(Of::Ratio, goal),
+        memory("growth of the frontend at its peak", peak),
+        memory("growth of the frontend that stays", left),
+    ])
 }
 
 fn write(bench: &Bench, name: &str, files: usize, text: &str) -> Result<Duration> {
     let begin = Instant::now();
-    let directory = bench.place.work().join(format!("{name}-{files}"));
+    let directory = bench.place.work().join(format!("{name}-{files}x{}", text.len()));
     fs::create_dir(&directory)?;
     for number in 0..files {
         fs::write(directory.join(format!("file{number}.txt")), text)?;
