@@ -200,7 +200,10 @@ class Limits(Support):
                 hogs = threading.Thread(target=bad_company)
                 hogs.start()
                 try:
+                    first = time.monotonic()
                     for number in range(60):
+                        if number > 10 and time.monotonic() - first > 60:
+                            break
                         begun = time.monotonic()
                         equal(get(INSIDE, "/status"), (200, "OK"))
                         delays["/status"].append(time.monotonic() - begun)
@@ -213,7 +216,7 @@ class Limits(Support):
                     hogs.join()
             for what, found in delays.items():
                 found.sort()
-                print(f"     {what}: median {found[len(found) // 2]:.2f} s, p99 {found[int(len(found) * 0.99)]:.2f} s")
+                print(f"     {what}, {len(found)} times: median {found[len(found) // 2]:.2f} s, p99 {found[int(len(found) * 0.99)]:.2f} s")
             print(f"     hogs: {ends}")
             self.serves()
             equal((self.machine.show("further-link.service", "NRestarts"), self.failed_units()), ("0", ""))
