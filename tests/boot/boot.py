@@ -13,7 +13,6 @@ from admission import Admission
 from certificates import Certificates
 from checks import failed, passed, started_at
 from endings import Endings
-from inside import Inside
 from keeping import Keeping
 from limits import Limits
 from load import Load
@@ -29,13 +28,13 @@ from uploads import Uploads
 TIME_LIMIT = 300
 
 
-class Test(Packaging, Certificates, Running, Admission, Sessions, Uploads, Privileges, Endings, Keeping, Load, Limits, Inside):
+class Test(Packaging, Certificates, Running, Admission, Sessions, Uploads, Privileges, Endings, Keeping, Load, Limits):
     """All checks."""
 
     ORDER = (
         "prepare", "installed", "certificates", "runs", "python_package", "user_channel", "strangers", "sessions", "uploads",
         "policy", "terminal", "devices", "privileges", "journal_lines", "restarts", "kills", "endings", "keeping", "floods", "counts",
-        "limits", "without_memory_controller", "end_to_end", "rebooted", "upgraded", "removed", "replaces_predecessor",
+        "limits", "without_memory_controller", "rebooted", "upgraded", "removed", "replaces_predecessor",
     )
 
     def all(self, only):
