@@ -15,6 +15,9 @@ const MOST_KEPT = 64 * 1024 * 1024;
 const PIECE = 256 * 1024;
 /** Characters that are put into lines at once, so that the page stays awake. */
 const PORTION = 4 * 1024 * 1024;
+/** Milliseconds of drawing that fit into a frame, and the longest time between drawings. */
+const CHEAP = 12;
+const LONGEST_PAUSE = 500;
 
 export class Log {
   constructor() {
@@ -33,6 +36,8 @@ export class Log {
     this.isCut = false;
     this.spoken = 0;
     this.isAtEnd = true;
+    /** Milliseconds that the last drawing took. */
+    this.cost = 0;
     this.place.addEventListener("scroll", () => {
       const { scrollTop, scrollHeight, clientHeight } = this.place;
       this.isAtEnd = scrollHeight - scrollTop - clientHeight < 24;
@@ -69,11 +74,15 @@ export class Log {
     const draw = () => {
       if (!this.isDue) return;
       this.isDue = false;
+      const begun = performance.now();
       this.take();
       this.draw();
+      this.cost = performance.now() - begun;
     };
+    // In a flood drawing is dear, and messages have to be taken between two drawings as well.
     if (document.hidden) setTimeout(draw, 200);
-    else requestAnimationFrame(draw);
+    else if (this.cost < CHEAP) requestAnimationFrame(draw);
+    else setTimeout(() => requestAnimationFrame(draw), Math.min(4 * this.cost, LONGEST_PAUSE));
   }
 
   /** A sentence of the page among the output. @param {string} text */

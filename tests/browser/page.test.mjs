@@ -387,6 +387,42 @@ function tests(name, stage) {
     });
   }
 
+  it("shows hostile names and outputs as text, and keeps its width", async () => {
+    const page = await here({ width: 320, height: 640 });
+    const names = ["<img src=x onerror=alert(1)>.py", "\u202eyp.live", `${"a".repeat(200)}.txt`, "two\nlines.txt", "\u05d0\u05d1.py"];
+    await page.evaluate((all) => Promise.all(all.map((name) =>
+      fetch(`/files/${encodeURIComponent(name)}`, { method: "PUT", body: "x" }))), names);
+    await write(page, "hostile.py", [
+      "print('<script>alert(1)</script><b>bold</b>')", "print('\\u202egnp.exe')", "print('x' * 10000)",
+      "print('\\x1b]0;title\\x07\\x1b[2J\\x00\\x08left')", ""].join("\n"));
+    await run(page);
+    await says(page, "#output", "left");
+    assert.deepEqual(await page.$$eval("#output script, #output b, #tree img", (nodes) => nodes.length), 0);
+    const shown = await text(page, "#output");
+    assert.ok(shown.includes("<script>alert(1)</script><b>bold</b>") && !/[\u202e\x00\x1b]/.test(shown), shown.slice(0, 200));
+    for (const view of ["output", "files"]) {
+      await page.click(`#views [data-view=${view}]`);
+      assert.ok((await page.evaluate(() => document.documentElement.scrollWidth)) <= 320, view);
+      assert.deepEqual(await axe(page), []);
+      await picture(page, `${name}-hostile-${view}`);
+    }
+    for (const one of names) await says(page, "#tree", one);
+    await close(page);
+  });
+
+  it("is used at a zoom of 200 % without scrolling sideways", async () => {
+    // What a zoom of a window of 1280 by 800 makes of it.
+    const page = await here({ width: 640, height: 400, scale: 2 });
+    for (const view of ["files", "editor", "output", "picture", "terminal"]) {
+      await page.click(`#views [data-view=${view}]`);
+      if (view === "terminal") await says(page, ".xterm-rows", "$");
+      assert.ok((await page.evaluate(() => document.documentElement.scrollWidth)) <= 640, view);
+      assert.deepEqual(await axe(page), [], view);
+      await picture(page, `${name}-zoom-${view}`);
+    }
+    await close(page);
+  });
+
   it("speaks other languages, one of them from right to left", async () => {
     for (const [language, word, direction] of [["de", "Starten", "ltr"], ["fr", "Lancer", "ltr"], ["es", "Ejecutar", "ltr"], ["ar", "تشغيل", "rtl"]]) {
       const page = await here({ settings: { language } });
