@@ -93,7 +93,7 @@ export class Tree extends EventTarget {
       role: "treeitem", tabindex: "-1", "aria-level": level, "aria-selected": "false", "data-path": path,
       "data-type": entry.type, "aria-label": entry.name, title: isFolder ? path : `${path} (${size(entry.size)})`,
       ...(isFolder ? { "aria-expanded": "false" } : {}),
-    }, make("span", { class: "name" }, entry.name));
+    }, make("span", { class: "name" }, make("bdi", {}, entry.name)));
   }
 
   /** @param {EventTarget | null} target @returns {HTMLElement | null} */
