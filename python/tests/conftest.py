@@ -7,6 +7,7 @@ import importlib
 import json
 import os
 import queue
+import signal
 import socket
 import subprocess
 import sys
@@ -18,6 +19,10 @@ import pytest
 HERE = os.path.dirname(os.path.abspath(__file__))
 PACKAGE = os.path.dirname(HERE)
 DEADLINE = 20.0
+
+# Where these tests run in the background of a shell, SIGINT is ignored, and every program that they start would have
+# that from them. A signal with a handler is handed on as one that ends a program.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def wait_for(condition, what="condition"):
