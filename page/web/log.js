@@ -71,18 +71,21 @@ export class Log {
     if (this.waitingLength > PORTION) this.take();
     if (this.isDue) return;
     this.isDue = true;
-    const draw = () => {
-      if (!this.isDue) return;
-      this.isDue = false;
-      const begun = performance.now();
-      this.take();
-      this.draw();
-      this.cost = performance.now() - begun;
-    };
+    const draw = () => this.flush();
     // In a flood drawing is dear, and messages have to be taken between two drawings as well.
     if (document.hidden) setTimeout(draw, 200);
     else if (this.cost < CHEAP) requestAnimationFrame(draw);
     else setTimeout(() => requestAnimationFrame(draw), Math.min(4 * this.cost, LONGEST_PAUSE));
+  }
+
+  /** Draws what waits to be drawn. */
+  flush() {
+    if (!this.isDue) return;
+    this.isDue = false;
+    const begun = performance.now();
+    this.take();
+    this.draw();
+    this.cost = performance.now() - begun;
   }
 
   /** A sentence of the page among the output. @param {string} text */

@@ -135,6 +135,8 @@ export class Runs extends EventTarget {
       video: (base64) => this.picture.frame(base64),
       keylisten: (key) => this.picture.listen(key),
       stopped: ({ exitCode, reason }) => {
+        // Its last lines are there before it is said to have ended.
+        this.log.flush();
         if (this.program) known.forget(this.program.session);
         this.result = ended(exitCode, reason);
         this.picture.ended();
