@@ -97,7 +97,7 @@ impl Parts {
         for waiting in self.waiting() {
             let age = waiting.modified.and_then(|time| now.duration_since(time).ok());
             if waiting.name.starts_with('.') || age.is_some_and(|age| age > LIFETIME) {
-                self.give_up(&waiting.name);
+                remove_unlocked(&self.0, &waiting.name);
             }
         }
         self.make_room(0);
@@ -113,7 +113,7 @@ impl Parts {
             if held <= MAX_BYTES && count < MAX_WAITING {
                 return;
             }
-            if self.give_up(&oldest.name) {
+            if remove_unlocked(&self.0, &oldest.name) {
                 held = held.saturating_sub(oldest.bytes);
                 count -= 1;
             }
@@ -128,10 +128,6 @@ impl Parts {
             Some(Waiting { name, bytes: found.size(), modified: found.modified().ok() })
         });
         files.collect()
-    }
-
-    fn give_up(&self, name: &str) -> bool {
-        remove_unlocked(&self.0, name)
     }
 }
 
