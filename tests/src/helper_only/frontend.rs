@@ -10,8 +10,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use further_link_proto::{
-    CodeLength, Connection, Ended, Event, ExitStatus, Identity, PathText, Refusal, Request, Run, RunnerId,
-    SocketError, UserName, WindowSize,
+    CodeLength, Connection, Ended, Event, ExitStatus, Identity, PathText, Refusal, RelativePath, Request,
+    Run, RunnerId, SocketError, UserName, WindowSize,
 };
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -290,8 +290,19 @@ pub fn with_text(runner: &str, length: usize) -> Run {
 /// The same as this user.
 #[track_caller]
 pub fn as_user(user: &str, run: Run) -> Run {
-    let user = Some(UserName::new(user).expect("a user name"));
-    Run { identity: Identity { user, ..Identity::default() }, ..run }
+    Run { identity: identity(user), ..run }
+}
+
+/// A request for this user.
+#[track_caller]
+pub fn identity(user: &str) -> Identity {
+    Identity { user: Some(UserName::new(user).expect("a user name")), ..Identity::default() }
+}
+
+/// A path below a directory.
+#[track_caller]
+pub fn below(path: &str) -> RelativePath {
+    RelativePath::new(path).expect("a path below a directory")
 }
 
 /// The same on a terminal.

@@ -13,8 +13,9 @@ use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use further_link_proto::{Event, ExitStatus, FileMode, Identity, RelativePath, Request, Upload, UserName};
+use further_link_proto::{Event, ExitStatus, FileMode, Request, Upload};
 use further_link_tests::helper_only::foreign_call::{Argument, Stopped};
+use further_link_tests::helper_only::frontend::{below, identity};
 use further_link_tests::helper_only::{Frontend, Heard, HelperOnly};
 use further_link_tests::processes::{self, Status};
 use further_link_tests::scratch::set_mode;
@@ -143,16 +144,11 @@ fn a_program_inherits_no_filter_and_may_gain_privileges_as_in_a_terminal() {
     }
 }
 
-fn path(text: &str) -> RelativePath {
-    RelativePath::new(text).unwrap()
-}
-
 /// An upload that has begun, and its worker.
 fn upload(helper: &HelperOnly, user: &str) -> (Frontend, File, i32) {
     let frontend = helper.connect();
-    let user = Some(UserName::new(user).unwrap());
-    let identity = Identity { user, ..Identity::default() };
-    let request = Upload { identity, directory: path("project"), project_of: None, keep: false };
+    let request =
+        Upload { identity: identity(user), directory: below("project"), project_of: None, keep: false };
     frontend.send(&Request::Upload(request));
     let content = frontend.expect_code();
     // The watcher, the guard, and last of all the worker.
@@ -207,7 +203,7 @@ fn the_worker_of_an_upload_reaches_no_file_outside_of_the_work_dir() {
 #[track_caller]
 fn assert_completes(frontend: &Frontend, content: &mut File, work: &Path) {
     let length = u32::try_from("text".len()).unwrap();
-    frontend.send(&Request::File { path: path("file"), length, mode: FileMode::Plain });
+    frontend.send(&Request::File { path: below("file"), length, mode: FileMode::Plain });
     content.write_all(b"text").unwrap();
     frontend.send(&Request::Commit);
     assert!(matches!(frontend.hear(), Heard::Event(Event::Stored, _)));

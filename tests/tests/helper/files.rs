@@ -16,13 +16,13 @@ use std::{
     thread,
 };
 
-use further_link_proto::{
-    Event, FileMode, Identity, PathText, Refusal, RelativePath, Request, Run, Step, Token, Upload, UserName,
-    VERSION,
-};
+use further_link_proto::{Event, FileMode, PathText, Refusal, Request, Run, Step, Token, Upload, VERSION};
 use further_link_tests::{
     DEADLINE, accounts,
-    helper_only::{Frontend, Heard, HelperOnly, Rng, frontend::run},
+    helper_only::{
+        Frontend, Heard, HelperOnly, Rng,
+        frontend::{below, identity, run},
+    },
     processes::Process,
     scratch, wait_until,
 };
@@ -32,15 +32,10 @@ use nix::{
 };
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-fn path(text: &str) -> RelativePath {
-    RelativePath::new(text).unwrap()
-}
-
 fn upload(user: Option<&str>, directory: &str) -> Upload {
-    let user = user.map(|name| UserName::new(name).unwrap());
     Upload {
-        identity: Identity { user, ..Identity::default() },
-        directory: path(directory),
+        identity: user.map(identity).unwrap_or_default(),
+        directory: below(directory),
         project_of: None,
         keep: false,
     }
@@ -68,7 +63,7 @@ impl Uploading {
 
     fn file_with(&mut self, name: &str, content: &[u8], mode: FileMode) -> bool {
         let length = u32::try_from(content.len()).unwrap();
-        self.frontend.0.send(&Request::File { path: path(name), length, mode }).is_ok()
+        self.frontend.0.send(&Request::File { path: below(name), length, mode }).is_ok()
             && self.content.write_all(content).is_ok()
     }
 
@@ -230,7 +225,7 @@ fn an_upload_that_is_not_committed_never_was() {
     }
     // Half a file.
     let mut uploading = Uploading::begin(&helper, &upload(None, "project"));
-    uploading.frontend.send(&Request::File { path: path("half"), length: 10, mode: FileMode::Plain });
+    uploading.frontend.send(&Request::File { path: below("half"), length: 10, mode: FileMode::Plain });
     uploading.content.write_all(b"12345").unwrap();
     drop(uploading);
     wait_until(DEADLINE, "the helper has taken it back", || helper.instances().is_empty());
@@ -479,7 +474,7 @@ fn a_directory_on_another_file_system_is_left_alone() {
 #[test]
 fn a_download_is_linked_and_kept_only_when_complete() {
     let helper = HelperOnly::start();
-    let link = Request::Link { path: path("pictures/p.png"), cached: path("bucket/key/p.png") };
+    let link = Request::Link { path: below("pictures/p.png"), cached: below("bucket/key/p.png") };
     let cached = work(&helper).join(".flcache/bucket/key/p.png");
     // Cut off before it is complete.
     let mut uploading = Uploading::begin(&helper, &upload(None, "project"));
@@ -521,10 +516,10 @@ fn a_download_is_linked_and_kept_only_when_complete() {
 #[test]
 fn a_cache_of_somebody_else_is_not_used() {
     let helper = HelperOnly::builder().allow_users(&["pi", "linkother"]).start();
-    let cached = path("b/k/f");
+    let cached = below("b/k/f");
     for user in ["pi", "linkother"] {
         let mut uploading = Uploading::begin(&helper, &upload(Some(user), user));
-        uploading.frontend.send(&Request::Link { path: path("f"), cached: cached.clone() });
+        uploading.frontend.send(&Request::Link { path: below("f"), cached: cached.clone() });
         assert_eq!(uploading.hear(), Event::Missing, "{user}");
         uploading.frontend.send(&Request::Piece { length: u32::try_from(user.len()).unwrap() });
         uploading.content.write_all(user.as_bytes()).unwrap();
@@ -542,7 +537,7 @@ fn a_project_is_copied_to_its_person_with_links_resolved() {
     scratch::directory_for(&accounts::pi(), &projects, 0o755);
     let helper = builder.argument("--projects-dir").argument(projects.to_str().unwrap()).start();
     for text in ["one", "two"] {
-        let request = Upload { project_of: Some(path("ann")), ..upload(None, "my/project") };
+        let request = Upload { project_of: Some(below("ann")), ..upload(None, "my/project") };
         let mut uploading = Uploading::begin(&helper, &request);
         uploading.file("project.cfg", text.as_bytes());
         uploading.file("sub/f", b"");
@@ -566,7 +561,7 @@ fn whatever_a_program_left_is_kept_and_copied_as_what_its_links_lead_to() {
     fs::write(&elsewhere, "far").unwrap();
     let helper = builder.argument("--projects-dir").argument(projects.to_str().unwrap()).start();
     let project = work(&helper).join("project");
-    let keep = Upload { keep: true, project_of: Some(path("ann")), ..upload(None, "project") };
+    let keep = Upload { keep: true, project_of: Some(below("ann")), ..upload(None, "project") };
     store(&helper, &keep, &[("project.cfg", b"1")]);
     let socket = std::os::unix::net::UnixListener::bind(project.join("socket")).unwrap();
     nix::unistd::mkfifo(&project.join("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
@@ -632,7 +627,7 @@ fn messages_out_of_place_end_the_upload() {
     for first in [
         Request::Commit,
         Request::Downloaded,
-        Request::File { path: path("f"), length: 0, mode: FileMode::Plain },
+        Request::File { path: below("f"), length: 0, mode: FileMode::Plain },
     ] {
         let frontend = helper.connect();
         frontend.send(&first);

@@ -17,12 +17,12 @@ use std::io::{Read, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
 
 use further_link_proto::{
-    CodecError, Condition, Event, FileMode, Files, FilesAct, Identity, MAX_MESSAGE, Part, Refusal,
-    RelativePath, Request, Run, Step, Upload, UploadId, UserName, VERSION, Write, decode,
+    CodecError, Condition, Event, FileMode, Files, FilesAct, MAX_MESSAGE, Part, Refusal, Request, Run, Step,
+    Upload, UploadId, UserName, VERSION, Write, decode,
 };
 use further_link_tests::helper_only::fixture::traced;
 use further_link_tests::helper_only::frontend::{
-    MOST_DESCRIPTORS, as_user, bytes_of, exec, on_terminal, run, with_text,
+    MOST_DESCRIPTORS, as_user, below, bytes_of, exec, identity, on_terminal, run, with_text,
 };
 use further_link_tests::helper_only::{Fixture, Frontend, Heard, Rng};
 use further_link_tests::scratch::set_mode;
@@ -72,14 +72,6 @@ fn files_requests() -> impl Iterator<Item = Request> {
     ["pi", "root"]
         .into_iter()
         .flat_map(move |user| acts.clone().map(|act| Request::Files(Files { identity: identity(user), act })))
-}
-
-fn identity(user: &str) -> Identity {
-    Identity { user: Some(UserName::new(user).expect("a user name")), ..Identity::default() }
-}
-
-fn below(path: &str) -> RelativePath {
-    RelativePath::new(path).expect("a path below")
 }
 
 /// Datagrams that are no request in the first place: they end the conversation without an answer.
