@@ -107,11 +107,14 @@ class Limits(Support):
                 equal((stopped["exitCode"], stopped["reason"]), (1, "processes"))
         with check("a memory hog ends alone at MemoryMax, and its person is told"):
             with self.greeted() as client:
-                client.start("other", code=ECHO)
-                self.ends_for_memory(client, "hog", HOG.format(share=0.9))
-                client.send("stdin", "other", input="unharmed\n")
-                client.output_until("unharmed", "other")
+                self.hog_ends_alone(client, 0.9)
             equal(self.machine.show("further-link.service", "NRestarts"), "0")
+
+    def hog_ends_alone(self, client, share):
+        client.start("other", code=ECHO)
+        self.ends_for_memory(client, "hog", HOG.format(share=share))
+        client.send("stdin", "other", input="unharmed\n")
+        client.output_until("unharmed", "other")
 
     def ends_for_memory(self, client, process, code, runner="python3"):
         client.start(process, runner, code=code)
@@ -234,10 +237,7 @@ class Limits(Support):
         with check("there, too, a memory hog ends, its person is told, and the frontend stays"):
             before = self.main_pid()
             with self.greeted() as client:
-                client.start("other", code=ECHO)
-                self.ends_for_memory(client, "hog", HOG.format(share=2))
-                client.send("stdin", "other", input="unharmed\n")
-                client.output_until("unharmed", "other")
+                self.hog_ends_alone(client, 2)
                 # What is killed by hand is not said to have used too much memory, although something has before.
                 client.start("killed", code="import os; os.kill(os.getpid(), 9)")
                 stopped = client.expect("stopped", "killed")["data"]
