@@ -13,7 +13,7 @@ import { createRequire } from "node:module";
 import { after, before, describe, it } from "node:test";
 import puppeteer from "puppeteer-core";
 
-export const AXE = createRequire(import.meta.url).resolve("axe-core/axe.min.js");
+const AXE = createRequire(import.meta.url).resolve("axe-core/axe.min.js");
 /** Pictures for people, where this is set. */
 const PICTURES = process.env.FURTHER_LINK_TEST_PICTURES ?? "";
 
@@ -26,6 +26,13 @@ export async function until(what, check, seconds = 20) {
     if (Date.now() > end) throw new Error(`never: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 25));
   }
+}
+
+/** A directory that goes with the test, however it ends. */
+export function scratch(test, name) {
+  const directory = mkdtempSync(join(tmpdir(), `further-link-${name}.`));
+  test.after(() => rmSync(directory, { recursive: true, force: true }));
+  return directory;
 }
 
 const freePort = async () => {
@@ -248,6 +255,18 @@ export async function write(page, path, program) {
     view.dispatch({ changes: { from: 0, insert: inserted }, selection: { anchor: inserted.length } });
   }, program);
   await says(page, "#edit-status", "not saved");
+}
+
+/** Types a line into a field, and sends it. */
+export async function enter(page, field, line) {
+  await page.type(field, line);
+  await page.keyboard.press("Enter");
+}
+
+export async function ctrl(page, key) {
+  await page.keyboard.down("Control");
+  await page.keyboard.press(key);
+  await page.keyboard.up("Control");
 }
 
 export async function run(page) {

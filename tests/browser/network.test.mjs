@@ -2,11 +2,10 @@
 
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { it } from "node:test";
-import { close, inEachBrowser, launch, open, picture, ready, run, says, text, until, wire, write } from "./harness.mjs";
+import { close, inEachBrowser, launch, open, picture, ready, run, says, scratch, text, until, wire, write } from "./harness.mjs";
 
 inEachBrowser(tests);
 
@@ -51,9 +50,9 @@ const filled = (bytes) => Buffer.from(Uint32Array.from({ length: bytes / 4 }, (_
 function tests(name, stage) {
   const { here } = stage;
 
-  it("takes a folder with all that is in it", async () => {
+  it("takes a folder with all that is in it", async (test) => {
     const page = await here();
-    const place = mkdtempSync(join(tmpdir(), "further-link-drop."));
+    const place = scratch(test, "drop");
     const files = { "top.py": "print(1)", "inner/deep/er/data.csv": "a,b", "inner/ünï <b>&.txt": "name" };
     for (let n = 0; n < 150; n += 1) files[`many/${n}.txt`] = String(n);
     for (const [file, content] of Object.entries(files)) {
@@ -66,14 +65,13 @@ function tests(name, stage) {
       assert.equal(readFileSync(join(stage.server.work, "project", file), "utf8"), content, file);
     }
     await says(page, "#tree", "project");
-    rmSync(place, { recursive: true });
     await close(page);
   });
 
-  it("goes on with an upload where the network was cut, and has every byte right", async () => {
+  it("goes on with an upload where the network was cut, and has every byte right", async (test) => {
     const cable = await wire(stage.server.port);
     const page = await open(stage.browser, cable.port);
-    const place = mkdtempSync(join(tmpdir(), "further-link-upload."));
+    const place = scratch(test, "upload");
     const bytes = filled(16 * MIB);
     writeFileSync(join(place, "large.bin"), bytes);
     const input = await page.$("#upload-input");
@@ -90,7 +88,6 @@ function tests(name, stage) {
     const sent = cable.sent - before;
     console.log(`${name}: ${(sent / MIB).toFixed(1)} MiB were sent of 16, with a cut at 9`);
     assert.ok(sent < 22 * MIB, `${sent} bytes: from the beginning again`);
-    rmSync(place, { recursive: true });
     await close(page);
     cable.end();
   });
@@ -121,8 +118,8 @@ function tests(name, stage) {
     cable.end();
   });
 
-  it("has what was not saved after a crash of the browser", async () => {
-    const userDataDir = mkdtempSync(join(tmpdir(), "further-link-profile."));
+  it("has what was not saved after a crash of the browser", async (test) => {
+    const userDataDir = scratch(test, "profile");
     const first = await launch(name, { userDataDir });
     const profile = (browser) => ({ context: browser.defaultBrowserContext() });
     const page = await open(first, stage.server.port, profile(first));
@@ -153,6 +150,5 @@ function tests(name, stage) {
     assert.ok(shown.includes("theirs") && shown.includes("print('not saved')"), shown);
     await close(again);
     await second.close();
-    rmSync(userDataDir, { recursive: true, force: true });
   });
 }

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import {
-  axe, close, inEachBrowser, open, picture, ready, run, says, text, until, wire, write,
+  axe, close, ctrl, enter, inEachBrowser, open, picture, ready, run, says, text, until, wire, write,
 } from "./harness.mjs";
 
 inEachBrowser(tests);
@@ -16,8 +16,7 @@ function tests(name, stage) {
     assert.match(await text(page, ".cm-content"), /Press Run/);
     await run(page);
     await says(page, "#output", "What is your name?");
-    await page.type("#input", "Ann");
-    await page.keyboard.press("Enter");
+    await enter(page, "#input", "Ann");
     await says(page, "#output", "Hello, Ann");
     await says(page, "#program-state", "Finished");
     await says(page, "#tree", "hello.py");
@@ -118,13 +117,11 @@ function tests(name, stage) {
     await write(page, "echo.py", "import sys\nfor line in sys.stdin: print('got', line.strip(), flush=True)\n");
     await run(page);
     await says(page, "#program-state", "is running");
-    await page.type("#input", "one");
-    await page.keyboard.press("Enter");
+    await enter(page, "#input", "one");
     await says(page, "#output", "got one");
     cable.cut();
     await says(page, "#connection", "No connection");
-    await page.type("#input", "two");
-    await page.keyboard.press("Enter");
+    await enter(page, "#input", "two");
     await says(page, "#unsent-text", "two");
     await picture(page, `${name}-no-connection`);
     cable.mend();
@@ -134,14 +131,12 @@ function tests(name, stage) {
     assert.deepEqual(got, ["got one", "got two"]);
     cable.cut();
     await says(page, "#connection", "No connection");
-    await page.type("#input", "three");
-    await page.keyboard.press("Enter");
+    await enter(page, "#input", "three");
     await says(page, "#unsent-text", "three");
     await page.click("#discard");
     cable.mend();
     await says(page, "#connection", "Connected");
-    await page.type("#input", "four");
-    await page.keyboard.press("Enter");
+    await enter(page, "#input", "four");
     await says(page, "#output", "got four");
     assert.ok(!(await text(page, "#output")).includes("got three"));
     await page.click("#stop");
@@ -324,13 +319,9 @@ function tests(name, stage) {
   it("is used by keyboard alone: write, run, read, leave the editor", async () => {
     const page = await here();
     await page.focus(".cm-content");
-    await page.keyboard.down("Control");
-    await page.keyboard.press("KeyA");
-    await page.keyboard.up("Control");
+    await ctrl(page, "KeyA");
     await page.keyboard.type("print(6 * 7)");
-    await page.keyboard.down("Control");
-    await page.keyboard.press("Enter");
-    await page.keyboard.up("Control");
+    await ctrl(page, "Enter");
     await says(page, "#output", "42");
     await page.focus(".cm-content");
     await page.keyboard.press("Escape");

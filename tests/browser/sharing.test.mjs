@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import decodeQR from "qr/decode.js";
-import { axe, close, inEachBrowser, open, picture, run, says, text, until, write } from "./harness.mjs";
+import { axe, close, enter, inEachBrowser, open, picture, run, says, text, until, write } from "./harness.mjs";
 
 inEachBrowser(tests);
 
@@ -56,16 +56,13 @@ function tests(name, stage) {
     assert.deepEqual(await axe(other), []);
     await picture(other, `${name}-watching`);
     await says(page, "#program-state", "others watching: 1");
-    await page.type("#input", "hello");
-    await page.keyboard.press("Enter");
+    await enter(page, "#input", "hello");
     await says(other, "#output", "got hello");
     // Who watches stops nothing.
     await other.click("#stop").catch(() => {});
-    await page.type("#input", "still");
-    await page.keyboard.press("Enter");
+    await enter(page, "#input", "still");
     await says(other, "#output", "got still");
-    await page.type("#input", "end");
-    await page.keyboard.press("Enter");
+    await enter(page, "#input", "end");
     await says(other, "#program-state", "Finished");
     await close(other);
     await close(page);
@@ -99,16 +96,14 @@ function tests(name, stage) {
     // Whoever types has it, each line once.
     for (const [typing, words] of [[page, "one"], [other, "two"], [page, "three"], [other, "four"]]) {
       await typing.bringToFront();
-      await typing.type("#input", words);
-      await typing.keyboard.press("Enter");
+      await enter(typing, "#input", words);
       for (const seeing of [page, other]) await says(seeing, "#output", `got ${words}`);
     }
     for (const seeing of [page, other]) {
       assert.deepEqual(await seeing.$$eval(".line.stdout", (lines) => lines.map((line) => line.textContent)),
         ["got one", "got two", "got three", "got four"]);
     }
-    await other.type("#input", "end");
-    await other.keyboard.press("Enter");
+    await enter(other, "#input", "end");
     for (const seeing of [page, other]) await says(seeing, "#program-state", "Finished");
     await close(other);
     await close(page);

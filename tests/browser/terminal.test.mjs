@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { it } from "node:test";
-import { axe, close, inEachBrowser, picture, says, text, until } from "./harness.mjs";
+import { axe, close, ctrl, enter, inEachBrowser, picture, says, text, until } from "./harness.mjs";
 
 inEachBrowser(tests);
 
@@ -29,12 +29,12 @@ const paste = (page, pasted) => page.evaluate((text) => {
   document.querySelector(".xterm-helper-textarea").dispatchEvent(event);
 }, pasted);
 
-const enter = (page, line) => page.keyboard.type(`${line}\r`);
+const command = (page, line) => page.keyboard.type(`${line}\r`);
 
 function tests(name, { here }) {
   it("lets a program write the clipboard only when the person says so, and never read it", async () => {
     const page = await shell(here);
-    const copy = (words) => enter(page, `printf '\\e]52;c;%s\\a' $(printf '${words}' | base64)`);
+    const copy = (words) => command(page, `printf '\\e]52;c;%s\\a' $(printf '${words}' | base64)`);
     await copy("for the clipboard");
     await says(page, "#terminal-ask", "for the clipboard");
     assert.deepEqual(await page.evaluate(() => window.copied), []);
@@ -49,7 +49,7 @@ function tests(name, { here }) {
     assert.deepEqual(await page.evaluate(() => window.copied), ["and again"]);
     await page.evaluate(() => (window.pasted = "secret"));
     // The program asks for what is in it, and then the terminal for its state, which it answers.
-    await enter(page, "clear; stty -echo; printf '\\e]52;c;?\\a\\e[5n'; read -r -s -d n answer; stty echo; printf '<%q>' \"$answer\"");
+    await command(page, "clear; stty -echo; printf '\\e]52;c;?\\a\\e[5n'; read -r -s -d n answer; stty echo; printf '<%q>' \"$answer\"");
     await says(page, ".xterm-rows", "E[0");
     assert.ok(!(await text(page, ".xterm-rows")).includes("52;"), await text(page, ".xterm-rows"));
     await close(page);
@@ -73,7 +73,7 @@ function tests(name, { here }) {
 
   it("finds text, and copies it", async () => {
     const page = await shell(here);
-    await enter(page, "seq -f 'line %g of many' 1 300");
+    await command(page, "seq -f 'line %g of many' 1 300");
     await says(page, ".xterm-rows", "line 300 of many");
     await page.click("#terminal-find");
     await page.type("#find-text", "line 57 of");
@@ -85,9 +85,7 @@ function tests(name, { here }) {
     assert.deepEqual(await page.evaluate(() => window.copied), ["line 57 of"]);
     await says(page, "#terminal-state", "Copied");
     await page.focus("#find-text");
-    await page.keyboard.down("Control");
-    await page.keyboard.press("KeyA");
-    await page.keyboard.up("Control");
+    await ctrl(page, "KeyA");
     await page.keyboard.type("not there at all");
     await page.keyboard.press("Enter");
     await says(page, "#terminal-state", "not found");
@@ -99,7 +97,7 @@ function tests(name, { here }) {
 
   it("opens links only after showing where they lead, and no other kind of address", async () => {
     const page = await shell(here);
-    await enter(page, "clear; printf '\\e]8;;https://evil.example/\\e\\\\https://good.example\\e]8;;\\e\\\\\\n" +
+    await command(page, "clear; printf '\\e]8;;https://evil.example/\\e\\\\https://good.example\\e]8;;\\e\\\\\\n" +
       "\\e]8;;javascript:alert(1)\\e\\\\script-link-here\\e]8;;\\e\\\\\\nhttps://plain.example/path\\n'");
     await says(page, ".xterm-rows", "plain.example/path");
     // Each row is an element; the links begin in its first column.
@@ -137,14 +135,12 @@ function tests(name, { here }) {
     const sizes = await page.$$eval("#key-bar button", (buttons) =>
       buttons.map((button) => button.getBoundingClientRect()).map(({ width, height }) => Math.min(width, height)));
     assert.ok(sizes.length === 12 && sizes.every((size) => size >= 44), String(sizes));
-    await page.type("#line", "echo these words arrive as they were typed");
-    await page.keyboard.press("Enter");
+    await enter(page, "#line", "echo these words arrive as they were typed");
     await until("the line has come once", async () =>
       (await text(page, ".xterm-rows")).split("these words arrive as they were typed").length === 3);
     assert.equal(await page.$eval("#line", (field) => field.value), "");
     // Ctrl stays for one key.
-    await page.type("#line", "sleep 600");
-    await page.keyboard.press("Enter");
+    await enter(page, "#line", "sleep 600");
     await key("Ctrl");
     assert.equal(await page.$eval('[data-modifier="ctrl"]', (button) => button.getAttribute("aria-pressed")), "true");
     await picture(page, `${name}-phone-keys`);
