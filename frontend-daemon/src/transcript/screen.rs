@@ -48,11 +48,31 @@ impl Screen {
     /// Takes what the program has printed, in any pieces.
     pub(crate) fn feed(&mut self, text: &str) {
         let replaced = without_c1(text);
-        let text = replaced.as_deref().unwrap_or(text);
+        let text = self.without_what_scrolls_away(replaced.as_deref().unwrap_or(text));
         let (before, last) = text.split_at(text.rfind('\x1b').unwrap_or(0));
         self.scan(before);
         self.scan(last);
         self.terminal.flush();
+    }
+
+    /// The end of a flood of plain lines: the lines before it would leave the screen, without a trace.
+    ///
+    /// The cursor may be in the first row, above old text: as many lines as there are rows bring it to the
+    /// last one, as many more make all that was there scroll away.
+    fn without_what_scrolls_away<'a>(&self, text: &'a str) -> &'a str {
+        let rows = self.terminal.size.0;
+        if !self.unfinished.is_empty() || self.terminal.current_margins() != (1, rows) {
+            return text;
+        }
+        let line_end = memchr::memrchr_iter(b'\n', text.as_bytes()).nth(2 * usize::from(rows));
+        let return_before = line_end.and_then(|end| end.checked_sub(1));
+        // Only with a return the column is known.
+        let Some((before, rest)) = return_before.and_then(|place| text.split_at_checked(place)) else {
+            return text;
+        };
+        // Sequences, and characters that choose another set, have an effect on what follows.
+        let is_plain = memchr::memchr3(b'\x1b', b'\x0e', b'\x0f', before.as_bytes()).is_none();
+        if is_plain && rest.starts_with('\r') { rest } else { text }
     }
 
     fn scan(&mut self, text: &str) {

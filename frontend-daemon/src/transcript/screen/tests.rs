@@ -50,6 +50,55 @@ fn the_primary_screen_is_there_when_the_program_leaves_the_other() {
 }
 
 #[test]
+fn a_flood_of_lines_leaves_what_it_would_leave_in_small_pieces() {
+    let lines = |text: &str| format!("{text}\r\n").repeat(20);
+    let floods = [
+        lines("y"),
+        lines("longer than a line of the screen"),
+        lines("世界 and e\u{301}"),
+        lines("\tx\x08y"),
+        lines(""),
+        format!("{}0123456789", lines("y")),
+        format!("no end{}{}", lines("y"), "x\n".repeat(7)),
+        format!("{}{}", lines("y"), "a\r\n\n"),
+        "stairs\n".repeat(20),
+        lines("\x1b[3%c\x0eq\x0f"),
+        lines("\x1b[41mq"),
+        format!("\x0e{}\x0f", lines("q")),
+    ];
+    let befores = [
+        "",
+        "old\r\nold\r\nold\r\nold\x1b[H",
+        "old\r\nold\x1b[2;3r",
+        "\x1b[31;44mold",
+        "\x1b[?1049hold",
+        "\x1b[?7l",
+        "\x1b[4h",
+        "\x1b[20h",
+        "\x1b)0\x1b7",
+        "0123456789",
+        "\x1b[2",
+        "\x1b]0;title",
+        "\x1b[2;3r\x1b[?6h",
+        "\x1b[2J",
+    ];
+    for before in befores {
+        for flood in &floods {
+            for after in ["", "\u{301}x", "\x1b[2bx", "\x1b8x", "\r\nx\nx"] {
+                let [mut at_once, mut in_pieces] = [(); 2].map(|()| Screen::new(4, 10));
+                at_once.feed(before);
+                at_once.feed(flood);
+                at_once.feed(after);
+                for c in before.chars().chain(flood.chars()).chain(after.chars()) {
+                    in_pieces.feed(c.encode_utf8(&mut [0; 4]));
+                }
+                assert_eq!(look(&at_once), look(&in_pieces), "{before:?}, {flood:?}, {after:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_full_line_waits_for_its_next_character() {
     let screen = assert_same("0123456789", "x");
     assert_eq!(lines(&screen)[..2], ["0123456789", "x"]);
