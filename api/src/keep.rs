@@ -37,6 +37,8 @@ impl fmt::Debug for Secret {
 pub struct Hello {
     /// A secret of the client's own, by which it is known again.
     pub client: Option<Secret>,
+    /// It says by `ack` what output of kept programs it has used; its library only says what it has read.
+    pub acks: bool,
 }
 
 /// How a program is kept.
@@ -85,10 +87,14 @@ pub struct Attach {
 
 impl Hello {
     pub(crate) fn data(&self) -> Value {
-        match &self.client {
-            Some(client) => json!({ "version": VERSION, "client": client.as_str() }),
-            None => json!({ "version": VERSION }),
+        let mut data = Map::from_iter([("version".to_owned(), VERSION.into())]);
+        if let Some(client) = &self.client {
+            data.insert("client".to_owned(), client.as_str().into());
         }
+        if self.acks {
+            data.insert("ack".to_owned(), true.into());
+        }
+        Value::Object(data)
     }
 }
 

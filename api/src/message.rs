@@ -98,6 +98,11 @@ pub enum ClientMessage {
     Take {
         process: ProcessId,
     },
+    /// The output up to this position was used.
+    Ack {
+        process: ProcessId,
+        seq: u64,
+    },
     Sessions,
 }
 
@@ -210,6 +215,9 @@ impl ClientMessage {
                 ("detach", Some(process), Value::Null)
             }
             Self::Take { process } if dialect == Dialect::Version1 => ("take", Some(process), Value::Null),
+            Self::Ack { process, seq } if dialect == Dialect::Version1 => {
+                ("ack", Some(process), json!({ "seq": seq }))
+            }
             Self::Sessions if dialect == Dialect::Version1 => ("sessions", None, Value::Null),
             Self::Resize { .. }
             | Self::Upload { .. }
@@ -217,6 +225,7 @@ impl ClientMessage {
             | Self::Attach { .. }
             | Self::Detach { .. }
             | Self::Take { .. }
+            | Self::Ack { .. }
             | Self::Sessions => return None,
         };
         let process = process.filter(|_| dialect != Dialect::RunPy).map(ProcessId::as_str);
@@ -497,6 +506,7 @@ mod tests {
             ClientMessage::Attach { process: process.clone(), attach: attach(Some(7), Some((24, 80))) },
             ClientMessage::Detach { process: process.clone() },
             ClientMessage::Take { process: process.clone() },
+            ClientMessage::Ack { process: process.clone(), seq: 7 },
             ClientMessage::Sessions,
         ];
         for message in messages {
@@ -504,8 +514,8 @@ mod tests {
             assert_eq!(parse(json.as_bytes(), Dialect::Version1).as_ref(), Ok(&message), "{json}");
             assert_ne!(parse(json.as_bytes(), Dialect::Run).as_ref(), Ok(&message), "{json}");
         }
-        for client in [None, Some(Secret::new("x".repeat(22)))] {
-            let hello = ClientMessage::Hello(Hello { client });
+        for (client, acks) in [(None, false), (None, true), (Some(Secret::new("x".repeat(22))), true)] {
+            let hello = ClientMessage::Hello(Hello { client, acks });
             let json = hello.to_json(Dialect::Run).unwrap();
             assert_eq!(parse(json.as_bytes(), Dialect::Run), Ok(hello));
             assert!(parse(json.as_bytes(), Dialect::Version1).is_err(), "a second one");
@@ -535,6 +545,9 @@ mod tests {
             r#"{"type":"attach","process":"1","data":{"key":"s"}}"#,
             r#"{"type":"attach","process":"1","data":{"session":"s","key":"k","after":-1}}"#,
             r#"{"type":"attach","data":{"session":"s","key":"k"}}"#,
+            r#"{"type":"ack","process":"1"}"#,
+            r#"{"type":"ack","process":"1","data":{"seq":-1}}"#,
+            r#"{"type":"ack","data":{"seq":1}}"#,
         ] {
             let parsed = parse(text.as_bytes(), Dialect::Version1);
             assert!(matches!(parsed, Err(crate::ClientError::BadMessage(_))), "{text}: {parsed:?}");

@@ -61,6 +61,10 @@ fn run(mut raw: Raw, dialect: Dialect) -> Result<ClientMessage, BadMessage> {
         "attach" if is_new => attach(raw).map(|attach| ClientMessage::Attach { process, attach }),
         "detach" if is_new => Ok(ClientMessage::Detach { process }),
         "take" if is_new => Ok(ClientMessage::Take { process }),
+        "ack" if is_new => {
+            let seq = raw.count("seq", "data.seq")?.ok_or(BadMessage::Field("data.seq"))?;
+            Ok(ClientMessage::Ack { process, seq })
+        }
         _ => addressed(process, raw, dialect),
     }
 }
@@ -75,7 +79,12 @@ fn hello(mut raw: Raw) -> Result<ClientMessage, BadMessage> {
     if is_named && client.is_none() {
         return Err(BadMessage::Field("data.client"));
     }
-    Ok(ClientMessage::Hello(Hello { client }))
+    let acks = match raw.data.get("ack") {
+        None => false,
+        Some(Value::Bool(acks)) => *acks,
+        Some(_) => return Err(BadMessage::Field("data.ack")),
+    };
+    Ok(ClientMessage::Hello(Hello { client, acks }))
 }
 
 fn attach(mut raw: Raw) -> Result<Attach, BadMessage> {

@@ -127,7 +127,18 @@ impl Client {
     /// Says `hello`, and returns the answer's data. From here on it may use kept programs.
     #[track_caller]
     pub fn hello(&mut self, client: Option<&str>) -> Value {
-        self.say(&ClientMessage::Hello(Hello { client: client.map(Secret::new) }));
+        self.introduce(Hello { client: client.map(Secret::new), acks: false })
+    }
+
+    /// Says `hello` as one that acknowledges output of kept programs.
+    #[track_caller]
+    pub fn hello_with_acks(&mut self, client: &str) {
+        self.introduce(Hello { client: Some(Secret::new(client)), acks: true });
+    }
+
+    #[track_caller]
+    fn introduce(&mut self, hello: Hello) -> Value {
+        self.say(&ClientMessage::Hello(hello));
         self.dialect = Dialect::Version1;
         self.record.speak_version_1();
         self.expect("hello", |message| message["type"] == "hello")["data"].take()

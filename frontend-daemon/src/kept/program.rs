@@ -339,6 +339,16 @@ impl Attachment {
         served
     }
 
+    /// The client says itself what it has used.
+    pub(crate) fn wait_for_acks(&self) {
+        self.kept.transcript.wait_for_acks(self.viewer);
+    }
+
+    /// The client has used the output up to this position.
+    pub(crate) fn ack(&self, position: u64) {
+        self.kept.transcript.ack(self.viewer, position);
+    }
+
     async fn take(&self, window: Option<WindowSize>) {
         let size = {
             let _one_at_a_time = self.kept.sizing();

@@ -35,9 +35,11 @@ use crate::{
 /// The client hears of a start before anything else (B4.8), unless it takes longer: it hangs then.
 const START_PATIENCE: Duration = Duration::from_millis(50);
 /// What a client may find here that a server of the original does not have.
-const FEATURES: [&str; 5] = [KEEP, "end", "runners", "signal", "size"];
+const FEATURES: [&str; 6] = [KEEP, ACK, "end", "runners", "signal", "size"];
 /// Kept programs, unless the settings allow none.
 const KEEP: &str = "keep";
+/// Of the output of kept programs.
+const ACK: &str = "ack";
 
 /// What all sessions share.
 #[derive(Clone)]
@@ -62,6 +64,8 @@ pub(crate) struct Session {
     dialect: Dialect,
     /// To whom its kept programs belong.
     owner: Owner,
+    /// It says itself what output of kept programs it has used.
+    acks: bool,
     processes: HashMap<ProcessId, Entry>,
     tasks: JoinSet<()>,
 }
@@ -76,7 +80,7 @@ impl Session {
     ) -> Self {
         let owner = Owner::Connection(options.connection);
         let (processes, tasks) = (HashMap::new(), JoinSet::new());
-        Self { shared, options, attempts, outbox, dialect, owner, processes, tasks }
+        Self { shared, options, attempts, outbox, dialect, owner, acks: false, processes, tasks }
     }
 
     /// How its client writes the next message.
@@ -106,6 +110,13 @@ impl Session {
             Ok(ClientMessage::Attach { process, attach }) => self.attach(process, &attach),
             Ok(ClientMessage::Detach { process }) => self.detach(&process),
             Ok(ClientMessage::Take { process }) => self.take(&process).await,
+            Ok(ClientMessage::Ack { process, seq }) => {
+                // It may cross the program's end.
+                if let Some(Entry::Kept(attachment)) = self.processes.get(&process) {
+                    attachment.ack(seq);
+                }
+                Ok(())
+            }
             Ok(ClientMessage::Sessions) => return self.sessions().await,
             Ok(ClientMessage::Upload { directory }) => match Box::pin(self.upload(&directory)).await {
                 Ok(()) => return self.outbox.send(ServerMessage::Uploaded, None).await,
@@ -213,6 +224,9 @@ impl Session {
     /// Has a task give the client this message, and then what the program says. From here on the task sees
     /// to it that the client is taken out again.
     fn serve_kept(&mut self, id: ProcessId, attachment: Attachment, first: Option<String>) {
+        if self.acks {
+            attachment.wait_for_acks();
+        }
         let (kept, who) = (Arc::clone(&self.shared.kept), self.options.who());
         let (served, outbox, process) = (attachment.clone(), self.outbox.clone(), id.clone());
         self.tasks.spawn(async move { kept.serve(served, first, outbox, process, who).await });
@@ -222,6 +236,7 @@ impl Session {
     async fn hello(&mut self, hello: &Hello) -> Result<(), Disconnected> {
         self.dialect = Dialect::Version1;
         self.outbox.speak(self.dialect);
+        self.acks = hello.acks;
         if let Some(client) = &hello.client {
             self.owner = Owner::Client(Hash::of(client.as_str()));
         }
@@ -232,7 +247,7 @@ impl Session {
             device: names::host_name(),
             features: FEATURES
                 .iter()
-                .filter(|name| **name != KEEP || kept.programs > 0)
+                .filter(|name| ![KEEP, ACK].contains(name) || kept.programs > 0)
                 .map(|name| (*name).to_owned())
                 .collect(),
             limits: KeptLimits {

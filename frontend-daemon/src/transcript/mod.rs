@@ -40,7 +40,7 @@ use crate::{
     transcript::drawing::{Drawing, Drawn},
     transcript::log::Cursor,
     transcript::saved::{Restored, Saved},
-    transcript::state::{MAX_KEYS, MAX_KEYS_BYTES, Opening, Picture, REMAINS, State, Step, in_json},
+    transcript::state::{MAX_KEYS, MAX_KEYS_BYTES, Opening, Picture, REMAINS, State, Step, WINDOW, in_json},
     transcript::viewer::{Told, Viewer, Whose},
 };
 
@@ -290,6 +290,21 @@ impl Transcript {
         state.follow_holder()
     }
 
+    /// This viewer says itself what it has used, from now on.
+    pub(crate) fn wait_for_acks(&self, viewer: ViewerId) {
+        if let Some(viewer) = self.lock().viewers.get_mut(viewer) {
+            viewer.acks = true;
+        }
+    }
+
+    /// The viewer has used everything up to this position.
+    pub(crate) fn ack(&self, viewer: ViewerId, position: u64) {
+        if let Some(viewer) = self.lock().viewers.get_mut(viewer) {
+            viewer.ack(position);
+        }
+        self.room_came.notify_waiters();
+    }
+
     /// Whether the viewer has the keyboard.
     pub(crate) fn is_holder(&self, viewer: ViewerId) -> bool {
         self.lock().viewers.is_holder(viewer)
@@ -488,9 +503,13 @@ impl Transcript {
     fn step(&self, viewer: ViewerId, process: &ProcessId) -> Step {
         let mut state = self.lock();
         let step = state.step(viewer, process);
-        let sending = matches!(step, Step::Say { .. }).then(Instant::now);
         if let Some(viewer) = state.viewers.get_mut(viewer) {
-            viewer.sending = sending;
+            viewer.sending = match step {
+                Step::Say { .. } => Some(Instant::now()),
+                // It has not used what it was sent.
+                Step::Wait if viewer.owes(WINDOW) => viewer.sending.or_else(|| Some(Instant::now())),
+                _ => None,
+            };
         }
         let has_moved = matches!(step, Step::Say { .. }) && state.viewers.is_holder(viewer);
         if has_moved {

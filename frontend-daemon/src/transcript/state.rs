@@ -21,8 +21,8 @@ use crate::{
 };
 
 /// How far the client with the keyboard may be behind before the program waits for it: what a client of a
-/// program that is not kept may have waiting.
-const WINDOW: u64 = 256 * 1024;
+/// program that is not kept may have waiting. One that acknowledges is given no more than this at once.
+pub(super) const WINDOW: u64 = 256 * 1024;
 /// The client with the keyboard confirms its output in such parts of the room: nothing that it may not have
 /// leaves the log while it is attached.
 const PARTS: usize = 8;
@@ -325,6 +325,9 @@ impl State {
         }
         if matches!(self.opening, Opening::Starting) {
             return Step::Wait;
+        }
+        if viewer.owes(WINDOW) {
+            return self.news(id, process).unwrap_or(Step::Wait);
         }
         if viewer.needs_screen {
             return Step::Draw;

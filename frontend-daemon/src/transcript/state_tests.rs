@@ -13,7 +13,7 @@ use crate::{
     memory::budget::Budget,
     outbox::outbox,
     transcript::Transcript,
-    transcript::state::{Arrival, Limits, Opening, SessionKeys, State, Step},
+    transcript::state::{Arrival, Limits, Opening, SessionKeys, State, Step, WINDOW},
     transcript::viewer::ViewerId,
 };
 
@@ -188,6 +188,70 @@ fn nothing_left_to_give_is_confirmed_when_the_program_waits_for_that() {
     assert_eq!((json.as_str(), confirms), ("", Some(1024)));
     state.viewers.get_mut(holder).unwrap().is_waited_for = true;
     assert!(next(&mut state, holder).is_none(), "asked once");
+}
+
+#[test]
+fn who_acknowledges_its_output_is_given_a_window_and_the_program_waits() {
+    let process = ProcessId::new("1");
+    let mut state = State::new(
+        Limits { text: 4 * TEXT, text_of_all: Budget::new(8 * TEXT), ..limits() },
+        WhenFull::Drop,
+        None,
+        None,
+        None,
+    );
+    state.opening = Opening::Started;
+    let holder = viewer(&mut state, Mode::Use);
+    state.viewers.get_mut(holder).unwrap().acks = true;
+    let mut said = 0;
+    let mut given = 0;
+    while say(&mut state, 16 * 1024) {
+        said += 16 * 1024;
+        given += read(&mut state, holder).0;
+    }
+    let window = usize::try_from(WINDOW).unwrap();
+    assert_eq!((given, said), (window, 2 * window + 16 * 1024));
+    assert!(matches!(state.step(holder, &process), Step::Wait), "and asks for nothing");
+    // A client may say that it has used what it was never given.
+    for (acknowledged, more) in [(0, 0), (16 * 1024, 16 * 1024), (WINDOW + 1000, window)] {
+        state.viewers.get_mut(holder).unwrap().ack(acknowledged);
+        assert_eq!(read(&mut state, holder).0, more);
+    }
+    assert_eq!(state.viewers.confirmed(), WINDOW + 1000);
+    // Its end comes behind all output.
+    state.ended = Some(Outcome { exit_code: 0, reason: EndReason::Exited, usage: None });
+    assert!(matches!(state.step(holder, &process), Step::Wait));
+    state.viewers.get_mut(holder).unwrap().ack(u64::MAX);
+    assert!(matches!(state.step(holder, &process), Step::Stopped(_)));
+}
+
+#[test]
+fn who_acknowledges_nothing_hears_of_what_is_not_output() {
+    let mut state = state(WhenFull::Drop, Some(SIZE));
+    let (holder, watcher) = (viewer(&mut state, Mode::Use), viewer(&mut state, Mode::View));
+    while next(&mut state, watcher).is_some() {}
+    state.viewers.get_mut(watcher).unwrap().acks = true;
+    for _ in 0..2 * WINDOW / 1024 {
+        assert!(say(&mut state, 1024));
+        let position = state.log.end();
+        read(&mut state, holder);
+        state.viewers.get_mut(holder).unwrap().confirmed = position;
+        read(&mut state, watcher);
+    }
+    let later = viewer(&mut state, Mode::View);
+    assert!(matches!(next(&mut state, watcher), Some((KeptMessage::Viewers { viewers: 3 }, _))));
+    state.viewers.remove(later);
+    // It has fallen behind, and gets a screen when it has used what it has.
+    while state.log.start() <= state.viewers.get(watcher).unwrap().given {
+        assert!(say(&mut state, 1024));
+        let position = state.log.end();
+        read(&mut state, holder);
+        state.viewers.get_mut(holder).unwrap().confirmed = position;
+    }
+    read(&mut state, watcher);
+    assert!(matches!(state.step(watcher, &ProcessId::new("1")), Step::Wait));
+    state.viewers.get_mut(watcher).unwrap().ack(u64::MAX);
+    assert!(matches!(state.step(watcher, &ProcessId::new("1")), Step::Draw));
 }
 
 #[test]

@@ -45,6 +45,8 @@ pub(super) struct Viewer {
     pub(super) given: u64,
     /// The position up to which its side has confirmed that it has everything.
     pub(super) confirmed: u64,
+    /// It confirms by itself. Without this the program that reads its connection does.
+    pub(super) acks: bool,
     /// The position whose confirmation was asked for last, and what was given since, in bytes with what
     /// records cost.
     asked: u64,
@@ -80,13 +82,24 @@ impl Viewer {
         let length = usize::try_from(position.saturating_sub(self.given)).unwrap_or(usize::MAX);
         (self.cursor, self.given) = (next, position);
         self.unasked = self.unasked.saturating_add(length + RECORD_COST);
-        (self.unasked >= part).then(|| self.ask())
+        (self.unasked >= part && !self.acks).then(|| self.ask())
     }
 
     /// The position to confirm when there is nothing more to give, and the program waits for that.
     pub(super) fn ask_at_end(&mut self) -> Option<u64> {
-        let waits = std::mem::take(&mut self.is_waited_for) && self.asked < self.given;
+        let waits = std::mem::take(&mut self.is_waited_for) && !self.acks && self.asked < self.given;
         waits.then(|| self.ask())
+    }
+
+    /// It has used everything up to this position.
+    pub(super) fn ack(&mut self, position: u64) {
+        self.confirmed = self.confirmed.max(position.min(self.given));
+        self.wake.notify_one();
+    }
+
+    /// It was given as much as it may have without a confirmation.
+    pub(super) fn owes(&self, window: u64) -> bool {
+        self.acks && self.given.saturating_sub(self.confirmed) >= window
     }
 
     fn ask(&mut self) -> u64 {
@@ -180,6 +193,7 @@ impl Viewers {
             cursor,
             given,
             confirmed: given,
+            acks: false,
             asked: given,
             unasked: 0,
             needs_screen: false,

@@ -3,11 +3,13 @@
 #![expect(clippy::indexing_slicing, reason = "helpers of tests may fail the test")]
 
 use std::sync::Barrier;
+use std::time::Duration;
 
 use further_link_api::{Attach, ClientMessage, Hello, Integer, ProcessId, Secret, Signal};
 use further_link_tests::client::ending;
 use further_link_tests::programs::{CHANNEL, numbered, program, python};
 use further_link_tests::session::Session;
+use further_link_tests::wait::settled;
 use further_link_tests::{Client, DEADLINE, Daemon, wait_until};
 use serde_json::{Value, json};
 
@@ -163,6 +165,7 @@ fn needs_key(message: &ClientMessage) -> bool {
         | ClientMessage::Upload { .. }
         | ClientMessage::Attach { .. }
         | ClientMessage::Detach { .. }
+        | ClientMessage::Ack { .. }
         | ClientMessage::Sessions => false,
     }
 }
@@ -201,7 +204,7 @@ fn each_message_that_needs_the_key_says_so_to_a_view_key() {
             stop(None),
             ClientMessage::KeyEvent { process: process(), key: "a".to_owned(), event: "keydown".to_owned() },
             ClientMessage::Take { process: process() },
-            ClientMessage::Hello(Hello { client: None }),
+            ClientMessage::Hello(Hello { client: None, acks: false }),
             ClientMessage::Attach { process: process(), attach },
         ];
         for signal in Signal::ALL {
@@ -226,6 +229,44 @@ fn each_message_that_needs_the_key_says_so_to_a_view_key() {
         let echoed = if query.is_empty() { "good\n" } else { "good\r\ngood\r\n" };
         one.wait_stdout("1", echoed);
         assert_eq!(one.stdout("1"), echoed);
+    }
+}
+
+/// Its library has read all of it, and confirms that; the page behind it has not.
+#[test]
+fn a_client_that_acknowledges_output_is_given_a_window_and_loses_nothing() {
+    const WINDOW: u64 = 256 * 1024;
+    /// Output comes in pieces of so much.
+    const PIECE: u64 = 64 * 1024;
+    let daemon = Daemon::start();
+    for (query, end) in [("", "\n"), ("pty=1", "\r\n")] {
+        let mut one = daemon.run(query);
+        one.hello_with_acks(ONE);
+        let code = "for i in range(200_000): print(i)";
+        Session::start(&mut one, "1", kept(python(code), 60));
+        let full_window = |one: &mut Client, from: u64| {
+            wait_until(DEADLINE, "a full window", || seq_of_last_output(one, "1") >= from + WINDOW);
+            settled(DEADLINE, Duration::from_millis(500), "calm", || seq_of_last_output(one, "1"))
+        };
+        let given = full_window(&mut one, 0);
+        assert!((WINDOW..WINDOW + PIECE).contains(&given), "{query}: {given}");
+        say(&mut one, "another", "ack", &json!({"seq": 1}));
+        say(&mut one, "1", "ack", &json!({}));
+        assert_eq!(one.next_error(), "Bad message");
+        // More than it was given: that counts as all of it.
+        say(&mut one, "1", "ack", &json!({"seq": given * 2}));
+        let more = full_window(&mut one, given);
+        assert!((given + WINDOW..given + WINDOW + PIECE).contains(&more), "{query}: {given}, {more}");
+        let mut acknowledged = given;
+        while !one.messages().any(|message| message["type"] == "stopped") {
+            let seq = seq_of_last_output(&mut one, "1");
+            if seq > acknowledged {
+                say(&mut one, "1", "ack", &json!({"seq": seq}));
+                acknowledged = seq;
+            }
+        }
+        let expected = numbered(200_000, |i| format!("{i}{end}"));
+        assert!(one.stdout("1") == expected, "{query}: {} of {}", one.stdout("1").len(), expected.len());
     }
 }
 
