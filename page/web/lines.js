@@ -20,8 +20,6 @@ export class Lines {
     this.lines = [];
     this.first = 0;
     this.next = 0;
-    /** How many lines were let go. */
-    this.dropped = 0;
     /** The smallest id of a line that has changed since this was set to `next`. */
     this.changed = 0;
     this.open = false;
@@ -33,14 +31,20 @@ export class Lines {
   clear() {
     this.lines = [];
     this.first = this.changed = this.next;
-    this.dropped = 0;
     this.open = false;
     this.rest = {};
   }
 
   /** @param {string} text @param {Stream} stream */
   push(text, stream) {
-    let all = (this.rest[stream] ?? "") + text;
+    const begin = lastLines(text, this.most + 1);
+    if (begin > 0) {
+      // A flood: only the newest lines are ever seen.
+      this.lines = [];
+      this.open = false;
+      this.rest[stream] = "";
+    }
+    let all = (this.rest[stream] ?? "") + text.slice(begin);
     this.rest[stream] = "";
     const unfinished = UNFINISHED.exec(all);
     if (unfinished) {
@@ -49,24 +53,13 @@ export class Lines {
     }
     if (all.includes("\x1b")) all = all.replace(CODES, "");
     const pieces = all.split("\n");
-    // A flood: only the newest lines are ever seen.
-    if (pieces.length > this.most + 1) {
-      const skipped = pieces.length - this.most - 1;
-      pieces.splice(0, skipped);
-      this.dropped += skipped + this.lines.length;
-      this.lines = [];
-      this.open = false;
-    }
     pieces.forEach((piece, index) => {
       const isLast = index === pieces.length - 1;
       if (piece || !isLast) this.write(piece, stream);
       if (!isLast) this.open = false;
     });
     const over = this.lines.length - this.most;
-    if (over > 0) {
-      this.lines.splice(0, over);
-      this.dropped += over;
-    }
+    if (over > 0) this.lines.splice(0, over);
     this.first = this.lines[0]?.id ?? this.next;
   }
 
@@ -99,6 +92,20 @@ export class Lines {
     this.lines.push(line);
     return line;
   }
+}
+
+/**
+ * Where so many lines begin that are the last of a text; the one without an end counts.
+ * @param {string} text
+ * @param {number} count
+ */
+export function lastLines(text, count) {
+  let place = text.length;
+  for (let left = count; left > 0; left -= 1) {
+    if (place <= 0) return 0;
+    place = text.lastIndexOf("\n", place - 1);
+  }
+  return place + 1;
 }
 
 /**

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { difference } from "./difference.js";
-import { Lines, words } from "./lines.js";
+import { Lines, lastLines, words } from "./lines.js";
 
 const texts = (lines) => lines.lines.map(({ text }) => text);
 
@@ -33,11 +33,23 @@ test("streams have lines of their own", () => {
   assert.deepEqual(lines.lines.map(({ text, stream }) => `${stream} ${text}`), ["stdout a", "stderr b", "stdout c"]);
 });
 
-test("a flood leaves the newest lines, and counts the others", () => {
+test("a flood leaves the newest lines", () => {
   const lines = new Lines(3);
   lines.push(Array.from({ length: 1000 }, (_, n) => `${n}\n`).join(""), "stdout");
   assert.deepEqual(texts(lines), ["997", "998", "999"]);
-  assert.equal(lines.lines.length + lines.dropped, 1000);
+  lines.push("\x1b[", "stdout");
+  lines.push("a\nb\nc\n\nd", "stdout");
+  assert.deepEqual(texts(lines), ["c", "", "d"]);
+});
+
+test("the last lines of a text begin where they begin", () => {
+  const begins = (text, count) => text.slice(lastLines(text, count));
+  for (const [text, count, last] of [
+    ["a\nb\nc", 2, "b\nc"], ["a\nb\nc\n", 2, "c\n"], ["a\nb\nc", 3, "a\nb\nc"], ["a\nb", 9, "a\nb"], ["", 1, ""],
+    ["\n", 1, ""], ["\n", 2, "\n"], ["\n\na", 2, "\na"],
+  ]) {
+    assert.equal(begins(text, count), last, JSON.stringify([text, count]));
+  }
 });
 
 test("arguments are words, as in a shell", () => {

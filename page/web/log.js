@@ -10,11 +10,11 @@ import { t } from "./texts.js";
 
 /** Lines in the document. */
 const MOST = 5000;
-/** Characters that the file with all output may have. */
-const MOST_KEPT = 64 * 1024 * 1024;
+/** Bytes that the file with all output may have, and those of a piece of it. */
+const MOST_KEPT = 32 * 1024 * 1024;
 const PIECE = 256 * 1024;
 /** Characters that are put into lines at once, so that the page stays awake. */
-const PORTION = 4 * 1024 * 1024;
+const PORTION = 1024 * 1024;
 /** Milliseconds of drawing that fit into a frame, and the longest time between drawings. */
 const CHEAP = 12;
 const LONGEST_PAUSE = 500;
@@ -29,11 +29,7 @@ export class Log {
     this.waiting = [];
     this.waitingLength = 0;
     this.isDue = false;
-    /** The whole text, for the file. @type {Blob[]} */
-    this.pieces = [];
-    this.piece = "";
-    this.kept = 0;
-    this.isCut = false;
+    this.kept = new Kept();
     this.spoken = 0;
     this.isAtEnd = true;
     /** Milliseconds that the last drawing took. */
@@ -52,10 +48,7 @@ export class Log {
     this.lines.clear();
     this.waiting = [];
     this.waitingLength = 0;
-    this.pieces = [];
-    this.piece = "";
-    this.kept = 0;
-    this.isCut = false;
+    this.kept = new Kept();
     this.isAtEnd = true;
     this.spoken = this.lines.next;
     this.draw();
@@ -63,7 +56,7 @@ export class Log {
 
   /** @param {string} text @param {Stream} stream */
   push(text, stream) {
-    if (stream !== "note") this.keep(text);
+    if (stream !== "note") this.kept.add(text);
     const last = this.waiting.at(-1);
     if (last && last.stream === stream && last.text.length < PORTION) last.text += text;
     else this.waiting.push({ text, stream });
@@ -93,24 +86,10 @@ export class Log {
     this.push(`${text}\n`, "note");
   }
 
-  /** @param {string} text */
-  keep(text) {
-    if (this.kept + text.length > MOST_KEPT) {
-      this.isCut = true;
-      return;
-    }
-    this.kept += text.length;
-    this.piece += text;
-    if (this.piece.length > PIECE) {
-      this.pieces.push(new Blob([this.piece]));
-      this.piece = "";
-    }
-  }
-
   /** Everything that has come, as a file. */
   save() {
-    const end = this.isCut ? [`\n${t("outputCut")}\n`] : [];
-    save(new Blob([...this.pieces, this.piece, ...end], { type: "text/plain" }), "output.txt");
+    const end = this.kept.isCut ? [`\n${t("outputCut")}\n`] : [];
+    save(new Blob([...this.kept.pieces(), ...end], { type: "text/plain" }), "output.txt");
   }
 
   take() {
@@ -121,23 +100,26 @@ export class Log {
 
   draw() {
     const { lines } = this;
+    // Nodes of lines that went are those of new ones: in a flood browsers would collect them late.
+    const free = [];
     for (const [id, node] of this.nodes) {
       if (id >= lines.first) break;
       node.remove();
       this.nodes.delete(id);
+      if (node.childNodes.length === 1) free.push(node);
     }
     const fresh = document.createDocumentFragment();
     for (let index = Math.max(0, lines.changed - lines.first); index < lines.lines.length; index += 1) {
       const line = /** @type {import("./lines.js").Line} */ (lines.lines[index]);
       let node = this.nodes.get(line.id);
       if (!node) {
-        node = make("div", { class: `line ${line.stream}` });
+        node = free.pop() ?? make("div", {}, "");
+        node.className = `line ${line.stream}`;
         const before = lines.lines[index - 1];
         if (before?.stream !== line.stream && (line.stream === "stderr" || line.stream === "compile")) {
           const mark = line.stream === "stderr" ? t("errorMark") : t("compilerMark");
-          node.append(make("span", { class: "mark" }, mark));
+          node.prepend(make("span", { class: "mark" }, mark));
         }
-        node.append("");
         this.nodes.set(line.id, node);
         fresh.append(node);
       }
@@ -182,5 +164,39 @@ export class Log {
     this.spoken = this.lines.next;
     this.draw();
     return stored.about;
+  }
+}
+
+/** The whole text as bytes: they take half of what strings take until browsers collect those. */
+class Kept {
+  constructor() {
+    /** @type {Uint8Array<ArrayBuffer>[]} */
+    this.full = [];
+    this.last = new Uint8Array(0);
+    this.used = 0;
+    this.size = 0;
+    this.isCut = false;
+    this.encoder = new TextEncoder();
+  }
+
+  /** @param {string} text */
+  add(text) {
+    let rest = text;
+    while (rest && !this.isCut) {
+      const { read, written } = this.encoder.encodeInto(rest, this.last.subarray(this.used));
+      this.used += written;
+      rest = rest.slice(read);
+      if (!rest) return;
+      // What is left of the piece has no room for a character.
+      this.full.push(this.last.subarray(0, this.used));
+      this.size += this.used;
+      this.used = 0;
+      this.isCut = this.size + PIECE > MOST_KEPT;
+      this.last = new Uint8Array(this.isCut ? 0 : PIECE);
+    }
+  }
+
+  pieces() {
+    return [...this.full, this.last.subarray(0, this.used)];
   }
 }
