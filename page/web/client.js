@@ -2,10 +2,12 @@
 // input. Without DOM: it runs in Node as well. page/README.md has an example.
 
 /**
- * What a program on the device says to the page. All are optional.
+ * What a program on the device says to the page. All are optional. Where `output` and `screen` return a promise, the
+ * text counts as used when it is kept, and the program waits when too much is unused.
  * @typedef {object} Listener
- * @property {(text: string, stream: "stdout" | "stderr" | "compile") => void} [output]
- * @property {(text: string) => void} [screen] The terminal as it is now, to be written into an emulator.
+ * @property {(text: string, stream: "stdout" | "stderr" | "compile") => void | Promise<void>} [output]
+ * @property {(text: string) => void | Promise<void>} [screen] The terminal as it is now, to be written into an
+ *   emulator.
  * @property {(bytes: number) => void} [lost] So many bytes are not there any more.
  * @property {(base64: string) => void} [video]
  * @property {(key: string) => void} [keylisten]
@@ -33,6 +35,9 @@ const SILENCE = 8000;
 const DOUBT = 1500;
 /** Most characters that wait to be sent; what does not fit is refused. */
 const MOST_WAITING = 256 * 1024;
+/** Bytes of output after which the device hears at once that they were used; the rest after so many milliseconds. */
+const ACK_BYTES = 32 * 1024;
+const ACK_DELAY = 50;
 
 /** A program on the device, as long as this client is interested in it. */
 export class Program {
@@ -63,9 +68,10 @@ export class Program {
     /** Not confirmed yet, or not sent. @type {Input[]} */
     this.inputs = [];
     this.next = 1;
-    this.paused = false;
-    /** What comes before `attached` comes again behind it. */
-    this.ignoring = false;
+    /** The positions that were used, and that the device has heard of. */
+    this.used = this.acknowledged = 0;
+    /** @type {any} */
+    this.ackTimer = null;
   }
 
   get isLive() {
@@ -138,18 +144,20 @@ export class Program {
     this.state = "stopped";
   }
 
-  /** Asks for no more output until `resume`. Only kept programs can be paused. */
-  pause() {
-    if (this.paused || this.state !== "running" || !this.session) return;
-    this.paused = this.ignoring = true;
-    this.state = "away";
-    this.send("detach");
+  /** Output is used, in its order: the device hears of it. @param {number} seq */
+  use(seq) {
+    this.used = seq;
+    if (this.used - this.acknowledged >= ACK_BYTES) this.acknowledge();
+    else this.ackTimer ??= setTimeout(() => this.acknowledge(), ACK_DELAY);
   }
 
-  resume() {
-    if (!this.paused) return;
-    this.paused = false;
-    if (this.client.isOpen && this.state === "away") this.client.ask({ program: this, start: null });
+  acknowledge() {
+    clearTimeout(this.ackTimer);
+    this.ackTimer = null;
+    // After a cut the device counts from where this client has come back.
+    if (this.state !== "running" || this.used <= this.acknowledged) return;
+    this.acknowledged = this.used;
+    this.send("ack", { seq: this.used });
   }
 
   /** @param {string} type @param {object} [data] */
@@ -208,7 +216,7 @@ export class Client extends EventTarget {
     const socket = this.open(this.url);
     this.socket = socket;
     socket.onopen = () => {
-      this.send({ type: "hello", data: { version: 1, client: this.secret } });
+      this.send({ type: "hello", data: { version: 1, client: this.secret, ack: true } });
     };
     socket.onmessage = ({ data }) => {
       if (this.socket !== socket) return;
@@ -387,7 +395,6 @@ export class Client extends EventTarget {
       if (!program.isLive) continue;
       if (!program.session) this.fail(program, "");
       else program.state = "away";
-      program.paused = program.ignoring = false;
       program.listener.changed?.();
     }
     const delay = DELAYS[Math.min(this.attempt, DELAYS.length - 1)] ?? 0;
@@ -475,8 +482,6 @@ export class Client extends EventTarget {
    */
   tell(program, type, data) {
     const { listener } = program;
-    if (type === "attached") program.ignoring = false;
-    if (program.ignoring) return;
     switch (type) {
       case "started":
         program.state = "running";
@@ -504,11 +509,11 @@ export class Client extends EventTarget {
       case "stdout":
       case "stderr":
         if (typeof data.seq === "number") program.seq = data.seq;
-        listener.output?.(data.output, data.stage === "compile" ? "compile" : type);
+        this.used(program, data.seq, listener.output?.(data.output, data.stage === "compile" ? "compile" : type));
         return;
       case "screen":
         program.seq = data.seq;
-        listener.screen?.(data.output);
+        this.used(program, data.seq, listener.screen?.(data.output));
         return;
       case "lost":
         program.seq = data.seq;
@@ -550,6 +555,17 @@ export class Client extends EventTarget {
         return;
     }
     listener.changed?.();
+  }
+
+  /**
+   * @param {Program} program
+   * @param {number | undefined} seq Of kept programs.
+   * @param {void | Promise<void>} use
+   */
+  used(program, seq, use) {
+    if (seq === undefined) return;
+    if (use instanceof Promise) use.then(() => program.use(seq));
+    else program.use(seq);
   }
 
   /** @param {Program} program */

@@ -67,7 +67,7 @@ const ATTACHED = { seq: 3, state: "running", mode: "use", rows: 0, cols: 0, lost
 
 test("a client says hello, and a program starts and ends", () => {
   const { client, socket, heard } = setUp();
-  assert.deepEqual(socket.take("hello")[0].data, { version: 1, client: "secret" });
+  assert.deepEqual(socket.take("hello")[0].data, { version: 1, client: "secret", ack: true });
   socket.say("started", "1", TICKET);
   socket.say("stdout", "1", { output: "hi\n", seq: 3 });
   socket.say("stopped", "1", { exitCode: 0 });
@@ -129,18 +129,32 @@ test("a refused number is followed by the number that is wanted", () => {
   client.close();
 });
 
-test("what comes between pause and attach is not taken twice", () => {
-  const { client, socket, program, heard } = setUp();
+test("output that is used is acknowledged, at once when it is much, and soon when it is little", async () => {
+  const { client, socket, program } = setUp();
   socket.say("started", "1", TICKET);
-  socket.say("stdout", "1", { output: "a", seq: 1 });
-  program.pause();
-  socket.say("stdout", "1", { output: "b", seq: 2 });
-  program.resume();
-  socket.say("detached", "1", { seq: 2 });
-  assert.equal(socket.take("attach")[0].data.after, 1);
-  socket.say("attached", "1", ATTACHED);
-  socket.say("stdout", "1", { output: "b", seq: 2 });
-  assert.deepEqual(heard, ["a", "b"]);
+  /** @type {(() => void)[]} */
+  const uses = [];
+  program.listener.output = (text) => (text === "now" ? undefined : new Promise((used) => uses.push(used)));
+  const acks = () => socket.take("ack").map(({ data }) => data.seq);
+  socket.say("stdout", "1", { output: "now", seq: 40_000 });
+  assert.deepEqual(acks(), [40_000]);
+  socket.say("stdout", "1", { output: "later", seq: 80_000 });
+  socket.say("stderr", "1", { output: "later", seq: 80_001 });
+  assert.deepEqual(acks(), []);
+  uses.shift()?.();
+  await null;
+  assert.deepEqual(acks(), [80_000]);
+  uses.shift()?.();
+  await null;
+  assert.deepEqual(acks(), []);
+  while (program.acknowledged < 80_001) await new Promise((resolve) => setImmediate(resolve));
+  assert.deepEqual(acks(), [80_001]);
+  // One that is not kept has no positions.
+  socket.say("stdout", "1", { output: "now" });
+  socket.break();
+  program.use(90_000);
+  program.acknowledge();
+  assert.deepEqual(acks(), []);
   client.close();
 });
 

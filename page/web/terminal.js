@@ -7,16 +7,15 @@ import { Terminal } from "@xterm/xterm";
 import { confirm } from "./dialogs.js";
 import { element, make } from "./dom.js";
 import { settings } from "./settings.js";
-import { visible } from "./terminal-text.js";
+import { mayEndWithin, newest, visible } from "./terminal-text.js";
 import { t } from "./texts.js";
 
 /** @typedef {import("./client.js").Client} Client */
 /** @typedef {import("./client.js").Program} Program */
 /** @typedef {import("./client.js").Ticket} Ticket */
 
-/** Characters that xterm.js has not drawn yet: above it no more is asked for. */
-const MOST_WAITING = 1024 * 1024;
-const FEW_WAITING = 64 * 1024;
+/** Lines that can be scrolled back to. */
+const SCROLLBACK = 5000;
 /** Characters that a program may put into the clipboard. */
 const MOST_COPIED = 100_000;
 /** How long a terminal runs on without a page. */
@@ -53,11 +52,16 @@ export class TerminalPanel extends EventTarget {
     this.client = client;
     /** @type {Program | null} */
     this.program = null;
-    this.waiting = 0;
+    /** What xterm.js has still to get, as it draws slower than text may come. @type {{text: string, drawn: () => void}[]} */
+    this.waiting = [];
+    this.isDrawing = false;
+    /** Not all lines scroll, or the last text may have ended within a sequence. */
+    this.hasMargins = false;
+    this.isOpen = false;
     /** @type {{ctrl: boolean, alt: boolean}} */
     this.sticky = { ctrl: false, alt: false };
     this.term = new Terminal({
-      allowProposedApi: true, cursorBlink: false, scrollback: 5000, fontSize: settings.size - 2,
+      allowProposedApi: true, cursorBlink: false, scrollback: SCROLLBACK, fontSize: settings.size - 2,
       fontFamily: "ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospace",
       screenReaderMode: settings.reader, theme: colours(), minimumContrastRatio: 4.5,
       linkHandler: { activate: (_, text) => this.follow(text), allowNonHttpProtocols: false },
@@ -74,6 +78,10 @@ export class TerminalPanel extends EventTarget {
       this.paste(event.clipboardData?.getData("text/plain") ?? "");
     }, { capture: true });
     this.term.textarea?.setAttribute("aria-label", t("terminalInput"));
+    this.term.parser.registerCsiHandler({ final: "r" }, ([top, bottom]) => {
+      this.hasMargins = Number(top) > 1 || (Number(bottom) > 0 && Number(bottom) < this.term.rows);
+      return false;
+    });
     this.term.parser.registerOscHandler(52, (data) => this.clipboard(data));
     this.term.onData((data) => this.type(data));
     this.term.onResize(({ rows, cols }) => this.program?.resize(rows, cols));
@@ -225,16 +233,26 @@ export class TerminalPanel extends EventTarget {
     if (element("terminal").clientHeight > 0) this.fit.fit();
   }
 
-  /** @param {string} text */
+  /** @param {string} text @returns {Promise<void>} When it is drawn. */
   write(text) {
-    const { program } = this;
-    this.waiting += text.length;
-    this.term.write(text, () => {
-      this.waiting -= text.length;
-      if (this.waiting < FEW_WAITING) program?.resume();
+    return new Promise((drawn) => {
+      this.waiting.push({ text, drawn });
+      if (!this.isDrawing) this.draw();
     });
-    // The browser would take all that comes, and xterm.js draws slower than it comes.
-    if (this.waiting > MOST_WAITING) program?.pause();
+  }
+
+  draw() {
+    const batch = this.waiting;
+    this.waiting = [];
+    this.isDrawing = batch.length > 0;
+    if (!this.isDrawing) return;
+    let text = batch.map((one) => one.text).join("");
+    if (!this.hasMargins && !this.isOpen) text = newest(text, SCROLLBACK + 2 * this.term.rows);
+    this.isOpen = mayEndWithin(text);
+    this.term.write(text, () => {
+      for (const { drawn } of batch) drawn();
+      this.draw();
+    });
   }
 
   /** @returns {import("./client.js").Listener} */
@@ -244,11 +262,11 @@ export class TerminalPanel extends EventTarget {
       screen: (text) => this.write(text),
       lost: () => {},
       stopped: ({ exitCode }) => {
-        this.term.write(`\r\n\x1b[7m ${t("endedWith", { code: exitCode })} \x1b[0m\r\n`);
+        this.write(`\r\n\x1b[7m ${t("endedWith", { code: exitCode })} \x1b[0m\r\n`);
         this.dispatchEvent(new Event("ended"));
       },
       failed: (message) => {
-        if (message) this.term.write(`\r\n${message.replace(/[\x00-\x1f]/g, " ")}\r\n`);
+        if (message) this.write(`\r\n${message.replace(/[\x00-\x1f]/g, " ")}\r\n`);
         this.dispatchEvent(new Event("ended"));
       },
       changed: () => this.show(),
@@ -258,7 +276,9 @@ export class TerminalPanel extends EventTarget {
   /** @param {object} data As in `start`. */
   start(data) {
     this.program?.leave();
+    this.waiting = [];
     this.term.reset();
+    this.hasMargins = this.isOpen = false;
     this.measure();
     const { rows, cols } = this.term;
     this.program = this.client.start({ ...data, rows, cols, keep: KEEP }, this.listener());
@@ -272,7 +292,9 @@ export class TerminalPanel extends EventTarget {
   /** @param {Ticket} ticket */
   attach(ticket) {
     this.program?.leave();
+    this.waiting = [];
     this.term.reset();
+    this.hasMargins = this.isOpen = false;
     this.measure();
     // Without a position: the whole screen comes.
     const { session, key, viewKey } = ticket;
