@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import {
-  accessSync, chmodSync, constants, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync,
+  accessSync, chmodSync, constants, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync,
 } from "node:fs";
 import net from "node:net";
 import { networkInterfaces, tmpdir } from "node:os";
@@ -157,6 +157,27 @@ const BROWSERS = {
 export function launch(name, options = {}) {
   const [executablePath, own] = BROWSERS[name];
   return puppeteer.launch({ executablePath, acceptInsecureCerts: true, ...own, ...options });
+}
+
+/** Bytes of its own that the largest page of a browser has in memory. */
+export function memory(browser) {
+  const childrenOf = (parent) => readdirSync(`/proc/${parent}/task`).flatMap((thread) =>
+    existing(() => readFileSync(`/proc/${parent}/task/${thread}/children`, "latin1").split(" ").filter(Boolean), []));
+  const below = (parent) => [parent, ...existing(() => childrenOf(parent), []).flatMap(below)];
+  const sizes = below(browser.process().pid).map((process) => existing(() => {
+    const isPage = /--type=renderer|-contentproc/.test(readFileSync(`/proc/${process}/cmdline`, "latin1"));
+    return isPage ? Number(/^RssAnon:\s+(\d+)/m.exec(readFileSync(`/proc/${process}/status`, "latin1"))?.[1]) * 1024 : 0;
+  }, 0));
+  return Math.max(...sizes);
+}
+
+/** What is asked of a process that may have gone. */
+function existing(ask, otherwise) {
+  try {
+    return ask();
+  } catch {
+    return otherwise;
+  }
 }
 
 /**

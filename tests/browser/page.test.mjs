@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import {
-  axe, close, ctrl, enter, inEachBrowser, open, picture, ready, run, says, text, until, wire, write,
+  axe, close, ctrl, enter, inEachBrowser, memory, open, picture, ready, run, says, text, until, wire, write,
 } from "./harness.mjs";
 
 inEachBrowser(tests);
@@ -264,10 +264,44 @@ function tests(name, stage) {
       return performance.now() - begun;
     });
     console.log(`${name}: the flood has ended ${Math.round(pressed)} ms after Stop`);
-    if (name === "chromium") {
-      const { JSHeapUsedSize } = await page.metrics();
-      assert.ok(JSHeapUsedSize < 300 * 1024 * 1024, `${JSHeapUsedSize} bytes`);
+    await close(page);
+  });
+
+  it("shows the newest lines of a flood in the terminal, and those before them", async () => {
+    const page = await here();
+    await page.click("#open-terminal");
+    await says(page, ".xterm-rows", "$");
+    await page.keyboard.type("seq 1 2000000; echo do''ne\r");
+    await says(page, ".xterm-rows", "done", 120);
+    const numbers = () => page.$$eval(".xterm-rows > div", (rows) => rows.map((row) => Number(row.textContent)).filter(Number));
+    let first = 2_000_001;
+    for (let screens = 0; screens < 20; screens += 1) {
+      const shown = await until("older lines", async () => {
+        const now = await numbers();
+        return now.length > 0 && now[0] < first && now;
+      });
+      assert.deepEqual(shown, shown.map((_, index) => shown[0] + index));
+      // A screen has them all, with one in common.
+      if (screens > 0) assert.ok(shown.at(-1) >= first - 1, `${shown.at(-1)}, ${first}`);
+      [first] = shown;
+      await page.keyboard.down("Shift");
+      await page.keyboard.press("PageUp");
+      await page.keyboard.up("Shift");
     }
+    await close(page);
+  });
+
+  it("takes 256 MiB of output to its end, and not much memory for it", async () => {
+    const page = await here();
+    await write(page, "flood.sh", "#!/bin/sh\nyes | head -c 256M\necho do''ne\n");
+    await run(page);
+    let most = 0;
+    await until("it has ended", async () => {
+      most = Math.max(most, memory(stage.browser));
+      return (await page.$eval("#output", (output) => output.lastElementChild?.textContent ?? "")) === "done";
+    }, 240);
+    console.log(`${name}: a page had ${Math.round(most / 1024 / 1024)} MiB at the most`);
+    assert.ok(most > 0 && most < 300 * 1024 * 1024, `${most} bytes`);
     await close(page);
   });
 
