@@ -1,11 +1,11 @@
-//! `POST /upload`: its body into memory, within limits, and its answers (B11).
+//! `POST /upload`: its body, within limits, and its answers (B11).
 //!
-//! `http` calls it for requests whose access was decided on. Bodies of all clients together have a limit, so
-//! that no number of clients can use up the daemon's memory; a text is decoded where it lies (`json_str`).
+//! `http` calls it for requests whose access was decided on. `upload::request` reads the body as it comes.
+//! Bodies of all clients together have a limit, so that no number of clients can use up the daemon's memory.
 
 use std::{fmt::Display, pin::Pin, time::Duration};
 
-use bytes::Buf;
+use bytes::{Buf, Bytes};
 use further_link_api::UserFailure;
 use futures_util::{Stream, StreamExt};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -18,7 +18,8 @@ use crate::{
     access::tokens::TokenAttempts,
     memory::budget::{Budget, Reservation},
     reply::text,
-    upload::request::{self, ErrorKind},
+    upload::json::Source,
+    upload::request::{self, ErrorKind, ReadError},
     upload::{UploadError, Uploads},
 };
 
@@ -121,7 +122,7 @@ impl Bodies {
     }
 
     /// Handles one request.
-    pub(crate) async fn answer<B: Buf, E: Display>(
+    pub(crate) async fn answer<B: Buf + Send, E: Display>(
         &self,
         uploads: &Uploads,
         options: &RunOptions,
@@ -129,19 +130,24 @@ impl Bodies {
         headers: &HeaderMap,
         body: impl Stream<Item = Result<B, E>> + Send + 'static,
     ) -> Response {
-        let outcome = match self.receive(headers, Box::pin(body)).await {
-            Ok((body, _room)) => store(uploads, options, attempts, &body).await,
-            Err(failure) => Err(failure),
+        let store = async {
+            let (mut incoming, texts) = self.begin(headers, body)?;
+            let request = request::read(&mut incoming, texts).await.map_err(|error| match error {
+                ReadError::Source(reply) => reply,
+                ReadError::Request(wrong) => UploadError::Request(wrong).into(),
+            })?;
+            Ok(uploads.store(options, attempts, &request).await?)
         };
-        respond(outcome, accepts_json(headers))
+        respond(store.await, accepts_json(headers))
     }
 
-    /// The whole body, and its place among all bodies.
-    async fn receive<B: Buf, E: Display>(
+    /// A body of which nothing has been read, and memory for what is kept of it.
+    fn begin<B, E, T: Stream<Item = Result<B, E>> + Send + 'static>(
         &self,
         headers: &HeaderMap,
-        mut stream: Pin<Box<impl Stream<Item = Result<B, E>> + Send + 'static>>,
-    ) -> Result<(Vec<u8>, Option<Reservation>), ErrorReply> {
+        stream: T,
+    ) -> Result<(Incoming<'_, T>, Vec<u8>), ErrorReply> {
+        let stream = Box::pin(stream);
         let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
         let announced = announced.map(|length| length.parse().unwrap_or(usize::MAX));
         let expected = announced.unwrap_or(self.limit);
@@ -149,52 +155,14 @@ impl Bodies {
             linger(stream);
             return Err(self.too_large());
         }
-        // Taken as the bytes come: what is announced and does not come takes nothing from others.
-        let (mut room, mut held): (Option<Reservation>, usize) = (None, 0);
-        let mut body = Vec::new();
+        let mut texts = Vec::new();
         // Memory that nothing is written to costs nothing.
         let room_for = if expected < LARGE_BODY { expected } else { expected.max(GIVEN_BACK) };
-        if body.try_reserve_exact(room_for).is_err() {
+        if texts.try_reserve_exact(room_for).is_err() {
             return Err(ErrorReply::new(StatusCode::SERVICE_UNAVAILABLE, "there is no memory for it now"));
         }
         let end = Instant::now() + self.patience.body;
-        loop {
-            let piece = timeout_at(end.min(Instant::now() + self.patience.silence), stream.next()).await;
-            let mut piece = match piece {
-                Ok(Some(Ok(piece))) => piece,
-                Ok(None) => return Ok((body, room)),
-                Ok(Some(Err(error))) => {
-                    debug!("body of an upload: {error}");
-                    return Err(ErrorReply::new(StatusCode::BAD_REQUEST, "the body breaks off"));
-                }
-                Err(_elapsed) => {
-                    return Err(ErrorReply::new(StatusCode::REQUEST_TIMEOUT, "the body comes too slowly"));
-                }
-            };
-            while piece.has_remaining() {
-                let part = piece.chunk();
-                let needed = body.len().saturating_add(part.len());
-                if needed > self.limit {
-                    linger(stream);
-                    return Err(self.too_large());
-                }
-                if needed > held {
-                    let step = (needed - held).max(ROOM_STEP).min(self.limit - held);
-                    let Ok(more) = timeout(self.patience.room, self.budget.take(step)).await else {
-                        linger(stream);
-                        return Err(no_room());
-                    };
-                    room = Some(match room.take() {
-                        Some(room) => room.merge(more),
-                        None => more,
-                    });
-                    held += step;
-                }
-                body.extend_from_slice(part);
-                let length = part.len();
-                piece.advance(length);
-            }
-        }
+        Ok((Incoming { bodies: self, stream: Some(stream), end, received: 0, room: None, held: 0 }, texts))
     }
 
     fn too_large(&self) -> ErrorReply {
@@ -202,20 +170,66 @@ impl Bodies {
     }
 }
 
-fn no_room() -> ErrorReply {
-    ErrorReply::new(StatusCode::SERVICE_UNAVAILABLE, "other uploads need all memory now")
+/// A body that comes, and its place among all bodies.
+struct Incoming<'a, T> {
+    bodies: &'a Bodies,
+    /// Until its end.
+    stream: Option<Pin<Box<T>>>,
+    /// When all of it has to be there.
+    end: Instant,
+    received: usize,
+    room: Option<Reservation>,
+    /// Bytes of the room.
+    held: usize,
 }
 
-async fn store(
-    uploads: &Uploads,
-    options: &RunOptions,
-    attempts: &TokenAttempts,
-    body: &[u8],
-) -> Result<(), ErrorReply> {
-    // Half a second for the largest body on a slow device: other tasks of this thread go on elsewhere
-    // meanwhile.
-    let request = tokio::task::block_in_place(|| request::parse(body)).map_err(UploadError::Request)?;
-    Ok(uploads.store(options, attempts, &request).await?)
+impl<B, E, T> Source for &mut Incoming<'_, T>
+where
+    B: Buf + Send,
+    E: Display,
+    T: Stream<Item = Result<B, E>> + Send + 'static,
+{
+    type Error = ErrorReply;
+
+    async fn next(&mut self) -> Result<Option<Bytes>, ErrorReply> {
+        let Some(mut stream) = self.stream.take() else { return Ok(None) };
+        let Patience { room, silence, .. } = self.bodies.patience;
+        let mut piece = match timeout_at(self.end.min(Instant::now() + silence), stream.next()).await {
+            Ok(Some(Ok(piece))) => piece,
+            Ok(None) => return Ok(None),
+            Ok(Some(Err(error))) => {
+                debug!("body of an upload: {error}");
+                return Err(ErrorReply::new(StatusCode::BAD_REQUEST, "the body breaks off"));
+            }
+            Err(_elapsed) => {
+                return Err(ErrorReply::new(StatusCode::REQUEST_TIMEOUT, "the body comes too slowly"));
+            }
+        };
+        self.received = self.received.saturating_add(piece.remaining());
+        if self.received > self.bodies.limit {
+            linger(stream);
+            return Err(self.bodies.too_large());
+        }
+        // Taken as the bytes come: what is announced and does not come takes nothing from others.
+        if self.received > self.held {
+            let step = (self.received - self.held).max(ROOM_STEP).min(self.bodies.limit - self.held);
+            let Ok(more) = timeout(room, self.bodies.budget.take(step)).await else {
+                linger(stream);
+                return Err(no_room());
+            };
+            self.room = Some(match self.room.take() {
+                Some(room) => room.merge(more),
+                None => more,
+            });
+            self.held += step;
+        }
+        self.stream = Some(stream);
+        Ok(Some(piece.copy_to_bytes(piece.remaining())))
+    }
+}
+
+fn no_room() -> ErrorReply {
+    ErrorReply::new(StatusCode::SERVICE_UNAVAILABLE, "other uploads need all memory now")
 }
 
 /// Reads on for a while, so that the answer gets through.
@@ -280,11 +294,11 @@ mod tests {
     }
 
     const SHORT: Duration = Duration::from_millis(50);
-    type Piece = Result<bytes::Bytes, std::io::Error>;
+    type Piece = Result<Bytes, std::io::Error>;
 
     #[expect(clippy::unnecessary_wraps, reason = "a stream of pieces has errors in it as well")]
     fn piece(text: &'static str) -> Piece {
-        Ok(bytes::Bytes::from_static(text.as_bytes()))
+        Ok(Bytes::from_static(text.as_bytes()))
     }
 
     /// The body, or the status of the answer.
@@ -294,9 +308,15 @@ mod tests {
         stream: impl Stream<Item = Piece> + Send + 'static,
     ) -> Result<String, u16> {
         let headers = HeaderMap::from_iter([(header::CONTENT_LENGTH, HeaderValue::from_static(length))]);
-        match bodies.receive(&headers, Box::pin(stream)).await {
-            Ok((body, _room)) => Ok(String::from_utf8(body).unwrap()),
-            Err(failure) => Err(failure.status.as_u16()),
+        let Ok((mut incoming, mut body)) = bodies.begin(&headers, stream) else {
+            panic!("it is not too large")
+        };
+        loop {
+            match (&mut incoming).next().await {
+                Ok(Some(piece)) => body.extend_from_slice(&piece),
+                Ok(None) => return Ok(String::from_utf8(body).unwrap()),
+                Err(failure) => return Err(failure.status.as_u16()),
+            }
         }
     }
 

@@ -28,7 +28,8 @@ use crate::{
     session::entry::Entry,
     transcript::Audience,
     upload::Uploads,
-    upload::request::{self, ErrorKind},
+    upload::json::Whole,
+    upload::request::{self, ErrorKind, ReadError},
     versions::Versions,
 };
 
@@ -118,7 +119,7 @@ impl Session {
                 Ok(())
             }
             Ok(ClientMessage::Sessions) => return self.sessions().await,
-            Ok(ClientMessage::Upload { directory }) => match Box::pin(self.upload(&directory)).await {
+            Ok(ClientMessage::Upload { directory }) => match Box::pin(self.upload(directory)).await {
                 Ok(()) => return self.outbox.send(ServerMessage::Uploaded, None).await,
                 Err(error) => Err(error),
             },
@@ -333,12 +334,18 @@ impl Session {
         Ok(())
     }
 
-    async fn upload(&self, directory: &str) -> Result<(), ClientError> {
-        let request = request::parse(directory.as_bytes()).map_err(|wrong| match wrong.kind {
-            ErrorKind::Shape => BadMessage::Upload.into(),
-            ErrorKind::OddType => ClientError::MessageException,
-            ErrorKind::Impossible | ErrorKind::TooLarge => ClientError::BadUpload,
-        })?;
+    async fn upload(&self, directory: String) -> Result<(), ClientError> {
+        let request = match request::read(Whole::new(directory), Vec::new()).await {
+            Ok(request) => request,
+            Err(ReadError::Source(never)) => match never {},
+            Err(ReadError::Request(wrong)) => {
+                return Err(match wrong.kind {
+                    ErrorKind::Shape => BadMessage::Upload.into(),
+                    ErrorKind::OddType => ClientError::MessageException,
+                    ErrorKind::Impossible | ErrorKind::TooLarge => ClientError::BadUpload,
+                });
+            }
+        };
         // The reason is in the log: the text of this answer is fixed (B4.6).
         let stored = self.shared.uploads.store(&self.options, &self.attempts, &request).await;
         stored.map_err(|_| ClientError::BadUpload)

@@ -5,11 +5,12 @@
 //! the pipe. Whatever goes wrong, the conversation is dropped before `Commit`, and the upload never was.
 
 pub(crate) mod download;
-pub(crate) mod json_str;
+pub(crate) mod json;
 pub(crate) mod public_address;
 pub(crate) mod request;
 
 use std::{
+    ops::Range,
     os::fd::OwnedFd,
     time::{Duration, Instant},
 };
@@ -26,7 +27,6 @@ use crate::{
     helper::reasons::not_stored,
     helper::stream::Stream,
     upload::download::{DownloadError, Downloads, cache_path},
-    upload::json_str::{JsonStr, Piece},
     upload::request::{Content, UploadRequest, UploadRequestError},
 };
 
@@ -84,7 +84,7 @@ impl Uploads {
         &self,
         options: &RunOptions,
         attempts: &TokenAttempts,
-        request: &UploadRequest<'_>,
+        request: &UploadRequest,
     ) -> Result<(), UploadError> {
         let identity = run_as::identity(options)?;
         let _turn = if identity.token.is_some() { Some(attempts.begin().await?) } else { None };
@@ -113,7 +113,7 @@ impl Uploads {
         stored
     }
 
-    async fn converse(&self, identity: Identity, request: &UploadRequest<'_>) -> Result<(), UploadError> {
+    async fn converse(&self, identity: Identity, request: &UploadRequest) -> Result<(), UploadError> {
         let user = identity.user.as_ref().map(|user| user.as_str().to_owned());
         let mut files = Vec::with_capacity(request.files.len());
         for (path, content) in &request.files {
@@ -128,7 +128,7 @@ impl Uploads {
         let storing = Storing::begin(&self.helper, upload, user).await?;
         for (path, file) in files {
             match file {
-                Planned::Text(text, mode) => storing.file(path, text, mode).await?,
+                Planned::Text(text, mode) => storing.file(path, request.text(text), mode).await?,
                 Planned::Link { url, cached } => storing.link(path, cached, url, &self.downloads).await?,
             }
         }
@@ -139,9 +139,9 @@ impl Uploads {
         }
     }
 
-    fn planned<'a>(&self, path: &RelativePath, content: &'a Content<'_>) -> Result<Planned<'a>, UploadError> {
+    fn planned<'a>(&self, path: &RelativePath, content: &'a Content) -> Result<Planned<'a>, UploadError> {
         let (url, bucket, file) = match content {
-            Content::Text { text, mode } => return Ok(Planned::Text(*text, *mode)),
+            Content::Text { text, mode } => return Ok(Planned::Text(text, *mode)),
             Content::Url { url, bucket, file } => (url, bucket, file),
         };
         self.downloads.check(url).map_err(|error| download_error(path, error))?;
@@ -165,7 +165,7 @@ impl UploadError {
 
 /// A file with everything about it settled that can be before the helper is asked.
 enum Planned<'a> {
-    Text(JsonStr<'a>, FileMode),
+    Text(&'a Range<usize>, FileMode),
     Link { url: &'a str, cached: RelativePath },
 }
 
@@ -194,26 +194,14 @@ impl Storing {
     }
 
     /// A file with this text. Nothing is waited for but room in the pipe: what goes wrong is heard of later.
-    async fn file(&self, path: &RelativePath, text: JsonStr<'_>, mode: FileMode) -> Result<(), UploadError> {
+    async fn file(&self, path: &RelativePath, text: &[u8], mode: FileMode) -> Result<(), UploadError> {
         // Bodies are far below 4 GiB.
-        let length = u32::try_from(text.length()).map_err(|_| UploadError::Slow)?;
+        let length = u32::try_from(text.len()).map_err(|_| UploadError::Slow)?;
         self.send(&Request::File { path: path.clone(), length, mode }).await?;
-        let mut buffer = Vec::with_capacity(CHUNK.min(text.length()));
-        for piece in text.pieces() {
-            let mut char = [0; 4];
-            let bytes = match piece {
-                Piece::Run(run) => run.as_bytes(),
-                Piece::Char(c) => c.encode_utf8(&mut char).as_bytes(),
-            };
-            for part in bytes.chunks(CHUNK) {
-                if buffer.len() + part.len() > CHUNK {
-                    self.write(&buffer).await?;
-                    buffer.clear();
-                }
-                buffer.extend_from_slice(part);
-            }
+        for part in text.chunks(CHUNK) {
+            self.write(part).await?;
         }
-        self.write(&buffer).await
+        Ok(())
     }
 
     /// A link to a file of the cache, which is downloaded if it is not there yet.

@@ -2,9 +2,21 @@
 
 use further_link_proto::FileMode;
 
-use super::{Content, ErrorKind, MAX_FILES, UploadRequest, UploadRequestError, parse};
+use bytes::Bytes;
+use futures_util::FutureExt;
 
-fn parsed(body: &str) -> Result<UploadRequest<'_>, UploadRequestError> {
+use super::{Content, ErrorKind, MAX_FILES, ReadError, UploadRequest, UploadRequestError, read};
+use crate::upload::json::Whole;
+
+fn parse(body: &[u8]) -> Result<UploadRequest, UploadRequestError> {
+    let request = read(Whole::new(Bytes::copy_from_slice(body)), Vec::new()).now_or_never();
+    request.expect("it is there").map_err(|error| match error {
+        ReadError::Request(wrong) => wrong,
+        ReadError::Source(never) => match never {},
+    })
+}
+
+fn parsed(body: &str) -> Result<UploadRequest, UploadRequestError> {
     parse(body.as_bytes())
 }
 
@@ -195,7 +207,7 @@ fn texts_and_urls_come_out_as_they_were_written_and_the_last_of_two_wins() {
     else {
         panic!("{request:?}")
     };
-    assert_eq!((b.as_str(), text.length(), u.as_str()), ("b", 5, "u"));
+    assert_eq!((b.as_str(), request.text(text), u.as_str()), ("b", "a\n\0é".as_bytes(), "u"));
     assert_eq!(*mode, FileMode::Executable);
     assert_eq!((url.as_str(), bucket.as_str(), file.as_str()), ("http://h/?q", "k", "f/g"));
 }
@@ -221,5 +233,31 @@ fn a_reason_is_one_short_line_whatever_the_names_are() {
     for body in [named(&"../\n".repeat(5000), "f"), named("d", &"/\r\n".repeat(5000)), "{\n\n".to_owned()] {
         let why = parsed(&body).unwrap_err().why;
         assert!(why.len() < 500 && !why.contains(['\n', '\r']), "{why:?}");
+    }
+}
+
+#[test]
+fn what_is_wrong_first_counts_but_for_bytes_that_are_no_text() {
+    // The name is impossible, and what follows is no JSON.
+    assert_eq!(kind(br#"{"name":"..","files":{}"#), ErrorKind::Shape);
+    assert_eq!(kind(b"nonsense \xff"), ErrorKind::OddType);
+    assert_eq!(kind(b"{\"name\":\"..\",\"files\":{}} \xc3"), ErrorKind::OddType);
+    assert_eq!(kind(br#"{"files":{"b":5,"a":{}},"name":".."}"#), ErrorKind::Impossible);
+    assert_eq!(kind(br#"{"files":{"b":5,"a":{}},"name":"d"}"#), ErrorKind::Shape);
+}
+
+#[test]
+fn null_is_as_good_as_nothing_and_fields_that_are_unknown_may_be_anything() {
+    let file = r#"{"type":"text","mode":null,"x":[[]],"content":{"text":"t","url":1,"url":{},"y":{"z":0}}}"#;
+    let body = format!(r#"{{"keep":null,"username":null,"u":{{}},"u":1,"name":"d","files":{{"f":{file}}}}}"#);
+    let request = parsed(&body).unwrap();
+    assert!(!request.keep);
+    for twice in [
+        r#"{"name":"d","files":{},"keep":null,"keep":null}"#,
+        r#"{"name":"d","files":{},"\ud800":1}"#,
+        &with_file(r#"{"type":"text","type":"text","content":{"text":"x"}}"#),
+        &with_file(r#"{"type":"text","content":{"text":"x","text":"x"}}"#),
+    ] {
+        assert_eq!(kind(twice.as_bytes()), ErrorKind::Shape, "{twice}");
     }
 }
