@@ -26,9 +26,9 @@ pub(crate) struct Bench {
 }
 
 impl Bench {
-    /// Builds what is needed.
+    /// Builds what is needed, unless the installed package is to be measured.
     pub(crate) fn new(options: &Options) -> Result<Self> {
-        let binaries = binaries::build()?;
+        let binaries = if options.installed { binaries::installed() } else { binaries::build() }?;
         let place = Place::new(&binaries.program)?;
         let limit = if options.quick { LAST_BEGIN_QUICK } else { LAST_BEGIN };
         let (quick, only) = (options.quick, options.only.clone());

@@ -1,5 +1,5 @@
 //! Building what is measured, by the cargo that runs this, with the same profile and into the same target
-//! directory: the two daemons as the package has them.
+//! directory: the two daemons as the package has them. Or those of the package itself, where it is installed.
 
 use std::{
     path::{Path, PathBuf},
@@ -13,6 +13,8 @@ pub(crate) struct Binaries {
     pub(crate) frontend: PathBuf,
     pub(crate) helper: PathBuf,
     pub(crate) program: PathBuf,
+    /// Runner files; without it the helper has its own.
+    pub(crate) runners: Option<PathBuf>,
     /// False in a build whose figures mean little.
     pub(crate) optimised: bool,
 }
@@ -49,6 +51,20 @@ pub(crate) fn build() -> Result<Binaries> {
         frontend: directory.join("further-link"),
         helper: directory.join("further-link-exec-helper"),
         program: directory.join("further-link-bench-program"),
+        runners: Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("../runners.d")),
         optimised: profile != "dev",
+    })
+}
+
+/// Those of the Debian package. The program that they run lies beside this one.
+pub(crate) fn installed() -> Result<Binaries> {
+    let own = std::env::current_exe()?;
+    let helper = "/usr/libexec/further-link/further-link-exec-helper";
+    Ok(Binaries {
+        frontend: PathBuf::from("/usr/bin/further-link"),
+        helper: PathBuf::from(helper),
+        program: own.with_file_name("further-link-bench-program"),
+        runners: None,
+        optimised: true,
     })
 }

@@ -39,7 +39,7 @@ impl Daemon {
     /// runs programs as `pi`, or as root where there is no such user.
     pub(crate) fn start(binaries: &Binaries, place: &Place, tls: bool) -> Result<Self> {
         let socket = place.socket();
-        let helper = start_helper(&binaries.helper, place, &socket)?;
+        let helper = start_helper(binaries, place, &socket)?;
         let mut command = plain(&binaries.frontend);
         command.args(["--port", "0", "--address", "127.0.0.1", "--helper-socket"]).arg(&socket);
         if !tls {
@@ -117,11 +117,13 @@ fn plain(program: &Path) -> Command {
 }
 
 /// The root side, listening.
-fn start_helper(binary: &Path, place: &Place, socket: &Path) -> Result<Child> {
-    let mut command = plain(binary);
+fn start_helper(binaries: &Binaries, place: &Place, socket: &Path) -> Result<Child> {
+    let mut command = plain(&binaries.helper);
     command.arg("--listen").arg(socket).args(["--allow-user", &user()?]);
     command.arg("--work-dir").arg(place.work()).arg("--temp-dir").arg(place.temp());
-    command.arg("--runners-dirs").arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../runners.d"));
+    if let Some(runners) = &binaries.runners {
+        command.arg("--runners-dirs").arg(runners);
+    }
     if nix::unistd::Uid::effective().is_root() {
         let mut accounts = SERVICE_ACCOUNTS.into_iter();
         let account =
