@@ -17,6 +17,7 @@ from keeping import Keeping
 from limits import Limits
 from load import Load
 from machine import Fatal
+from measuring import Measuring
 from pace import patient
 from packaging import Packaging
 from privileges import Privileges
@@ -28,13 +29,13 @@ from uploads import Uploads
 TIME_LIMIT = 300
 
 
-class Test(Packaging, Certificates, Running, Admission, Sessions, Uploads, Privileges, Endings, Keeping, Load, Limits):
+class Test(Packaging, Certificates, Running, Admission, Sessions, Uploads, Privileges, Endings, Keeping, Load, Limits, Measuring):
     """All checks."""
 
     ORDER = (
         "prepare", "installed", "certificates", "runs", "python_package", "user_channel", "strangers", "sessions", "uploads",
         "policy", "terminal", "devices", "privileges", "journal_lines", "restarts", "kills", "endings", "keeping", "floods", "counts",
-        "limits", "without_memory_controller", "rebooted", "upgraded", "removed", "replaces_predecessor",
+        "limits", "measured", "without_memory_controller", "rebooted", "upgraded", "removed", "replaces_predecessor",
     )
 
     def all(self, only):

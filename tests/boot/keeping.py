@@ -14,12 +14,13 @@ from support import Support
 
 # On pipes and on terminals, as many as one client may keep, and four clients.
 PROGRAMS, CLIENTS = 50, 4
+# As often as the machine can do it for all of them.
 PRINTER = """
 import itertools, os, time
 print('pid', os.getpid(), flush=True)
 for i in itertools.count():
-    print(f'{i:08}', flush=True)
-    time.sleep(0.02)
+    print(f'{{i:08}}', flush=True)
+    time.sleep({pause})
 """
 
 
@@ -98,7 +99,7 @@ class Keeping(Support):
             for keeper in keepers:
                 keeper.connect()
             for number in range(PROGRAMS):
-                keepers[number % CLIENTS].start(str(number), PRINTER)
+                keepers[number % CLIENTS].start(str(number), PRINTER.format(pause=patient(0.02)))
             for keeper in keepers:
                 keeper.read_until(5)
         pids = sorted(pid for keeper in keepers for pid in keeper.pids())

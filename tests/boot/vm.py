@@ -28,9 +28,11 @@ EMULATORS = {
     # A Raspberry Pi 4's.
     "arm64": ["qemu-system-aarch64", "-machine", "virt,gic-version=3", "-cpu", "cortex-a72"],
 }
+# A Raspberry Pi 5's, whose kernel has pages of 16 KiB: the one of a 4 has no such pages.
+EMULATORS["arm64-16k"] = [*EMULATORS["arm64"][:-1], "cortex-a76"]
 # 32-bit programs on a 64-bit kernel, as Raspberry Pi OS has them.
 EMULATORS["armhf"] = EMULATORS["arm64"]
-CONSOLES = {"amd64": "ttyS0", "arm64": "ttyAMA0", "armhf": "ttyAMA0"}
+CONSOLES = {"amd64": "ttyS0", "arm64": "ttyAMA0", "arm64-16k": "ttyAMA0", "armhf": "ttyAMA0"}
 
 
 class VirtualMachine(Machine):
