@@ -35,8 +35,10 @@ const SILENCE = 8000;
 const DOUBT = 1500;
 /** Most characters that wait to be sent; what does not fit is refused. */
 const MOST_WAITING = 256 * 1024;
-/** Bytes of output after which the device hears at once that they were used; the rest after so many milliseconds. */
+/** Bytes and pieces of output after which the device hears at once that they were used. */
 const ACK_BYTES = 32 * 1024;
+const ACK_PIECES = 16;
+/** Milliseconds until it hears of the rest. In a hidden page it may be a minute. */
 const ACK_DELAY = 50;
 
 /** A program on the device, as long as this client is interested in it. */
@@ -70,6 +72,7 @@ export class Program {
     this.next = 1;
     /** The positions that were used, and that the device has heard of. */
     this.used = this.acknowledged = 0;
+    this.unacknowledged = 0;
     /** @type {any} */
     this.ackTimer = null;
   }
@@ -147,7 +150,8 @@ export class Program {
   /** Output is used, in its order: the device hears of it. @param {number} seq */
   use(seq) {
     this.used = seq;
-    if (this.used - this.acknowledged >= ACK_BYTES) this.acknowledge();
+    this.unacknowledged += 1;
+    if (this.used - this.acknowledged >= ACK_BYTES || this.unacknowledged >= ACK_PIECES) this.acknowledge();
     else this.ackTimer ??= setTimeout(() => this.acknowledge(), ACK_DELAY);
   }
 
@@ -157,6 +161,7 @@ export class Program {
     // After a cut the device counts from where this client has come back.
     if (this.state !== "running" || this.used <= this.acknowledged) return;
     this.acknowledged = this.used;
+    this.unacknowledged = 0;
     this.send("ack", { seq: this.used });
   }
 

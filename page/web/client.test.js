@@ -149,6 +149,9 @@ test("output that is used is acknowledged, at once when it is much, and soon whe
   assert.deepEqual(acks(), []);
   while (program.acknowledged < 80_001) await new Promise((resolve) => setImmediate(resolve));
   assert.deepEqual(acks(), [80_001]);
+  program.listener.output = () => {};
+  for (let n = 2; n <= 17; n += 1) socket.say("stdout", "1", { output: "n", seq: 80_000 + n });
+  assert.deepEqual(acks(), [80_017]);
   // One that is not kept has no positions.
   socket.say("stdout", "1", { output: "now" });
   socket.break();

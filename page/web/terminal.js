@@ -16,6 +16,8 @@ import { t } from "./texts.js";
 
 /** Lines that can be scrolled back to. */
 const SCROLLBACK = 5000;
+/** Characters that a hidden page keeps for drawing. */
+const MOST_HIDDEN = 1024 * 1024;
 /** Characters that a program may put into the clipboard. */
 const MOST_COPIED = 100_000;
 /** How long a terminal runs on without a page. */
@@ -55,6 +57,8 @@ export class TerminalPanel extends EventTarget {
     /** What xterm.js has still to get, as it draws slower than text may come. @type {{text: string, drawn: () => void}[]} */
     this.waiting = [];
     this.isDrawing = false;
+    /** Text was left out, as the page was hidden. */
+    this.hasGap = false;
     /** Not all lines scroll, or the last text may have ended within a sequence. */
     this.hasMargins = false;
     this.isOpen = false;
@@ -86,6 +90,9 @@ export class TerminalPanel extends EventTarget {
     this.term.onData((data) => this.type(data));
     this.term.onResize(({ rows, cols }) => this.program?.resize(rows, cols));
     this.term.attachCustomKeyEventHandler((event) => this.shortcut(event));
+    document.addEventListener("visibilitychange", () => {
+      if (!document.hidden && this.hasGap && this.program?.isLive) this.attach(this.program.ticket);
+    });
     new ResizeObserver(() => this.measure()).observe(element("terminal"));
     addEventListener("appearance", () => {
       this.term.options.theme = colours();
@@ -237,8 +244,20 @@ export class TerminalPanel extends EventTarget {
   write(text) {
     return new Promise((drawn) => {
       this.waiting.push({ text, drawn });
+      if (document.hidden) this.hurry();
       if (!this.isDrawing) this.draw();
     });
+  }
+
+  /** Browsers let hidden pages do little: the program does not wait for one, and the page has the newest text. */
+  hurry() {
+    for (const { drawn } of this.waiting) drawn();
+    let over = this.waiting.reduce((sum, { text }) => sum + text.length, -MOST_HIDDEN);
+    if (over <= 0) return;
+    while (over > 0) over -= this.waiting.shift()?.text.length ?? over;
+    // What comes next may be the rest of a sequence; the device has the right screen for a program that still runs.
+    this.waiting.unshift({ text: "\x1bc", drawn: () => {} });
+    this.hasGap = true;
   }
 
   draw() {
@@ -273,12 +292,16 @@ export class TerminalPanel extends EventTarget {
     };
   }
 
+  clear() {
+    this.waiting = [];
+    this.hasMargins = this.isOpen = this.hasGap = false;
+    this.term.reset();
+  }
+
   /** @param {object} data As in `start`. */
   start(data) {
     this.program?.leave();
-    this.waiting = [];
-    this.term.reset();
-    this.hasMargins = this.isOpen = false;
+    this.clear();
     this.measure();
     const { rows, cols } = this.term;
     this.program = this.client.start({ ...data, rows, cols, keep: KEEP }, this.listener());
@@ -292,9 +315,7 @@ export class TerminalPanel extends EventTarget {
   /** @param {Ticket} ticket */
   attach(ticket) {
     this.program?.leave();
-    this.waiting = [];
-    this.term.reset();
-    this.hasMargins = this.isOpen = false;
+    this.clear();
     this.measure();
     // Without a position: the whole screen comes.
     const { session, key, viewKey } = ticket;

@@ -1,6 +1,8 @@
 // The page in real browsers, with a real daemon. README.md beside this file says how to run it.
 
 import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
+import { join } from "node:path";
 import { it } from "node:test";
 import {
   axe, close, ctrl, enter, inEachBrowser, memory, open, picture, ready, run, says, text, until, wire, write,
@@ -288,6 +290,29 @@ function tests(name, stage) {
       await page.keyboard.press("PageUp");
       await page.keyboard.up("Shift");
     }
+    await close(page);
+  });
+
+  it("does not let a program in the terminal wait while it is hidden, and shows it afterwards", async () => {
+    const page = await here();
+    await page.click("#open-terminal");
+    await says(page, ".xterm-rows", "$");
+    const hide = (isHidden) => page.evaluate((hidden) => {
+      Object.defineProperty(document, "hidden", { configurable: true, get: () => hidden });
+      // A hidden page has its turns late.
+      window.later ??= [window.setTimeout];
+      window.setTimeout = hidden ? (act) => window.later.push(act) : window.later[0];
+      if (!hidden) window.later.splice(1).forEach((act) => act());
+      document.dispatchEvent(new Event("visibilitychange"));
+    }, isHidden);
+    await page.keyboard.type("seq 1 1000000; touch ended; echo the' last'\r");
+    await says(page, ".xterm-rows", "1");
+    await hide(true);
+    await until("the program has ended", () => existsSync(join(stage.server.work, "ended")), 120);
+    await hide(false);
+    await says(page, ".xterm-rows", "the last");
+    await page.keyboard.type("echo $((6*8))\r");
+    await says(page, ".xterm-rows", "48");
     await close(page);
   });
 
