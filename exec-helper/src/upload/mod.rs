@@ -48,6 +48,9 @@ use crate::{
 /// Most files and links in one upload: a hundred times a large project of a school.
 const MAX_FILES: u32 = 20_000;
 
+/// What the pipe of contents holds: four writes of the frontend, so that the two need not take turns.
+const CONTENT_PIPE: usize = 256 * 1024;
+
 /// Why an upload was given up.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum UploadError {
@@ -203,6 +206,8 @@ fn receive(
     let stage = Stage::new(&directories.work_dir_of(account), number).map_err(at(Step::Stage))?;
     let (from_frontend, to_us) =
         pipe_with(PipeFlags::CLOEXEC).map_err(|error| at(Step::Stage)(error.into()))?;
+    // Without it (a user's share of pipe memory is used up, pipe(7)) things are slower.
+    let (Ok(_) | Err(_)) = rustix::pipe::fcntl_setpipe_size(&to_us, CONTENT_PIPE);
     connection.send_with(&Event::Data, &[to_us.as_fd()])?;
     drop(to_us);
     let mut content = File::from(from_frontend);
