@@ -6,4 +6,5 @@ pub(crate) mod embedded;
 pub(crate) mod once;
 pub(crate) mod pool;
 pub(crate) mod reasons;
+pub(crate) mod sending;
 pub(crate) mod stream;

@@ -279,7 +279,7 @@ fn number(headers: &HeaderMap, name: &HeaderName, wrong: &'static str) -> Result
 /// Hands the body on, at most so many bytes, and says when all has come. What became of it, and how many
 /// bytes came.
 async fn send<B: Buf, E: Display>(
-    mut writing: Writing,
+    writing: Writing,
     body: &mut Body<impl Stream<Item = Result<B, E>> + Send + 'static>,
     room: u64,
     beyond: &FilesFailure,

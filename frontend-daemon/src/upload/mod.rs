@@ -17,15 +17,15 @@ use std::{
 
 use further_link_api::{UploadFailure, UserFailure};
 use further_link_proto::{Event, FileMode, Identity, RelativePath, Request, Upload, UserName};
-use tokio::{io::Interest, sync::Semaphore, time::timeout};
+use tokio::{sync::Semaphore, time::timeout};
 use tracing::{info, warn};
 
 use crate::{
     access::run_as::{self, RunOptions},
     access::tokens::TokenAttempts,
-    helper::pool::{Conversation, HelperAddress, HelperError},
+    helper::pool::{HelperAddress, HelperError},
     helper::reasons::not_stored,
-    helper::stream::Stream,
+    helper::sending::{Broken, Sending, within},
     upload::download::{DownloadError, Downloads, cache_path},
     upload::request::{Content, UploadRequest, UploadRequestError},
 };
@@ -35,9 +35,6 @@ use crate::{
 const MAX_UPLOADS: usize = 8;
 /// How long an upload waits for one of these slots.
 const SLOT_TIMEOUT: Duration = Duration::from_secs(30);
-/// Longest time in which the helper takes or says nothing: a card that is busy, the old directory of 10,000
-/// files.
-const HELPER_TIMEOUT: Duration = Duration::from_mins(1);
 /// Longest time of all, downloads included. A minute less than the helper has (`RuntimeMaxSec=`), so that the
 /// client hears why.
 const UPLOAD_TIMEOUT: Duration = Duration::from_mins(14);
@@ -132,11 +129,7 @@ impl Uploads {
                 Planned::Link { url, cached } => storing.link(path, cached, url, &self.downloads).await?,
             }
         }
-        storing.send(&Request::Commit).await?;
-        match storing.recv().await? {
-            (Event::Stored, _) => Ok(()),
-            (event, _) => Err(storing.answered(&event)),
-        }
+        storing.commit().await
     }
 
     fn planned<'a>(&self, path: &RelativePath, content: &'a Content) -> Result<Planned<'a>, UploadError> {
@@ -171,8 +164,7 @@ enum Planned<'a> {
 
 /// An upload that a helper has begun.
 struct Storing {
-    conversation: Conversation,
-    pipe: Stream,
+    sending: Sending,
     user: Option<String>,
 }
 
@@ -182,15 +174,25 @@ impl Storing {
         upload: Upload,
         user: Option<String>,
     ) -> Result<Self, UploadError> {
+        let failed = |broken| failed(broken, user.as_deref());
         let conversation = helper.connect().await.map_err(UploadError::NoHelper)?;
-        let answer = within(conversation.begin(&Request::Upload(upload))).await?;
-        let (event, descriptors) = answer.map_err(UploadError::NoHelper)?;
+        let (event, descriptors) =
+            within(conversation.begin(&Request::Upload(upload))).await.map_err(failed)?;
         let (Event::Data, Ok([pipe])) = (&event, <[OwnedFd; 1]>::try_from(descriptors)) else {
-            return Err(answered(&event, user.as_deref()));
+            return Err(failed(Broken::Said(event)));
         };
-        let pipe =
-            Stream::new(pipe, Interest::WRITABLE).map_err(|error| UploadError::NoHelper(error.into()))?;
-        Ok(Self { conversation, pipe, user })
+        let sending = Sending::new(conversation, pipe);
+        let sending = sending.map_err(|error| UploadError::NoHelper(error.into()))?;
+        Ok(Self { sending, user })
+    }
+
+    async fn commit(self) -> Result<(), UploadError> {
+        let Self { sending, user } = self;
+        match sending.commit().await {
+            Ok(Event::Stored) => Ok(()),
+            Ok(event) => Err(failed(Broken::Said(event), user.as_deref())),
+            Err(broken) => Err(failed(broken, user.as_deref())),
+        }
     }
 
     /// A file with this text. Nothing is waited for but room in the pipe: what goes wrong is heard of later.
@@ -214,13 +216,13 @@ impl Storing {
     ) -> Result<(), UploadError> {
         self.send(&Request::Link { path: path.clone(), cached }).await?;
         match self.recv().await? {
-            (Event::Cached, _) => return Ok(()),
-            (Event::Missing, _) => {}
-            (event, _) => return Err(self.answered(&event)),
+            Event::Cached => return Ok(()),
+            Event::Missing => {}
+            event => return Err(self.failed(Broken::Said(event))),
         }
-        let failed = |error| download_error(path, error);
-        let mut download = downloads.begin(url).await.map_err(failed)?;
-        while let Some(piece) = download.next().await.map_err(failed)? {
+        let not_there = |error| download_error(path, error);
+        let mut download = downloads.begin(url).await.map_err(not_there)?;
+        while let Some(piece) = download.next().await.map_err(not_there)? {
             for part in piece.chunks(CHUNK) {
                 let length = u32::try_from(part.len()).map_err(|_| UploadError::Slow)?;
                 self.send(&Request::Piece { length }).await?;
@@ -231,51 +233,33 @@ impl Storing {
     }
 
     async fn send(&self, request: &Request) -> Result<(), UploadError> {
-        match within(self.conversation.send(request)).await? {
-            Ok(()) => Ok(()),
-            Err(error) => Err(self.last_words(error).await),
-        }
+        self.sending.send(request).await.map_err(|broken| self.failed(broken))
     }
 
     async fn write(&self, bytes: &[u8]) -> Result<(), UploadError> {
-        match within(self.pipe.write_all(bytes)).await? {
-            Ok(()) => Ok(()),
-            Err(error) => Err(self.last_words(error.into()).await),
-        }
+        self.sending.write(bytes).await.map_err(|broken| self.failed(broken))
     }
 
-    async fn recv(&self) -> Result<(Event, Vec<OwnedFd>), UploadError> {
-        match within(self.conversation.recv()).await? {
-            Ok(heard) => Ok(heard),
-            Err(error) => Err(self.last_words(error).await),
-        }
+    async fn recv(&self) -> Result<Event, UploadError> {
+        self.sending.recv().await.map_err(|broken| self.failed(broken))
     }
 
-    /// Why the helper has hung up: what it said before, if anything.
-    async fn last_words(&self, error: HelperError) -> UploadError {
-        match within(self.conversation.recv_last()).await {
-            Ok(Ok((event, _))) => self.answered(&event),
-            Ok(Err(_)) | Err(_) => UploadError::NoHelper(error),
-        }
-    }
-
-    fn answered(&self, event: &Event) -> UploadError {
-        answered(event, self.user.as_deref())
+    fn failed(&self, broken: Broken) -> UploadError {
+        failed(broken, self.user.as_deref())
     }
 }
 
-fn answered(event: &Event, user: Option<&str>) -> UploadError {
-    match not_stored(event, user) {
-        UploadFailure::User(failure) => UploadError::User(failure),
-        failure => UploadError::NotStored(failure),
+fn failed(broken: Broken, user: Option<&str>) -> UploadError {
+    match broken {
+        Broken::Said(event) => match not_stored(&event, user) {
+            UploadFailure::User(failure) => UploadError::User(failure),
+            failure => UploadError::NotStored(failure),
+        },
+        Broken::Silent(error) => UploadError::NoHelper(error),
+        Broken::Slow => UploadError::Slow,
     }
 }
 
 fn download_error(path: &RelativePath, error: DownloadError) -> UploadError {
     UploadError::Download { file: path.as_str().to_owned(), error }
-}
-
-/// A file system that hangs must not keep a slot for ever.
-async fn within<T>(step: impl Future<Output = T>) -> Result<T, UploadError> {
-    timeout(HELPER_TIMEOUT, step).await.map_err(|_elapsed| UploadError::Slow)
 }

@@ -26,6 +26,7 @@ use tokio::{
 
 use crate::{
     helper::pool::Conversation,
+    helper::sending::within,
     helper::stream::{self, Read, take},
 };
 
@@ -34,9 +35,6 @@ const PIECE: usize = 128 * 1024;
 /// Longest time in which a client takes nothing: a Wi-Fi that is gone for a moment comes back in it.
 const SILENCE_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Longest time in which the helper takes or says nothing: a card that is busy, a directory with much to
-/// remove.
-pub(super) const HELPER_TIMEOUT: Duration = Duration::from_mins(1);
 /// Longest time of what holds a helper. A minute less than that has (`RuntimeMaxSec=`).
 pub(crate) const LONGEST: Duration = Duration::from_mins(14);
 
@@ -60,8 +58,7 @@ impl End {
 
     /// Whether the helper has written all into the pipe, which has come to its end.
     pub(super) async fn is_complete(&self) -> bool {
-        let heard = timeout(HELPER_TIMEOUT, self.conversation.recv()).await;
-        matches!(heard, Ok(Ok((Event::Done, _))))
+        matches!(within(self.conversation.recv()).await, Ok((Event::Done, _)))
     }
 }
 

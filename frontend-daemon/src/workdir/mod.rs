@@ -27,8 +27,9 @@ use crate::{
     access::tokens::TokenAttempts,
     helper::pool::{Conversation, HelperAddress, HelperError},
     helper::reasons::not_done,
+    helper::sending::{Broken, Sending, within},
     helper::stream::{Read, Stream, take},
-    workdir::download::{Archive, Download, End, HELPER_TIMEOUT},
+    workdir::download::{Archive, Download, End},
 };
 
 /// Most helpers at once for what takes a moment: a list, a rename, the beginning of a download. With uploads
@@ -80,8 +81,7 @@ pub(crate) enum Content {
 
 /// A file that is being put.
 pub(crate) struct Writing {
-    conversation: Conversation,
-    pipe: Option<Stream>,
+    sending: Sending,
     user: Option<String>,
     #[expect(dead_code, reason = "held until it is dropped")]
     slot: OwnedSemaphorePermit,
@@ -116,7 +116,8 @@ impl WorkFiles {
             return Err(failure);
         };
         let pipe = Stream::new(pipe, Interest::READABLE).map_err(|error| no_helper(&error.into()))?;
-        let bytes = within(whole(&pipe)).await?.map_err(|error| no_helper(&error.into()))?;
+        let bytes = within(async { Ok(whole(&pipe).await?) }).await;
+        let bytes = bytes.map_err(|broken| failed(&broken, None, true))?;
         let end = End::new(answered.conversation, answered.slot);
         if !end.is_complete().await {
             return Err(FilesFailure::NoHelper);
@@ -160,9 +161,9 @@ impl WorkFiles {
         let failure = answered.failure(false);
         match (&answered.event, <[OwnedFd; 1]>::try_from(std::mem::take(&mut answered.descriptors))) {
             (Event::Data, Ok([pipe])) => {
-                let pipe = Stream::new(pipe, Interest::WRITABLE).map_err(|error| no_helper(&error.into()))?;
                 let Answered { conversation, user, slot, .. } = answered;
-                Ok(Ok(Writing { conversation, pipe: Some(pipe), user, slot }))
+                let sending = Sending::new(conversation, pipe).map_err(|error| no_helper(&error.into()))?;
+                Ok(Ok(Writing { sending, user, slot }))
             }
             (Event::Progress { bytes }, _) => Ok(Err(*bytes)),
             _ => Err(failure),
@@ -205,7 +206,7 @@ impl WorkFiles {
         let conversation = self.helper.connect().await.map_err(|error| no_helper(&error))?;
         let request = Request::Files(Files { identity, act });
         let (event, descriptors) =
-            within(conversation.begin(&request)).await?.map_err(|error| no_helper(&error))?;
+            within(conversation.begin(&request)).await.map_err(|broken| failed(&broken, None, true))?;
         let answered = Answered { conversation, event, descriptors, user, slot };
         if matches!(answered.failure(true), FilesFailure::User(UserFailure::TokenWrong { .. })) {
             asker.attempts.wrong().await;
@@ -216,35 +217,21 @@ impl WorkFiles {
 
 impl Writing {
     /// Takes some more of the file.
-    pub(crate) async fn write(&mut self, bytes: &[u8]) -> Result<(), FilesFailure> {
-        let Some(pipe) = &self.pipe else { return Err(FilesFailure::NoHelper) };
-        match within(pipe.write_all(bytes)).await? {
-            Ok(()) => Ok(()),
-            Err(error) => Err(self.last_words(error.into()).await),
-        }
+    pub(crate) async fn write(&self, bytes: &[u8]) -> Result<(), FilesFailure> {
+        let written = self.sending.write(bytes).await;
+        written.map_err(|broken| failed(&broken, self.user.as_deref(), false))
     }
 
     /// All of the body has come. Dropped without it, what came of a resumable upload is kept, and any other
     /// never was.
-    pub(crate) async fn commit(mut self) -> Result<Wrote, FilesFailure> {
-        // The helper reads to the end of the pipe.
-        drop(self.pipe.take());
-        if let Err(error) = within(self.conversation.send(&Request::Commit)).await? {
-            return Err(self.last_words(error).await);
-        }
-        match within(self.conversation.recv_last()).await?.map_err(|error| no_helper(&error))? {
-            (Event::Written { version, replaced }, _) => Ok(Wrote::Whole { version, replaced }),
-            (Event::Progress { bytes }, _) => Ok(Wrote::Part(bytes)),
-            (event, _) => Err(not_done(&event, self.user.as_deref(), false)),
-        }
-    }
-
-    /// Why the helper has hung up: what it said before, if anything.
-    async fn last_words(&self, error: HelperError) -> FilesFailure {
-        match within(self.conversation.recv_last()).await {
-            Ok(Ok((event, _))) => not_done(&event, self.user.as_deref(), false),
-            Ok(Err(_)) | Err(_) => no_helper(&error),
-        }
+    pub(crate) async fn commit(self) -> Result<Wrote, FilesFailure> {
+        let broken = match self.sending.commit().await {
+            Ok(Event::Written { version, replaced }) => return Ok(Wrote::Whole { version, replaced }),
+            Ok(Event::Progress { bytes }) => return Ok(Wrote::Part(bytes)),
+            Ok(event) => Broken::Said(event),
+            Err(broken) => broken,
+        };
+        Err(failed(&broken, self.user.as_deref(), false))
     }
 }
 
@@ -271,9 +258,10 @@ fn no_helper(error: &HelperError) -> FilesFailure {
     FilesFailure::NoHelper
 }
 
-/// A file system that hangs must not keep a place for ever.
-async fn within<T>(step: impl Future<Output = T>) -> Result<T, FilesFailure> {
-    timeout(HELPER_TIMEOUT, step)
-        .await
-        .map_err(|_elapsed| FilesFailure::Device("it takes too long".to_owned()))
+fn failed(broken: &Broken, user: Option<&str>, reading: bool) -> FilesFailure {
+    match broken {
+        Broken::Said(event) => not_done(event, user, reading),
+        Broken::Silent(error) => no_helper(error),
+        Broken::Slow => FilesFailure::Device("it takes too long".to_owned()),
+    }
 }
