@@ -12,7 +12,7 @@ pub(crate) struct Options {
     /// Run only the cases whose name contains this
     #[arg(long, value_name = "PATTERN")]
     pub(crate) only: Option<String>,
-    /// Measure the daemons of the installed Debian package, and build nothing: for machines without this source
+    /// Measure the daemons of the installed Debian package, and build nothing: for machines without source
     #[arg(long)]
     pub(crate) installed: bool,
     /// Write the figures into this file as JSON lines as well

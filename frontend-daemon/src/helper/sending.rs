@@ -56,8 +56,8 @@ impl Sending {
         Ok(heard_out(&self.conversation, self.conversation.recv()).await?.0)
     }
 
-    /// All of it has come: the helper reads to the end of the pipe, and puts it into its place. Dropped without
-    /// this it never was, but for parts of files that are put.
+    /// All of it has come: the helper reads to the end of the pipe, and puts it into its place. Dropped
+    /// without this it never was, but for parts of files that are put.
     pub(crate) async fn commit(self) -> Result<Event, Broken> {
         let Self { conversation, pipe } = self;
         drop(pipe);
