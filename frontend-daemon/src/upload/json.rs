@@ -10,6 +10,10 @@ use memchr::memchr2;
 
 /// Deepest nesting: a file's text is at the fourth level. Without a limit the reader's memory has none.
 pub(crate) const MAX_NESTING: usize = 64;
+/// Most values, and ends of arrays and objects. The largest body of the original, 1 MiB, has no place for as
+/// many, and an upload of 10,000 files has a tenth. Without a limit, small values in a body of 64 MiB would
+/// keep a processor busy for seconds.
+pub(crate) const MAX_VALUES: usize = 1_000_000;
 
 /// Where pieces of JSON come from.
 pub(crate) trait Source {
@@ -42,6 +46,7 @@ pub(crate) enum JsonError<E> {
     Source(E),
     NotUtf8,
     TooDeep,
+    TooMany,
     /// What is wrong, and how many bytes are before it.
     Syntax(&'static str, usize),
 }
@@ -79,6 +84,8 @@ pub(crate) struct JsonReader<S> {
     /// How much has come.
     received: usize,
     depth: usize,
+    /// Values, and ends of arrays and objects, that were read.
+    values: usize,
     /// The last byte read has begun an array or object.
     is_first: bool,
 }
@@ -87,7 +94,8 @@ type Read<T, S> = Result<T, JsonError<<S as Source>::Error>>;
 
 impl<S: Source> JsonReader<S> {
     pub(crate) fn new(source: S) -> Self {
-        Self { source, piece: Bytes::new(), cut: Vec::new(), received: 0, depth: 0, is_first: false }
+        let (piece, cut) = (Bytes::new(), Vec::new());
+        Self { source, piece, cut, received: 0, depth: 0, values: 0, is_first: false }
     }
 
     /// What the next value is, of which nothing is read.
@@ -281,6 +289,10 @@ impl<S: Source> JsonReader<S> {
 
     /// Reads what is between two values of an array or object, or its end, which is this byte.
     async fn goes_on(&mut self, end: u8) -> Read<bool, S> {
+        self.values += 1;
+        if self.values > MAX_VALUES {
+            return Err(JsonError::TooMany);
+        }
         let is_first = mem::take(&mut self.is_first);
         match self.significant().await? {
             Some(byte) if byte == end => {
@@ -531,6 +543,16 @@ mod tests {
             }
         }
         assert_eq!(in_pieces("\"ä".as_bytes(), 1).drain().now_or_never().unwrap().ok(), Some(true));
+    }
+
+    #[test]
+    fn values_have_a_limit_that_no_body_of_1_mib_meets() {
+        for element in ["1,", "[],", "{},", "\"\","] {
+            let body = ["[", &element.repeat(1024 * 1024 / element.len() - 1), "0]"].concat();
+            assert!(is_json(body.as_bytes(), 64 * 1024), "{element}");
+        }
+        let mut reader = JsonReader::new(Whole::new(["[", &"1,".repeat(MAX_VALUES), "0]"].concat()));
+        assert!(matches!(reader.skip().now_or_never(), Some(Err(JsonError::TooMany))));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, ops::Range};
 
 use further_link_proto::{FileMode, RelativePath};
 
-use crate::upload::json::{JsonError, JsonReader, JsonString, Kind, Source};
+use crate::upload::json::{JsonError, JsonReader, JsonString, Kind, MAX_VALUES, Source};
 
 /// Longest name or url as it stands in the body, escapes and all: no file system and no server takes longer
 /// ones, and what is made of them would be ten times as large.
@@ -100,6 +100,10 @@ impl<E> From<JsonError<E>> for ReadError<E> {
             JsonError::Source(error) => return Self::Source(error),
             JsonError::NotUtf8 => UploadRequestError::new(ErrorKind::OddType, "the body is not UTF-8"),
             JsonError::TooDeep => UploadRequestError::new(ErrorKind::Shape, "the JSON is nested too deeply"),
+            JsonError::TooMany => UploadRequestError::new(
+                ErrorKind::TooLarge,
+                format!("an upload has at most {MAX_VALUES} JSON values"),
+            ),
             JsonError::Syntax(what, position) => UploadRequestError::new(
                 ErrorKind::Shape,
                 format!("the body is not JSON: {what} after {position} bytes"),
