@@ -140,9 +140,10 @@ class Keeping(Support):
             one = Keeper("of another kind")
             one.connect()
             one.start("tidy", TIDY)
+            while "ready" not in one.said.get("tidy", ""):
+                one.next()
             one.start("escape", ESCAPE + "\ntime.sleep(600)")
             group = self.escaped(one.client, "escape")[1]
-            time.sleep(0.1)  # until TIDY, in the other program, has set its handler
             machine.run("systemctl", "stop", "further-link.service")
             self.none_left(group, 3.0)
             wait_for("all programs have ended", lambda: not [p for p in self.processes() if "exec@" in p["group"]], 5, 0.1)

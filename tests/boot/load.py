@@ -9,6 +9,7 @@ import time
 from checks import check, equal
 from client import Client, connect, post
 from machine import INSIDE, wait_for
+from pace import patient
 from programs import COUNT, PROJECT
 from support import Support
 
@@ -42,19 +43,20 @@ class Load(Support):
             # A lower limit than the package's, to save a thousand processes.
             limit = 40
             code = """
-import json, select, socket, time
+import json, select, socket, sys, time
 socks, refused = [], 0
 for _ in range(200):
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try: sock.connect('/run/further-link/exec.sock'); socks.append(sock)
     except OSError: refused += 1
-time.sleep(1.5)
 poll = select.poll()
 for sock in socks: poll.register(sock, select.POLLIN | select.POLLHUP)
+deadline = time.monotonic() + float(sys.argv[2])
+while refused + len(poll.poll(0)) < int(sys.argv[1]) and time.monotonic() < deadline: time.sleep(0.1)
 print(json.dumps(refused + len(poll.poll(0))))
 """
             with self.drop_in("further-link-exec.socket", "[Socket]", f"MaxConnections={limit}"):
-                refused = machine.python(code, user="further-link")
+                refused = machine.python(code, str(200 - limit), str(patient(5)), user="further-link")
                 assert 200 - limit <= refused < 200, f"{refused} of 200 refused, limit {limit}"
                 equal(machine.show("further-link-exec.socket", "ActiveState"), "active")
                 wait_for("idle helpers end", lambda: len([p for p in self.processes() if "further-link-exec@" in p["group"]]) < 8, 10, 0.2)
