@@ -33,7 +33,7 @@ impl Random {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
-        usize::try_from(self.0 >> 11).unwrap() % limit
+        usize::try_from((self.0 >> 11) % u64::try_from(limit).unwrap()).unwrap()
     }
 
     /// Mostly short, sometimes longer than several fragments.
