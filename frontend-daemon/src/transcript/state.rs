@@ -413,7 +413,9 @@ impl State {
             return Some(Step::Draw);
         }
         let (seq, given) = (self.log.start(), viewer.given);
-        let message = KeptMessage::Lost { lost: seq.saturating_sub(given), seq };
+        let lost = seq.saturating_sub(given);
+        viewer.pass_over(lost);
+        let message = KeptMessage::Lost { lost, seq };
         self.give(id, self.log.oldest(), in_json(message, process), false)
     }
 
@@ -427,6 +429,7 @@ impl State {
         let seq = self.log.position(until);
         let Some(viewer) = self.viewers.get_mut(id) else { return Vec::new() };
         viewer.needs_screen = false;
+        viewer.pass_over(seq.saturating_sub(viewer.given));
         viewer.sending = Some(Instant::now());
         let is_new = viewer.told.size.replace(size) != Some(size);
         let resized = is_new.then_some(KeptMessage::Resized { rows: size.rows, cols: size.cols });

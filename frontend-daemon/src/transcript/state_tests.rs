@@ -255,6 +255,32 @@ fn who_acknowledges_nothing_hears_of_what_is_not_output() {
 }
 
 #[test]
+fn what_a_client_has_missed_does_not_count_against_its_window() {
+    for terminal in [None, Some(SIZE)] {
+        let mut state = state(WhenFull::Drop, terminal);
+        let watcher = viewer(&mut state, Mode::View);
+        while next(&mut state, watcher).is_some() {}
+        state.viewers.get_mut(watcher).unwrap().acks = true;
+        assert!(say(&mut state, 1024));
+        read(&mut state, watcher);
+        for _ in 0..5 * WINDOW / 1024 {
+            assert!(say(&mut state, 1024));
+        }
+        if terminal.is_some() {
+            assert!(matches!(state.step(watcher, &ProcessId::new("1")), Step::Draw));
+            show_screen(&mut state, watcher, SIZE);
+            assert!(say(&mut state, 1024), "more than the screen");
+        }
+        let (bytes, last) = read(&mut state, watcher);
+        assert!(bytes > 0, "{last:?}");
+        // What it has had before counts.
+        let seq = state.viewers.get(watcher).unwrap().given;
+        state.viewers.get_mut(watcher).unwrap().ack(seq);
+        assert!(!state.viewers.get(watcher).unwrap().owes(1));
+    }
+}
+
+#[test]
 fn a_client_that_leaves_is_told_where_it_stands_and_not_where_the_log_begins() {
     let mut state = state(WhenFull::Drop, None);
     let watcher = viewer(&mut state, Mode::View);

@@ -97,6 +97,13 @@ impl Viewer {
         self.wake.notify_one();
     }
 
+    /// So much more was passed over before what it was given last: it cannot have used that.
+    pub(super) fn pass_over(&mut self, bytes: u64) {
+        if self.acks {
+            self.confirmed = self.confirmed.saturating_add(bytes);
+        }
+    }
+
     /// It was given as much as it may have without a confirmation.
     pub(super) fn owes(&self, window: u64) -> bool {
         self.acks && self.given.saturating_sub(self.confirmed) >= window
