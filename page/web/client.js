@@ -158,8 +158,9 @@ export class Program {
   acknowledge() {
     clearTimeout(this.ackTimer);
     this.ackTimer = null;
-    // After a cut the device counts from where this client has come back.
-    if (this.state !== "running" || this.used <= this.acknowledged) return;
+    // Output may be what is left of a program that has ended. After a cut the device counts from where this client has
+    // come back.
+    if (!this.client.isOpen || !this.isLive || this.used <= this.acknowledged) return;
     this.acknowledged = this.used;
     this.unacknowledged = 0;
     this.send("ack", { seq: this.used });

@@ -161,6 +161,16 @@ test("output that is used is acknowledged, at once when it is much, and soon whe
   client.close();
 });
 
+test("what is left of a program that has ended is acknowledged, or the rest of it would not come", () => {
+  const { client, socket, again } = setUp();
+  socket.say("started", "1", TICKET);
+  const next = again();
+  next.say("attached", "1", { ...ATTACHED, state: "stopped" });
+  next.say("stdout", "1", { output: "much", seq: 40_000 });
+  assert.deepEqual(next.take("ack").map(({ data }) => data.seq), [40_000]);
+  client.close();
+});
+
 test("a start that is refused says why, and the next one is asked", () => {
   const { client, socket, heard } = setUp();
   client.start({ runner: "c" }, {});

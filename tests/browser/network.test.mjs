@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { it } from "node:test";
 import { close, inEachBrowser, launch, open, picture, ready, run, says, scratch, text, until, wire, write } from "./harness.mjs";
@@ -114,6 +114,24 @@ function tests(name, stage) {
     await says(page, "#program-state", "Stopped");
     const lines = await page.$$eval(".line.stdout", (nodes) => nodes.map((node) => node.textContent));
     assert.deepEqual(lines, lines.map((_, n) => `tick ${n}`));
+    await close(page);
+    cable.end();
+  });
+
+  it("has all that a program printed while it was away, and its end", async () => {
+    const cable = await wire(stage.server.port);
+    const page = await open(stage.browser, cable.port);
+    const printed = "import time\nprint('go', flush=True)\ntime.sleep(1)\n" +
+      "for n in range(100000): print('%07d' % n)\nopen('printed', 'w')\n";
+    await write(page, "late.py", printed);
+    await run(page);
+    await says(page, "#output", "go");
+    cable.cut();
+    await until("the program has printed all", () => existsSync(join(stage.server.work, "printed")));
+    cable.mend();
+    await says(page, "#program-state", "Finished");
+    const lines = await page.$$eval("#output .line", (nodes) => nodes.map((node) => node.textContent));
+    assert.deepEqual(lines, Array.from({ length: 5000 }, (_, n) => String(95_000 + n).padStart(7, "0")));
     await close(page);
     cable.end();
   });
