@@ -6,6 +6,8 @@
 
 /** Longer lines are broken. */
 const LONGEST = 4096;
+/** Characters of all lines that are kept: browsers take long to lay out many. */
+const MOST_TEXT = 1024 * 1024;
 // CSI, then OSC and other strings with their ends, then short ones (ECMA-48, 5.4 and 5.6).
 const CODES = /\x1b\[[0-?]*[ -\/]*[@-~]|\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[ -\/]*[0-Z\\`-~]/g;
 const UNFINISHED = /\x1b(?:\[[0-?]*[ -\/]*|[\]PX^_][^\x07\x1b]{0,4096}\x1b?|[ -\/]*)?$/;
@@ -37,7 +39,7 @@ export class Lines {
 
   /** @param {string} text @param {Stream} stream */
   push(text, stream) {
-    const begin = lastLines(text, this.most + 1);
+    const begin = Math.max(lastLines(text, this.most + 1), text.length - MOST_TEXT);
     if (begin > 0) {
       // A flood: only the newest lines are ever seen.
       this.lines = [];
@@ -58,8 +60,12 @@ export class Lines {
       if (piece || !isLast) this.write(piece, stream);
       if (!isLast) this.open = false;
     });
-    const over = this.lines.length - this.most;
-    if (over > 0) this.lines.splice(0, over);
+    let [first, room] = [this.lines.length, MOST_TEXT];
+    while (first > 0 && this.lines.length - first < this.most && room >= 0) {
+      first -= 1;
+      room -= this.lines[first]?.text.length ?? 0;
+    }
+    this.lines.splice(0, first);
     this.first = this.lines[0]?.id ?? this.next;
   }
 

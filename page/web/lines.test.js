@@ -42,6 +42,19 @@ test("a flood leaves the newest lines", () => {
   assert.deepEqual(texts(lines), ["c", "", "d"]);
 });
 
+test("long lines are fewer", () => {
+  const lines = new Lines(5000);
+  const [one, many] = ["x".repeat(100_000), 400];
+  for (let n = 0; n < many; n += 1) lines.push(one, "stdout");
+  lines.push("\nend", "stdout");
+  const size = lines.lines.reduce((sum, { text }) => sum + text.length, 0);
+  assert.ok(size > 1_000_000 && size < 1_100_000, String(size));
+  lines.push(one.repeat(many), "stdout");
+  lines.push("\nend\n", "stdout");
+  assert.equal(lines.lines.at(-1)?.text, "end");
+  assert.ok(lines.lines.length < 300, String(lines.lines.length));
+});
+
 test("the last lines of a text begin where they begin", () => {
   const begins = (text, count) => text.slice(lastLines(text, count));
   for (const [text, count, last] of [
