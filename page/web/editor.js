@@ -16,8 +16,9 @@ import { ask, dialog } from "./dialogs.js";
 import { difference } from "./difference.js";
 import { element, make } from "./dom.js";
 import { draftOf, drafts, forgetDraft, keepDraft } from "./drafts.js";
-import { read, Refused, write } from "./files-api.js";
+import { isThere, read, Refused, write } from "./files-api.js";
 import { recall, remember } from "./settings.js";
+import { named } from "./terminal-text.js";
 import { t } from "./texts.js";
 
 /** @typedef {{path: string, saved: string, etag: string | null, state: EditorState, timer: any}} Tab */
@@ -225,9 +226,9 @@ export class Editor extends EventTarget {
       const name = tab.path.split("/").at(-1) ?? tab.path;
       return make("div", { class: isCurrent ? "tab current" : "tab", role: "presentation" },
         make("button", {
-          type: "button", role: "tab", id: `tab-${index}`, "aria-selected": String(isCurrent), title: tab.path,
+          type: "button", role: "tab", id: `tab-${index}`, "aria-selected": String(isCurrent), title: named(tab.path),
           "aria-controls": "editor", tabindex: isCurrent ? "0" : "-1", onclick: () => this.show(tab),
-        }, name),
+        }, named(name)),
         make("button", {
           type: "button", class: "close", tabindex: "-1", "aria-hidden": "true", title: t("closeFile"),
           onclick: () => this.close(tab),
@@ -248,7 +249,8 @@ export class Editor extends EventTarget {
     const isDirty = this.isDirty(tab);
     const index = this.tabs.indexOf(tab);
     this.tabList.children[index]?.classList.toggle("dirty", isDirty);
-    const text = isDirty ? t("notSaved", { path: tab.path }) : t("isSaved", { path: tab.path });
+    const path = named(tab.path);
+    const text = isDirty ? t("notSaved", { path }) : t("isSaved", { path });
     if (element("edit-status").textContent !== text) element("edit-status").textContent = text;
     /** @type {HTMLButtonElement} */ (element("save")).disabled = !isDirty;
   }
@@ -307,7 +309,11 @@ export class Editor extends EventTarget {
 
   /** @param {Tab} tab @returns {Promise<boolean>} */
   async write(tab) {
-    if (!this.isDirty(tab)) return true;
+    if (!this.isDirty(tab)) {
+      if (await isThere(tab.path)) return true;
+      // It was removed on the device: what is here is all there is.
+      tab.etag = null;
+    }
     const text = this.textOf(tab);
     try {
       try {

@@ -55,6 +55,12 @@ export async function list(path) {
   return (await request(`/files?path=${encodeURIComponent(path)}`)).json();
 }
 
+/** False only where it surely is not. @param {string} path */
+export async function isThere(path) {
+  const answer = await fetch(address(path), { method: "HEAD", cache: "no-store" }).catch(() => null);
+  return answer?.status !== 404;
+}
+
 /** @param {string} path */
 export async function read(path) {
   const answer = await request(address(path));

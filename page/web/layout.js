@@ -24,7 +24,13 @@ export function show(view) {
     button.setAttribute("aria-pressed", String(isShown));
     button.classList.remove("fresh");
   }
+  remember("view", { view, result }, sessionStorage);
   dispatchEvent(new Event("resize"));
+}
+
+/** The panels that were seen before the page was loaded again. @returns {{view: View, result: View} | null} */
+export function seenBefore() {
+  return recall("view", /** @type {any} */ (null), sessionStorage);
 }
 
 /** Something has come to a panel that is not seen: its button says so. @param {View} view */

@@ -5,7 +5,7 @@ import { Client } from "./client.js";
 import { element, make } from "./dom.js";
 import { Editor } from "./editor.js";
 import { EXAMPLES } from "./examples.js";
-import { arrange, point, reveal, show } from "./layout.js";
+import { arrange, point, reveal, seenBefore, show } from "./layout.js";
 import { openHelp, openSettings } from "./panels.js";
 import { Picture } from "./picture.js";
 import { known, ProgramList, Runs } from "./runs.js";
@@ -273,6 +273,7 @@ document.addEventListener("pointerdown", (event) => {
   if (!options.contains(/** @type {Node} */ (event.target))) options.open = false;
 });
 
+const seen = seenBefore();
 show("editor");
 showConnection();
 client.connect();
@@ -291,9 +292,16 @@ function watched() {
   show("output");
   return true;
 }
-if (!watched()) runs.restore();
 /** @type {import("./client.js").Ticket | null} */
 const before = recall("terminal", /** @type {any} */ (null), sessionStorage);
+if (!watched()) {
+  runs.restore();
+  // A terminal without a program shows nothing.
+  if (seen && (before || seen.result !== "terminal")) {
+    show(seen.result);
+    show(seen.view);
+  }
+}
 if (before) {
   terminalTitle = known.all()[before.session]?.title ?? "";
   openTerminal().then((panel) => panel.attach(before));

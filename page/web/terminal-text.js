@@ -8,6 +8,15 @@ export function visible(text) {
   return short.replace(/[\r\n]/g, "⏎").replace(/[\x00-\x1f]/g, (character) => String.fromCharCode(character.charCodeAt(0) + 0x2400));
 }
 
+/** Characters of which nothing is seen, or which turn others round; those that join letters are left as they are. */
+const UNSEEN = /[\x00-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0]/g;
+
+/** The name of a file, so that two names never look the same. @param {string} name */
+export function named(name) {
+  return name.replace(UNSEEN, (character) => `‹${character.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0")}›`)
+    .replace(/^ +| +$/g, (spaces) => "␣".repeat(spaces.length));
+}
+
 /** What begins a sequence, or chooses another set of characters. */
 const SPECIAL = /[\x0e\x0f\x1b\x80-\x9f]/;
 /** Longer sequences than this are none that a terminal heeds. */

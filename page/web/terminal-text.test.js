@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { mayEndWithin, newest } from "./terminal-text.js";
+import { mayEndWithin, named, newest } from "./terminal-text.js";
 
 test("plain lines that scroll away are left out, and nothing else is", () => {
   const lines = "one\r\ntwo\r\nthree\r\nfour\r\n";
@@ -18,4 +18,10 @@ test("plain lines that scroll away are left out, and nothing else is", () => {
 test("a sequence near the end of a text may go on in the next", () => {
   assert.ok(mayEndWithin("a\x1b[3") && mayEndWithin(`\x1b]52;${"A".repeat(4000)}`));
   assert.ok(!mayEndWithin("") && !mayEndWithin(`\x1b[m${"a".repeat(4096)}`));
+});
+
+test("names show what would not be seen", () => {
+  assert.equal(named("rtl\u202egpj.py"), "rtl‹202E›gpj.py");
+  assert.equal(named(" a\n\u200b.py "), "␣a‹000A›‹200B›.py␣");
+  for (const name of ["größe 1.py", "מה.py", "👩\u200d🚀.py", "a–b.py"]) assert.equal(named(name), name);
 });

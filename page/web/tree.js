@@ -4,6 +4,7 @@ import { announce } from "./announcer.js";
 import { ask, confirm } from "./dialogs.js";
 import { element, make } from "./dom.js";
 import { address, list, makeDirectory, remove, rename, upload, write } from "./files-api.js";
+import { named } from "./terminal-text.js";
 import { t } from "./texts.js";
 
 /** @typedef {import("./files-api.js").Entry} Entry */
@@ -91,9 +92,9 @@ export class Tree extends EventTarget {
     const isFolder = entry.type === "directory";
     return make("li", {
       role: "treeitem", tabindex: "-1", "aria-level": level, "aria-selected": "false", "data-path": path,
-      "data-type": entry.type, "aria-label": entry.name, title: isFolder ? path : `${path} (${size(entry.size)})`,
+      "data-type": entry.type, "aria-label": named(entry.name), title: isFolder ? named(path) : `${named(path)} (${size(entry.size)})`,
       ...(isFolder ? { "aria-expanded": "false" } : {}),
-    }, make("span", { class: "name" }, make("bdi", {}, entry.name)));
+    }, make("span", { class: "name" }, make("bdi", {}, named(entry.name))));
   }
 
   /** @param {EventTarget | null} target @returns {HTMLElement | null} */

@@ -1,7 +1,7 @@
 // The page in real browsers, with a real daemon. README.md beside this file says how to run it.
 
 import assert from "node:assert/strict";
-import { existsSync } from "node:fs";
+import { existsSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { it } from "node:test";
 import {
@@ -242,13 +242,26 @@ function tests(name, stage) {
     assert.deepEqual(await axe(page), []);
     await page.reload();
     await ready(page);
-    await page.click("#open-terminal");
-    await says(page, ".xterm-rows", "42");
+    await says(page, "#terminal-panel:not([hidden]) .xterm-rows", "42");
     await page.click("#terminal");
     await page.keyboard.type("echo $((6*8))\r");
     await says(page, ".xterm-rows", "48");
     await page.click("#terminal-stop");
     await page.waitForSelector("#terminal-new:not([hidden])");
+    await close(page);
+  });
+
+  it("writes a file again that was removed on the device", async () => {
+    const page = await here();
+    await write(page, "gone.py", "print('here')\n");
+    await run(page);
+    await says(page, "#program-state", "Finished");
+    rmSync(join(stage.server.work, "gone.py"));
+    await page.click("#clear");
+    await run(page);
+    await says(page, "#output", "here");
+    await says(page, "#program-state", "Finished");
+    assert.ok(existsSync(join(stage.server.work, "gone.py")));
     await close(page);
   });
 
@@ -456,7 +469,8 @@ function tests(name, stage) {
       assert.deepEqual(await axe(page), []);
       await picture(page, `${name}-hostile-${view}`);
     }
-    for (const one of names) await says(page, "#tree", one);
+    // What would not be seen, or would turn others round, is shown as a number.
+    for (const one of names) await says(page, "#tree", one.replace("\u202e", "‹202E›").replace("\n", "‹000A›"));
     await close(page);
   });
 
