@@ -325,7 +325,9 @@ pub enum FilesFailure {
     )]
     OwnName,
     /// Nothing has the name.
-    #[error("there is no such file or directory; list its directory to see what is there")]
+    #[error(
+        "there is no such file or directory; list its directory to see what is there, or write with ?parents=1 to make it"
+    )]
     NotFound,
     /// The user may not.
     #[error("the user may not do this ({0}); change the permissions, or choose another directory")]
