@@ -9,7 +9,7 @@ from checks import check
 from support import Support
 
 # What names of cases contain. Each has a time of its own, as an emulated processor does little in what is given to all.
-CASES = "hello", "echo alone", "flood by", "memory"
+CASES = "memory", "hello", "echo alone", "flood by"
 
 
 class Measuring(Support):
